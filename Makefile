@@ -1,0 +1,35 @@
+# colorlab's commands. Each sets up what it needs; a second call installs nothing.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/ready
+
+.DEFAULT_GOAL := help
+.PHONY: help setup train test lint format clean
+
+help:     ## list the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 12
+
+setup: $(READY)  ## make .venv with the pinned packages
+
+$(READY): constraints.txt pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+train: $(READY)  ## train the demo on the built-in photographs: minutes, no GPU, no download
+	$(BIN)/python -m colorlab.train experiment=demo
+
+test: $(READY)  ## run the tests
+	$(BIN)/python -m pytest
+
+lint: $(READY)  ## check the code's style
+	$(BIN)/ruff check colorlab tests
+	$(BIN)/ruff format --check colorlab tests
+
+format: $(READY)  ## bring the code into style
+	$(BIN)/ruff check --fix colorlab tests
+	$(BIN)/ruff format colorlab tests
+
+clean:  ## remove the environment; runs/ stays
+	rm -rf .venv

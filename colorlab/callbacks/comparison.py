@@ -1,0 +1,124 @@
+"""Comparison: ten photographs beside what the network makes of them."""
+
+from pathlib import Path
+
+import torch
+from lightning import Callback, Trainer
+from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+from torchvision.transforms.functional import to_pil_image
+
+from colorlab.color import lab_to_rgb
+from colorlab.metrics import color_psnr
+from colorlab.models.colorizer import ColorBatch, Colorizer
+
+CELL, GAP, CAPTION, HEADER = 192, 6, 22, 30
+INK, PAPER = "#222222", "#ffffff"
+
+
+class Comparison(Callback):
+    """Save a sheet of photographs, true | gray | predicted, after each validation and after the test.
+
+    The photographs are spread evenly over the split and stay the same from epoch to epoch. Under
+    each picture stands its PSNR against the true one. Sheets are `comparison/epochNNN.png` and
+    `comparison/test.png` in the run's folder, and go to the tracker.
+
+    Args:
+        count: how many photographs.
+    """
+
+    def __init__(self, count: int = 10) -> None:
+        self.count = count
+        self._wanted: list[int] = []
+        self._rows: dict[int, Row] = {}
+
+    def _start(self, total: int) -> None:
+        count = min(self.count, total)
+        self._wanted = [round(place * (total - 1) / max(count - 1, 1)) for place in range(count)]
+        self._rows = {}
+
+    def on_validation_start(self, trainer: Trainer, model: Colorizer) -> None:
+        self._start(len(trainer.datamodule.names["val"]))
+
+    def on_test_start(self, trainer: Trainer, model: Colorizer) -> None:
+        self._start(len(trainer.datamodule.names["test"]))
+
+    def on_validation_batch_end(
+        self, trainer: Trainer, model: Colorizer, outputs: Tensor, batch: ColorBatch, *_: int
+    ) -> None:
+        if trainer.is_global_zero and not trainer.sanity_checking:
+            for place, index in enumerate(batch.index.tolist()):
+                if index in self._wanted:
+                    one = slice(place, place + 1)
+                    self._rows[index] = Row(batch.L[one], batch.ab[one], outputs[one])
+
+    on_test_batch_end = on_validation_batch_end
+
+    def on_validation_end(self, trainer: Trainer, model: Colorizer) -> None:
+        self._save(trainer, model, "val", f"epoch{trainer.current_epoch:03d}.png")
+
+    def on_test_end(self, trainer: Trainer, model: Colorizer) -> None:
+        self._save(trainer, model, "test", "test.png")
+
+    def _save(self, trainer: Trainer, model: Colorizer, split: str, file: str) -> None:
+        if not self._rows:
+            return
+        names = trainer.datamodule.photographs[split].name
+        rows = [(Path(names(index)).stem, row) for index, row in sorted(self._rows.items())]
+        path = Path(trainer.default_root_dir) / "comparison" / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        picture = draw_sheet(rows)
+        picture.save(path)
+        for logger in trainer.loggers:
+            if isinstance(logger, WandbLogger):
+                logger.log_image(f"pictures/{split}", [str(path)], step=trainer.global_step)
+            elif isinstance(logger, TensorBoardLogger):
+                pixels = torch.frombuffer(bytearray(picture.tobytes()), dtype=torch.uint8)
+                pixels = pixels.reshape(picture.height, picture.width, 3)
+                logger.experiment.add_image(f"pictures/{split}", pixels, trainer.global_step, dataformats="HWC")
+
+
+class Row:
+    """One photograph and its prediction.
+
+    Args:
+        lightness: L, [1, 1, H, W] in 0..100.
+        true, predicted: ab, [1, 2, H, W] in -128..127.
+    """
+
+    def __init__(self, lightness: Tensor, true: Tensor, predicted: Tensor) -> None:
+        colored, gray = color_psnr(lightness, predicted, true)
+        shown = true, torch.zeros_like(true), predicted
+        self.pictures = [to_pil_image(lab_to_rgb(lightness, ab)[0].cpu()) for ab in shown]
+        self.captions = ["", f"{gray.item():.1f} dB", f"{colored.item():.1f} dB"]
+
+
+def draw_sheet(rows: list[tuple[str, Row]]) -> Image.Image:
+    """Draw named rows of true | gray | predicted, in two blocks side by side."""
+    half = (len(rows) + 1) // 2
+    blocks = 2 if len(rows) > 1 else 1
+    block_width = 3 * (CELL + GAP) + 2 * GAP
+    sheet = Image.new("RGB", (blocks * block_width + GAP, HEADER + half * (CELL + CAPTION + GAP)), PAPER)
+    draw = ImageDraw.Draw(sheet)
+    title, small = ImageFont.load_default(18), ImageFont.load_default(14)
+    for block in range(blocks):
+        for column, heading in enumerate(("true", "gray", "predicted")):
+            x = 2 * GAP + block * block_width + column * (CELL + GAP)
+            draw.text((x + CELL / 2, HEADER / 2), heading, INK, title, anchor="mm")
+            for line, (name, row) in enumerate(rows[block * half : (block + 1) * half]):
+                y = HEADER + line * (CELL + CAPTION + GAP)
+                cell = row.pictures[column].resize((CELL, CELL), Image.Resampling.BICUBIC)
+                sheet.paste(cell, (x, y))
+                caption = _shorten(name, small) if column == 0 else row.captions[column]
+                draw.text((x + CELL / 2, y + CELL + CAPTION / 2), caption, INK, small, anchor="mm")
+    return sheet
+
+
+def _shorten(name: str, font: ImageFont.FreeTypeFont) -> str:
+    """Cut a name's beginning, the part it shares with its neighbors, until it fits under a picture."""
+    if font.getlength(name) <= CELL:
+        return name
+    while font.getlength("…" + name) > CELL:
+        name = name[1:]
+    return "…" + name

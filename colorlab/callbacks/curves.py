@@ -1,0 +1,44 @@
+"""Curves: the course of a run in one picture."""
+
+from pathlib import Path
+
+from lightning import Callback, Trainer
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from colorlab.loggers import read_metrics
+from colorlab.models.colorizer import Colorizer
+
+PANELS = (
+    ("loss", "linear", ("train/loss", "val/loss")),
+    ("PSNR, dB", "linear", ("val/psnr", "val/psnr_gray")),
+    ("learning rate, weight decay", "log", ("optim/lr", "optim/weight_decay")),
+)
+
+
+class Curves(Callback):
+    """At the end of training, draw `curves.png` from the run's `metrics.csv`, resumed parts and all."""
+
+    def on_fit_end(self, trainer: Trainer, model: Colorizer) -> None:
+        folder = Path(trainer.default_root_dir)
+        if trainer.is_global_zero and (folder / "metrics.csv").exists():
+            draw_curves(read_metrics(folder), folder / "curves.png")
+
+
+def draw_curves(metrics: dict[str, dict[int, float]], path: Path) -> None:
+    """Draw metrics, {name: {epoch: value}}, over the epochs."""
+    figure = Figure(figsize=(12, 3.6), layout="constrained")
+    FigureCanvasAgg(figure)
+    for axes, (label, scale, names) in zip(figure.subplots(1, len(PANELS)), PANELS, strict=True):
+        for name in names:
+            if course := metrics.get(name):
+                marker = "o" if len(course) == 1 else None
+                axes.plot(list(course), list(course.values()), label=name, marker=marker)
+        positive = any(value > 0 for name in names for value in metrics.get(name, {}).values())
+        axes.set(xlabel="epoch", ylabel=label, yscale=scale if positive else "linear")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.grid(alpha=0.3)
+        if axes.lines:
+            axes.legend(frameon=False)
+    figure.savefig(path, dpi=100)

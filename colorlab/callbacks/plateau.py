@@ -1,0 +1,103 @@
+"""PlateauDecay: less learning rate and weight decay when a loss stops falling, or when asked."""
+
+import logging
+import math
+from pathlib import Path
+from typing import Any, Literal
+
+from lightning import Callback, Trainer
+from lightning.pytorch.trainer.states import TrainerFn
+
+from colorlab.errors import UserError
+from colorlab.models.colorizer import Colorizer
+
+log = logging.getLogger(__name__)
+
+REQUEST = "decay.request"
+"""The file in a run's folder that asks for a decay at the end of the epoch."""
+
+
+class PlateauDecay(Callback):
+    """Multiply the learning rate and the weight decay by `factor` on a plateau, or by hand.
+
+    A plateau is `patience` validations without the monitored value getting better by more than
+    `min_delta`. By hand: whoever watches the curve runs `python -m colorlab.decay RUN_FOLDER`, and
+    the decay happens at the next epoch's end. The product of all decays so far is the model's
+    `plateau_factor`, on top of what the schedule says, and survives a resume.
+
+    Args:
+        monitor: the logged value to watch.
+        mode: whether it should fall ("min") or rise ("max").
+        patience: validations to wait; None decays by hand only.
+        factor: what one decay multiplies with.
+        min_delta: the smallest change that counts as progress.
+        min_lr: a decay takes the learning rate to this at the lowest.
+    """
+
+    def __init__(
+        self,
+        monitor: str = "val/loss",
+        mode: Literal["min", "max"] = "min",
+        patience: int | None = 10,
+        factor: float = 0.1,
+        min_delta: float = 0.0,
+        min_lr: float = 0.0,
+    ) -> None:
+        if not 0 < factor < 1:
+            raise UserError(f"callbacks.plateau.factor={factor:g} must lie between 0 and 1.")
+        if patience is not None and patience < 1:
+            raise UserError(f"callbacks.plateau.patience={patience} must be at least 1, or null for by hand only.")
+        self.monitor, self.mode, self.patience = monitor, mode, patience
+        self.factor, self.min_delta, self.min_lr = factor, min_delta, min_lr
+        self.best = math.inf
+        self.waited = 0
+        self.decays: list[int] = []
+        self.plateau_factor = 1.0
+
+    def on_train_epoch_start(self, trainer: Trainer, model: Colorizer) -> None:
+        model.plateau_factor = self.plateau_factor
+
+    def on_train_epoch_end(self, trainer: Trainer, model: Colorizer) -> None:
+        """Decay when asked by hand: here, and not after validation, to act with no validation too."""
+        request = Path(trainer.default_root_dir) / REQUEST
+        if trainer.strategy.broadcast(request.exists()):
+            if trainer.is_global_zero:
+                request.unlink()
+            self.decay(trainer, model, "as asked")
+
+    def on_validation_end(self, trainer: Trainer, model: Colorizer) -> None:
+        if trainer.sanity_checking or trainer.state.fn != TrainerFn.FITTING or self.patience is None:
+            return
+        if self.monitor not in trainer.callback_metrics:
+            raise UserError(
+                f"callbacks.plateau.monitor={self.monitor} is not logged;"
+                f" choose from: {', '.join(sorted(trainer.callback_metrics))}."
+            )
+        value = float(trainer.callback_metrics[self.monitor])
+        value = value if self.mode == "min" else -value
+        if value < self.best - self.min_delta:
+            self.best, self.waited = value, 0
+            return
+        self.waited += 1
+        if self.waited >= self.patience:
+            self.waited = 0
+            self.decay(trainer, model, f"after {self.patience} epochs without progress of {self.monitor}")
+
+    def decay(self, trainer: Trainer, model: Colorizer, why: str) -> None:
+        """Multiply once, and say so."""
+        lr, _ = model.effective(trainer.current_epoch)
+        factor = self.factor if lr == 0 else min(1.0, max(self.factor, self.min_lr / lr))
+        if factor == 1.0:
+            log.info("No decay %s: the learning rate is at its minimum, %g.", why, lr)
+            return
+        self.plateau_factor *= factor
+        self.decays.append(trainer.current_epoch)
+        model.plateau_factor = self.plateau_factor
+        log.info("Decay in epoch %d, %s: learning rate %g → %g.", trainer.current_epoch, why, lr, lr * factor)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {key: getattr(self, key) for key in ("best", "waited", "decays", "plateau_factor")}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        for key, value in state_dict.items():
+            setattr(self, key, value)

@@ -1,0 +1,25 @@
+"""Speed: how many photographs a second are learned from."""
+
+import time
+
+from lightning import Callback, Trainer
+
+from colorlab.models.colorizer import ColorBatch, Colorizer
+
+
+class Speed(Callback):
+    """Log `speed/images_per_second` over each training epoch, waiting for data included.
+
+    Counted over all processes; validation is not part of it.
+    """
+
+    def on_train_epoch_start(self, trainer: Trainer, model: Colorizer) -> None:
+        self._started, self._pictures = time.perf_counter(), 0
+
+    def on_train_batch_end(
+        self, trainer: Trainer, model: Colorizer, outputs: object, batch: ColorBatch, batch_idx: int
+    ) -> None:
+        self._pictures += len(batch.L) * trainer.world_size
+        if trainer.is_last_batch:
+            speed = self._pictures / (time.perf_counter() - self._started)
+            model.log("speed/images_per_second", speed, on_step=False, on_epoch=True, prog_bar=True)

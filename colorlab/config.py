@@ -1,0 +1,148 @@
+"""From configuration to objects: the only place that checks and instantiates `_target_`s.
+
+The constructor is the schema: a node's keys are the argument names of its target and its values have
+their types. Everything is checked before anything is built, and a mistake gets one sentence.
+"""
+
+import difflib
+import importlib
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from pydantic import ConfigDict, PydanticSchemaGenerationError, TypeAdapter, ValidationError
+
+from colorlab.errors import UserError
+
+PACKAGES = ("colorlab", "kornia", "lightning", "torch", "torchmetrics", "torchvision")
+"""Targets come from these and no others: a configuration file must not be able to call just anything."""
+
+
+def conf_folder() -> Path:
+    """Where the configuration groups are: inside an installed wheel, or beside the package."""
+    package = Path(__file__).parent
+    inside = package / "conf"
+    return inside if inside.is_dir() else package.parent / "conf"
+
+
+def plain(cfg: DictConfig) -> dict[str, Any]:
+    """The configuration, resolved, in plain Python containers.
+
+    Raises:
+        UserError: a value that must be given is missing.
+    """
+    missing = sorted(OmegaConf.missing_keys(cfg))
+    if missing:
+        raise UserError(f"{missing[0]} is missing: add {missing[0]}=… to the command.")
+    try:
+        return OmegaConf.to_container(cfg, resolve=True)
+    except OmegaConfBaseException as error:
+        raise UserError(f"The configuration cannot be resolved: {str(error).splitlines()[0]}") from error
+
+
+def did_you_mean(word: str, known: Iterator[str] | list[str], prefix: str = "") -> str:
+    """The end of a sentence about an unknown word: the nearest known one, or all of them."""
+    known = sorted(known)
+    near = difflib.get_close_matches(word, known, n=1)
+    return f"did you mean {prefix}{near[0]}?" if near else f"choose from: {', '.join(known)}."
+
+
+@dataclass
+class Plan:
+    """A checked node: what to call, and with which arguments."""
+
+    target: Callable[..., Any]
+    arguments: dict[str, Any]
+
+    def build(self, **more: Any) -> Any:
+        """Call the target with its arguments, its nested plans built first, and `more`."""
+        return self.target(**{key: _build(value) for key, value in self.arguments.items()}, **more)
+
+    def partial(self) -> Callable[..., Any]:
+        """The target waiting for its first argument, as an optimizer waits for the parameters."""
+        return lambda first: self.target(first, **{key: _build(value) for key, value in self.arguments.items()})
+
+
+def check(node: Mapping[str, Any], path: str, given: tuple[str, ...] = ()) -> Plan:
+    """Check a node against the signature and the type hints of its target.
+
+    Args:
+        node: plain containers with a `_target_`.
+        path: the node's place in the configuration, for messages.
+        given: arguments that will be given to `build` and so need not stand in the node.
+
+    Raises:
+        UserError: an unknown target or key, a value of the wrong type, a missing argument.
+    """
+    if "_target_" not in node:
+        raise UserError(f"{path} has no _target_: choose one of its group's files, {path}=NAME.")
+    target = _locate(node["_target_"], path)
+    parameters = inspect.signature(target).parameters
+    hints = _hints(target)
+    open_ended = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+    arguments = {}
+    for key, value in node.items():
+        if key == "_target_":
+            continue
+        if key not in parameters and not open_ended:
+            raise UserError(f"Unknown key {path}.{key}: {did_you_mean(key, list(parameters), path + '.')}")
+        arguments[key] = _check_value(value, hints.get(key, Any), f"{path}.{key}")
+    for key, parameter in parameters.items():
+        variadic = parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
+        if parameter.default is parameter.empty and not variadic and key not in arguments and key not in given:
+            raise UserError(f"{path}.{key} is missing: add {path}.{key}=… to the command.")
+    return Plan(target, arguments)
+
+
+def _locate(name: Any, path: str) -> Callable[..., Any]:
+    module_name, _, attribute = str(name).rpartition(".")
+    if str(name).split(".")[0] not in PACKAGES:
+        raise UserError(f"{path}._target_={name} is not allowed: targets come from {', '.join(PACKAGES)}.")
+    try:
+        target = getattr(importlib.import_module(module_name), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise UserError(f"{path}._target_={name} cannot be found: {error}.") from error
+    if not callable(target):
+        raise UserError(f"{path}._target_={name} is neither a class nor a function.")
+    return target
+
+
+def _hints(target: Callable[..., Any]) -> dict[str, Any]:
+    try:
+        return get_type_hints(target.__init__ if inspect.isclass(target) else target)
+    except (NameError, TypeError):  # hints that cannot be evaluated outside their own module
+        return {}
+
+
+def _check_value(value: Any, hint: Any, path: str) -> Any:
+    """The value in the type its argument wants; nested targets become plans."""
+    if isinstance(value, Mapping) and "_target_" in value:
+        return check(value, path)
+    try:
+        typed = TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True)).validate_python(value)
+    except PydanticSchemaGenerationError:
+        return value
+    except ValidationError as error:
+        raise UserError(f"{path}={value} must be {_wanted(hint)}.") from error
+    return value if isinstance(typed, Iterator) else typed  # pydantic makes an Iterable hint lazy
+
+
+def _wanted(hint: Any) -> str:
+    words = {int: "a whole number", float: "a number", str: "a text", bool: "true or false", NoneType: "null"}
+    if hint in words:
+        return words[hint]
+    if get_origin(hint) is Literal:
+        return "one of " + ", ".join(map(str, get_args(hint)))
+    if get_origin(hint) in (Union, UnionType):
+        kinds = [kind for kind in get_args(hint) if kind in words or get_origin(kind) is not None]
+        return " or ".join(dict.fromkeys(map(_wanted, kinds or get_args(hint))))
+    return f"of type {hint.__name__ if inspect.isclass(hint) and not get_args(hint) else hint}"
+
+
+def _build(value: Any) -> Any:
+    return value.build() if isinstance(value, Plan) else value

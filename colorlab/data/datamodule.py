@@ -1,0 +1,156 @@
+"""ColorDataModule: the one datamodule of every model."""
+
+import logging
+import os
+from pathlib import Path
+
+import torch
+from lightning import LightningDataModule
+from torch import Tensor
+from torch.utils.data import DataLoader
+from torchdata.stateful_dataloader import StatefulDataLoader
+from torchdata.stateful_dataloader.sampler import StatefulDistributedSampler
+
+from colorlab.data.device import Batch, RandomCropFlip, split_lab
+from colorlab.data.images import (
+    GRAY,
+    SAMPLES,
+    Photographs,
+    Pictures,
+    Split,
+    collate,
+    find_photographs,
+    split_photographs,
+)
+from colorlab.errors import UserError
+
+log = logging.getLogger(__name__)
+
+MAX_BROKEN = 0.1
+"""Training stops when more than this share of the photographs cannot be read."""
+
+
+class ColorDataModule(LightningDataModule):
+    """A folder of photographs as batches of (L, ab).
+
+    Workers read, decode and resize to uint8; on the device the batch is augmented (in training) and
+    split into L and ab by kornia in float32.
+
+    Args:
+        root: the folder; None is the built-in photographs. Its sub-folders train/, val/ and test/
+            are the splits where they exist; otherwise files are drawn at random, each for itself.
+        size: side of the square that pictures are stretched to, in pixels.
+        batch_size: pictures per step and process.
+        val_fraction, test_fraction: of the pictures, where no sub-folders say.
+        split_seed: another seed draws other pictures for validation and test.
+        seed: of the order and the augmentation.
+        workers: processes that read; None is one per core, at most 8. 0 reads in the main process.
+        augment: what training pictures go through, on the device; None for nothing.
+
+    Raises:
+        UserError: the folder is missing or holds too few pictures, or too many are unreadable.
+    """
+
+    def __init__(
+        self,
+        root: str | None = None,
+        size: int = 256,
+        batch_size: int = 32,
+        val_fraction: float = 0.1,
+        test_fraction: float = 0.1,
+        split_seed: int = 0,
+        seed: int = 0,
+        workers: int | None = None,
+        augment: RandomCropFlip | None = None,
+    ) -> None:
+        super().__init__()
+        for name, value in (("size", size), ("batch_size", batch_size)):
+            if value < 1:
+                raise UserError(f"data.{name}={value} must be at least 1.")
+        if min(val_fraction, test_fraction) < 0 or val_fraction + test_fraction >= 1:
+            raise UserError("data.val_fraction and data.test_fraction must be at least 0 and together below 1.")
+        self.root = SAMPLES if root is None else Path(root).expanduser()
+        self.size, self.batch_size, self.seed, self.augment = size, batch_size, seed, augment
+        self.workers = min(os.cpu_count() or 1, 8) if workers is None else workers
+        names = find_photographs(self.root)
+        self.names = split_photographs(names, val_fraction, test_fraction, split_seed)
+        if not self.names["train"]:
+            raise UserError(f"data.root={self.root} leaves no photograph to train on (of {len(names)}).")
+        self.photographs: dict[Split, Photographs] = {
+            split: Photographs(self.root, chosen, size, fill=split == "train") for split, chosen in self.names.items()
+        }
+        self.skipped: dict[str, str] = {}
+
+    # -- loaders ----------------------------------------------------------------------------------
+
+    def train_dataloader(self) -> DataLoader:
+        trainer, photographs = self.trainer, self.photographs["train"]
+        sampler = StatefulDistributedSampler(
+            photographs, num_replicas=trainer.world_size, rank=trainer.global_rank, shuffle=True, seed=self.seed
+        )
+        return self._loader(photographs, sampler)
+
+    def val_dataloader(self) -> DataLoader | list:
+        return self._loader(self.photographs["val"]) if self.names["val"] else []
+
+    def test_dataloader(self) -> DataLoader | list:
+        return self._loader(self.photographs["test"]) if self.names["test"] else []
+
+    def _loader(self, photographs: Photographs, sampler: StatefulDistributedSampler | None = None) -> DataLoader:
+        return StatefulDataLoader(
+            photographs,
+            batch_size=self.batch_size,
+            sampler=sampler,
+            num_workers=self.workers,
+            collate_fn=collate,
+            pin_memory=torch.cuda.is_available(),
+            persistent_workers=self.workers > 0,
+        )
+
+    # -- the device -------------------------------------------------------------------------------
+
+    def on_after_batch_transfer(self, batch: Pictures, dataloader_idx: int) -> Batch:
+        """Augment and split a batch, on the device; outside autocast, so Lab stays exact."""
+        trainer = self.trainer
+        self.note_skipped(batch)
+        rgb: Tensor = batch.rgb.float() / 255
+        if trainer.training and self.augment is not None:
+            rgb = self.augment(rgb, batch.index, self.seed, trainer.current_epoch)
+        return split_lab(rgb, batch.index)
+
+    def note_skipped(self, batch: Pictures) -> None:
+        """Name each unreadable photograph once; stop when there are too many.
+
+        Raises:
+            UserError: more than a tenth of the photographs cannot be read.
+        """
+        trainer = self.trainer
+        split: Split = "train" if trainer.training else "test" if trainer.testing else "val"
+        photographs = self.photographs[split]
+        for index, reason in batch.skipped:
+            name = photographs.name(index)
+            if name in self.skipped:
+                continue
+            self.skipped[name] = reason
+            if reason != GRAY:
+                log.warning("Left out %s: %s", self.root / name, reason)
+        broken, total = len(self.broken), sum(map(len, self.names.values()))
+        if broken > MAX_BROKEN * total:
+            first = next(iter(self.broken.items()))
+            raise UserError(
+                f"{broken} of the {total} photographs in {self.root} cannot be read, more than a tenth;"
+                f" the first is {first[0]} ({first[1]})."
+            )
+
+    @property
+    def broken(self) -> dict[str, str]:
+        """The unreadable photographs met so far and why."""
+        return {name: reason for name, reason in self.skipped.items() if reason != GRAY}
+
+    def summary(self) -> str:
+        """One line on the photographs: how many in each split, and how many of them were left out."""
+        counts = ", ".join(f"{len(names)} {split}" for split, names in self.names.items())
+        gray = len(self.skipped) - len(self.broken)
+        left_out = [f"{gray} gray (no color to learn from)"] * (gray > 0)
+        left_out += [f"{len(self.broken)} unreadable"] * bool(self.broken)
+        return f"photographs: {counts}" + (f"; left out: {', '.join(left_out)}" if left_out else "")

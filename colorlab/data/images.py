@@ -1,0 +1,247 @@
+"""Photographs on disk: find them, split them, and read them into uint8 RGB. All of it on the CPU."""
+
+import hashlib
+import io
+import os
+import re
+import warnings
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+import tifffile
+import torch
+from PIL import Image, ImageCms, ImageOps
+from torch import Tensor
+from torch.utils.data import Dataset
+from torchvision.transforms import v2
+
+from colorlab.color import rgb_to_lab
+from colorlab.errors import UserError
+
+SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp"}
+SAMPLES = Path(__file__).parent / "samples"
+GRAY_AB = 5.0
+"""A picture none of whose pixels passes this in |a| or |b| is gray (Zhang's released training code)."""
+
+Split = Literal["train", "val", "test"]
+
+
+# -- find and split --------------------------------------------------------------------------------
+
+
+def find_photographs(root: Path) -> list[str]:
+    """List the picture files under `root`, in an order every machine agrees on.
+
+    Returns:
+        Paths relative to `root`, with forward slashes, sorted.
+
+    Raises:
+        UserError: `root` does not exist, is no folder, or holds no picture.
+    """
+    if not root.is_dir():
+        raise UserError(f"data.root={root} is {'not a folder' if root.exists() else 'missing'}.")
+    found = []
+    for folder, subfolders, files in os.walk(root):
+        subfolders.sort()
+        inside = Path(folder).relative_to(root)
+        found += [(inside / file).as_posix() for file in files if _is_picture(file)]
+    if not found:
+        raise UserError(f"data.root={root} holds no picture ({' '.join(sorted(SUFFIXES))}).")
+    return sorted(found)
+
+
+def _is_picture(file: str) -> bool:
+    return Path(file).suffix.lower() in SUFFIXES and not file.startswith(".")
+
+
+def split_photographs(names: list[str], val_fraction: float, test_fraction: float, seed: int) -> dict[Split, list[str]]:
+    """Divide photographs into training, validation and test.
+
+    Folders named train, val and test at the top are those splits. What is missing of them is drawn
+    from train/ (only val: a test set is never invented beside a given train/), and from all files
+    where there is no train/. A file's side depends on its own path and the seed alone, so it is the
+    same on every machine and stays when other files are added.
+
+    Returns:
+        The names of each split, in the order given.
+    """
+    top = {name: name.split("/", 1)[0] if "/" in name else "" for name in names}
+    if "train" not in top.values():
+        draw = {"val": val_fraction, "test": test_fraction}
+        return _draw(names, draw, seed)
+    splits: dict[Split, list[str]] = {
+        split: [name for name in names if top[name] == split] for split in ("train", "val", "test")
+    }
+    if not splits["val"]:
+        drawn = _draw(splits["train"], {"val": val_fraction}, seed)
+        splits["train"], splits["val"] = drawn["train"], drawn["val"]
+    return splits
+
+
+def _draw(names: list[str], fractions: dict[str, float], seed: int) -> dict[Split, list[str]]:
+    splits: dict[Split, list[str]] = {"train": [], "val": [], "test": []}
+    for name in names:
+        place = _uniform(f"{seed}:{name}")
+        for split, fraction in fractions.items():
+            if place < fraction:
+                splits[split].append(name)
+                break
+            place -= fraction
+        else:
+            splits["train"].append(name)
+    return splits
+
+
+def _uniform(text: str) -> float:
+    """A number in [0, 1) that depends on the text alone, on every machine."""
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest()) / 2**64
+
+
+# -- read --------------------------------------------------------------------------------------------
+
+
+def read_photograph(path: Path) -> Tensor:
+    """Decode a file into what a viewer would show: EXIF-rotated sRGB, alpha over white.
+
+    16-bit files keep their upper 8 bits, pictures with an ICC profile are converted to sRGB.
+
+    Returns:
+        rgb: [3, H, W] uint8.
+
+    Raises:
+        OSError, ValueError, SyntaxError and the like: the file is no readable picture.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # odd EXIF is not worth a line a picture
+            with Image.open(path) as picture:
+                rgb = _to_rgb(ImageOps.exif_transpose(picture))
+    except Image.UnidentifiedImageError:
+        if path.suffix.lower() not in (".tif", ".tiff"):
+            raise
+        rgb = _read_deep_tiff(path)  # Pillow reads no 16-bit RGB TIFF
+    return torch.from_numpy(np.array(rgb)).permute(2, 0, 1)
+
+
+def _to_rgb(picture: Image.Image) -> Image.Image:
+    if picture.mode in ("I", "F") or picture.mode.startswith("I;16"):
+        if picture.mode == "F":
+            raise ValueError("floating-point pictures have no fixed white")
+        return Image.fromarray((np.asarray(picture).astype(np.uint32) >> 8).astype(np.uint8)).convert("RGB")
+    if picture.mode == "P":
+        picture = picture.convert("RGBA" if "transparency" in picture.info else "RGB")
+    if picture.mode in ("RGBA", "LA", "PA", "RGBa", "La"):
+        rgba = picture.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
+    profile = picture.info.get("icc_profile")
+    if profile and picture.mode in ("RGB", "CMYK"):
+        transform = _transform_to_srgb(profile, picture.mode)
+        if transform is not None:
+            return ImageCms.applyTransform(picture, transform)
+    return picture.convert("RGB")
+
+
+@lru_cache(maxsize=16)
+def _transform_to_srgb(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
+    """The ICC transform to sRGB, or None for sRGB itself and for profiles that cannot be used."""
+    try:
+        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        if "srgb" in ImageCms.getProfileDescription(source).lower():
+            return None
+        return ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), mode, "RGB")
+    except ImageCms.PyCMSError:
+        return None
+
+
+def _read_deep_tiff(path: Path) -> np.ndarray:
+    pixels = tifffile.imread(path)
+    if pixels.dtype != np.uint16 or pixels.ndim != 3 or pixels.shape[2] not in (3, 4):
+        raise ValueError(f"a TIFF of {pixels.dtype} and shape {pixels.shape}")
+    return (pixels[..., :3] >> 8).astype(np.uint8)
+
+
+def is_gray(rgb: Tensor) -> bool:
+    """Whether a picture [3, H, W] uint8 has no color to learn from; looks at every fourth pixel."""
+    _, ab = rgb_to_lab(rgb[None, :, ::4, ::4])
+    return bool(ab.abs().max() <= GRAY_AB)
+
+
+# -- the dataset -------------------------------------------------------------------------------------
+
+
+class Skipped(NamedTuple):
+    """A photograph that cannot be used."""
+
+    index: int
+    reason: str
+
+
+GRAY = "gray"
+"""The reason of a picture that was read, but has no color."""
+
+
+class Pictures(NamedTuple):
+    """What the workers deliver: pictures, which ones they are, and those they had to leave out."""
+
+    rgb: Tensor  # [B, 3, size, size] uint8
+    index: Tensor  # [B] int64, into Photographs.names
+    skipped: list[Skipped]
+
+
+class Photographs(Dataset):
+    """Photographs of one split, read and resized in the workers.
+
+    Args:
+        root: the folder.
+        names: paths below it.
+        size: side of the square that pictures are stretched to, in pixels.
+        fill: put the next usable picture in the place of an unusable one (broken, or gray), so that
+            every training batch is full. Without it, gray pictures stay and broken ones are left out.
+    """
+
+    def __init__(self, root: Path, names: list[str], size: int, fill: bool) -> None:
+        self.root, self.size, self.fill = root, size, fill
+        # One array in place of a list of strings: workers share it instead of copying it bit by bit.
+        self.names = np.array(names, dtype=np.bytes_ if all(map(str.isascii, names)) else np.str_)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def name(self, index: int) -> str:
+        name = self.names[index]
+        return name.decode() if isinstance(name, bytes) else str(name)
+
+    def __getitem__(self, index: int) -> Pictures:
+        skipped = []
+        for candidate in range(index, index + (len(self) if self.fill else 1)):
+            candidate %= len(self)
+            try:
+                rgb = self.read(candidate)
+            except Exception as error:  # decoders raise whatever they like; the reason is reported
+                skipped.append(Skipped(candidate, _one_line(error)))
+                continue
+            if self.fill and is_gray(rgb):
+                skipped.append(Skipped(candidate, GRAY))
+                continue
+            return Pictures(rgb[None], torch.tensor([candidate]), skipped)
+        return Pictures(torch.empty(0, 3, self.size, self.size, dtype=torch.uint8), torch.empty(0).long(), skipped)
+
+    def read(self, index: int) -> Tensor:
+        """The picture at `index`: [3, size, size] uint8 RGB."""
+        rgb = read_photograph(self.root / self.name(index))
+        return v2.functional.resize(rgb, [self.size, self.size], antialias=True)
+
+
+def collate(samples: list[Pictures]) -> Pictures:
+    """Join samples into a batch."""
+    return Pictures(
+        torch.cat([sample.rgb for sample in samples]),
+        torch.cat([sample.index for sample in samples]),
+        [skipped for sample in samples for skipped in sample.skipped],
+    )
+
+
+def _one_line(error: Exception) -> str:
+    return re.sub(r"\s+", " ", str(error)).strip() or type(error).__name__

@@ -1,0 +1,86 @@
+"""CUNet: the network of "Image Colorization Algorithm Based on Deep Learning" (Wang et al. 2022)."""
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from colorlab.color import AB_MAX
+from colorlab.models.colorizer import Colorizer
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {"sigmoid": nn.Sigmoid, "relu": nn.ReLU}
+POOLS: dict[str, Callable[..., Tensor]] = {"avg": F.avg_pool2d, "max": F.max_pool2d}
+
+
+class CUNet(Colorizer):
+    """A U-Net with four dilated convolutions at its bottom, regressing ab through a tanh.
+
+    The paper gives the stages, the widths, the sigmoids and the head. Pooling, dilation, the order
+    of activation and norm, and the scale of the input, (L − 50) / 50, are our choice, after the
+    student report where it chose: average pooling, dilation 2, BatchNorm after the sigmoid.
+
+    Args:
+        width: channels of the first stage; the others are 2, 4 and 8 times as wide. 64 in the paper.
+        activation: what follows each convolution. "sigmoid" in the paper; "relu" trains faster.
+        pool: how the encoder halves the picture.
+        norm: BatchNorm "after" or "before" the activation.
+        dilation: of the four dilated convolutions.
+        weights: a file to start from; None draws He-normal weights.
+
+    Source: Symmetry 2022, 14(11), 2295, section 3 and its network figure.
+    """
+
+    multiple_of = 8
+
+    def __init__(
+        self,
+        width: int = 64,
+        activation: Literal["sigmoid", "relu"] = "sigmoid",
+        pool: Literal["avg", "max"] = "avg",
+        norm: Literal["after", "before"] = "after",
+        dilation: int = 2,
+        weights: str | None = None,
+    ) -> None:
+        super().__init__()
+        self.pool = POOLS[pool]
+
+        def unit(convolution: nn.Conv2d | nn.ConvTranspose2d) -> nn.Sequential:
+            batch_norm = nn.BatchNorm2d(convolution.out_channels)
+            non_linear = ACTIVATIONS[activation]()
+            tail = (non_linear, batch_norm) if norm == "after" else (batch_norm, non_linear)
+            return nn.Sequential(convolution, *tail)
+
+        def conv(inputs: int, outputs: int, dilation: int = 1) -> nn.Sequential:
+            return unit(nn.Conv2d(inputs, outputs, 3, padding=dilation, dilation=dilation))
+
+        w1, w2, w4, w8 = width, 2 * width, 4 * width, 8 * width
+        self.encoder = nn.ModuleList(
+            nn.Sequential(conv(inputs, outputs), conv(outputs, outputs))
+            for inputs, outputs in ((1, w1), (w1, w2), (w2, w4))
+        )
+        self.bottom = nn.Sequential(
+            conv(w4, w8), conv(w8, w8),
+            *(conv(w8, w8, dilation) for _ in range(4)),
+            conv(w8, w8), conv(w8, w8),
+        )  # fmt: skip
+        stages = ((w8, w4), (w4, w2), (w2, w1))
+        self.up = nn.ModuleList(
+            unit(nn.ConvTranspose2d(inputs, outputs, 4, stride=2, padding=1)) for inputs, outputs in stages
+        )
+        self.decoder = nn.ModuleList(conv(2 * outputs, outputs) for _, outputs in stages)
+        self.head = nn.Conv2d(w1, 2, 1)
+        self.initialize(weights)
+
+    def network(self, lightness: Tensor) -> Tensor:
+        features = (lightness - 50) / 50
+        skips = []
+        for stage in self.encoder:
+            features = stage(features)
+            skips.append(features)
+            features = self.pool(features, 2)
+        features = self.bottom(features)
+        for up, join in zip(self.up, self.decoder, strict=True):
+            features = join(torch.cat([skips.pop(), up(features)], dim=1))
+        return self.head(features).tanh() * AB_MAX

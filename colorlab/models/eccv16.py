@@ -1,0 +1,66 @@
+"""eccv16: the network of "Colorful Image Colorization" (Zhang, Isola, Efros, ECCV 2016)."""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from colorlab.models.colorizer import Colorizer
+
+BINS = 313
+
+
+def _block(*convolutions: nn.Conv2d) -> nn.Sequential:
+    """Convolutions with a ReLU after each and one BatchNorm at the end."""
+    layers: list[nn.Module] = []
+    for convolution in convolutions:
+        layers += [convolution, nn.ReLU()]
+    return nn.Sequential(*layers, nn.BatchNorm2d(convolutions[-1].out_channels))
+
+
+def _conv(inputs: int, outputs: int, stride: int = 1, dilation: int = 1) -> nn.Conv2d:
+    return nn.Conv2d(inputs, outputs, 3, stride=stride, padding=dilation, dilation=dilation)
+
+
+class ECCV16(Colorizer):
+    """Zhang's network: eight convolutional blocks at down to 1/8 of the picture, then 313 color bins.
+
+    The mixture of the bins becomes ab through `model_out`, a 1×1 convolution without bias, at a
+    quarter of the picture's size, and is then enlarged bilinearly. Layers and parameter names are
+    those of the published `colorization_release_v2`, which loads as it is: `weights=PATH`.
+
+    Args:
+        width: channels of the first block; the others are 2, 4 and 8 times as wide. 64 in the paper.
+        weights: a file to start from, ours or the published one; None draws He-normal weights.
+
+    Source: the paper's section 2 and the layer table of its released model.
+    """
+
+    multiple_of = 8
+
+    def __init__(self, width: int = 64, weights: str | None = None) -> None:
+        super().__init__()
+        w1, w2, w4, w8 = width, 2 * width, 4 * width, 8 * width
+        self.model1 = _block(_conv(1, w1), _conv(w1, w1, stride=2))
+        self.model2 = _block(_conv(w1, w2), _conv(w2, w2, stride=2))
+        self.model3 = _block(_conv(w2, w4), _conv(w4, w4), _conv(w4, w4, stride=2))
+        self.model4 = _block(_conv(w4, w8), _conv(w8, w8), _conv(w8, w8))
+        self.model5 = _block(*(_conv(w8, w8, dilation=2) for _ in range(3)))
+        self.model6 = _block(*(_conv(w8, w8, dilation=2) for _ in range(3)))
+        self.model7 = _block(*(_conv(w8, w8) for _ in range(3)))
+        self.model8 = nn.Sequential(
+            nn.ConvTranspose2d(w8, w4, 4, stride=2, padding=1), nn.ReLU(),
+            _conv(w4, w4), nn.ReLU(),
+            _conv(w4, w4), nn.ReLU(),
+            nn.Conv2d(w4, BINS, 1),
+        )  # fmt: skip
+        self.model_out = nn.Conv2d(BINS, 2, 1, bias=False)
+        self.initialize(weights)
+
+    def network(self, lightness: Tensor) -> Tensor:
+        features = (lightness - 50) / 100
+        for block in (self.model1, self.model2, self.model3, self.model4):
+            features = block(features)
+        for block in (self.model5, self.model6, self.model7):
+            features = block(features)
+        mixture = self.model8(features).softmax(dim=1)
+        ab = F.interpolate(self.model_out(mixture), scale_factor=4, mode="bilinear", align_corners=False)
+        return ab * 110

@@ -1,0 +1,257 @@
+"""Train one experiment, or a sweep of them: `python -m colorlab.train model=eccv16 optim.lr=1e-3`."""
+
+import os
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException, MissingConfigException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from colorlab.config import Plan, check, conf_folder, did_you_mean, plain
+from colorlab.errors import UserError
+
+if TYPE_CHECKING:
+    from lightning import Trainer
+
+    from colorlab.data import ColorDataModule
+
+KEYS = (
+    "model", "optim", "schedule", "objective", "data", "callbacks", "logger", "trainer",
+    "seed", "resume", "test", "debug", "run",
+)  # fmt: skip
+DEBUG = {"max_epochs": 1, "limit_train_batches": 1, "limit_val_batches": 1, "limit_test_batches": 1}
+
+
+def train(cfg: dict[str, Any], folder: Path) -> float | None:
+    """Run one experiment in `folder`.
+
+    Args:
+        cfg: the resolved configuration, in plain containers.
+        folder: where everything the run makes is kept.
+
+    Returns:
+        The best monitored value, or None if nothing was monitored.
+
+    Raises:
+        UserError: the configuration or the data cannot be trained with.
+    """
+    plans = _check(cfg)
+    import torch
+    from lightning import seed_everything
+    from lightning.pytorch.utilities import rank_zero_only
+
+    from colorlab.models import Colorizer
+
+    seed_everything(cfg["seed"], workers=True, verbose=False)
+    checkpoint = _checkpoint(Path(cfg["resume"]), plans["model"]) if cfg["resume"] else None
+    data: ColorDataModule = plans["data"].build()
+    model: Colorizer = plans["model"].build()
+    optim, objective = plans["optim"].partial(), plans["objective"].build()
+    model.prepare_training(objective, optim, plans["schedule"].build())
+    trainer = _trainer(cfg, plans, folder)
+    if rank_zero_only.rank == 0:
+        _introduce(cfg, folder, data)
+    weights = sum(parameter.numel() for parameter in model.parameters())
+    for logger in trainer.loggers:
+        logger.log_hyperparams({**cfg, "model": {**cfg["model"], "name": model.title, "parameters": weights}})
+    torch.set_float32_matmul_precision("high")
+    failed = True
+    try:
+        trainer.fit(model, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+        best = trainer.checkpoint_callback
+        path = best.best_model_path if best is not None else ""
+        if trainer.interrupted:
+            return None
+        if cfg["test"] and data.names["test"]:
+            trainer.test(model, datamodule=data, ckpt_path=path or None, weights_only=True, verbose=False)
+        score = float(best.best_model_score) if path and best.best_model_score is not None else None
+        if rank_zero_only.rank == 0:
+            _conclude(trainer, data, folder, path, score)
+        failed = False
+        return score
+    finally:
+        _finish_tracker(failed)
+
+
+def _check(cfg: dict[str, Any]) -> dict[str, Any]:
+    """Check the whole configuration before anything is built; plans by group."""
+    for key in cfg:
+        if key not in KEYS:
+            raise UserError(f"Unknown key {key}: {did_you_mean(key, list(KEYS))}")
+    for key in ("test", "debug"):
+        if not isinstance(cfg[key], bool):
+            raise UserError(f"{key}={cfg[key]} must be true or false.")
+    if not isinstance(cfg["seed"], int) or isinstance(cfg["seed"], bool) or cfg["seed"] < 0:
+        raise UserError(f"seed={cfg['seed']} must be a whole number from 0 up: it makes a run repeatable.")
+    plans: dict[str, Any] = {key: check(cfg[key], key) for key in ("model", "schedule", "objective", "data", "trainer")}
+    plans["optim"] = check(cfg["optim"], "optim", given=("params",))
+    for group in ("callbacks", "logger"):
+        nodes = {name: node for name, node in (cfg[group] or {}).items() if node}
+        plans[group] = {name: check(node, f"{group}.{name}") for name, node in nodes.items()}
+    return plans
+
+
+def _trainer(cfg: dict[str, Any], plans: dict[str, Any], folder: Path) -> "Trainer":
+    plan: Plan = plans["trainer"]
+    if cfg["debug"]:
+        plan.arguments |= DEBUG
+    defaults = {"log_every_n_steps": 1, "num_sanity_val_steps": 0, "enable_model_summary": False}
+    plan.arguments = defaults | plan.arguments
+    loggers = [logger.build() for logger in plans["logger"].values()]
+    callbacks = [callback.build() for callback in plans["callbacks"].values()]
+    return plan.build(default_root_dir=folder, logger=loggers, callbacks=callbacks)
+
+
+# -- resume ----------------------------------------------------------------------------------------
+
+
+def find_checkpoint(path: Path) -> Path:
+    """The checkpoint to resume from: the file itself, or the newest of a run's folder.
+
+    Raises:
+        UserError: there is none.
+    """
+    if path.is_file():
+        return path
+    if not path.is_dir():
+        raise UserError(f"resume={path} does not exist: give a run's folder or a checkpoint.")
+    found = sorted((path / "checkpoints").glob("*.ckpt"), key=lambda file: file.stat().st_mtime_ns)
+    if not found:
+        raise UserError(f"resume={path} holds no checkpoint: give a run's folder or a checkpoint.")
+    return found[-1]
+
+
+def _checkpoint(path: Path, model: Plan) -> Path:
+    from colorlab.models.weights import read_checkpoint
+
+    path = find_checkpoint(path)
+    checkpoint = read_checkpoint(path)
+    wanted = model.target.qualified_name()
+    if checkpoint.get("colorizer") != wanted:
+        raise UserError(f"resume={path} holds {checkpoint.get('colorizer', 'bare weights')}, not {wanted}.")
+    held = checkpoint["hyper_parameters"]
+    for key, value in model.arguments.items():
+        if key != "weights" and held.get(key) != value:
+            raise UserError(f"resume={path} was trained with model.{key}={held.get(key)}, not {value}.")
+    return path
+
+
+def _with_run_of(arguments: list[str]) -> list[str]:
+    """On `resume=PATH`, put the run's own overrides before the new ones, and go on in its folder."""
+    given = [argument.partition("=")[2] for argument in arguments if _key(argument) == "resume"]
+    if not given or given[-1] in ("", "null"):
+        return arguments
+    checkpoint = find_checkpoint(Path(given[-1].strip("'\"")).expanduser())
+    folder = checkpoint.parent.parent.resolve()
+    recorded = folder / ".hydra" / "overrides.yaml"
+    if not recorded.exists():
+        return arguments
+    new = {_key(argument) for argument in arguments}
+    old = [override for override in OmegaConf.load(recorded) if _key(override) not in new]
+    here = [] if "hydra.run.dir" in new else [f"hydra.run.dir='{folder}'"]
+    return [*old, *arguments, *here]
+
+
+# -- what a person sees ------------------------------------------------------------------------------
+
+
+def _introduce(cfg: dict[str, Any], folder: Path, data: "ColorDataModule") -> None:
+    """Print the configuration as a tree, and keep it in the run's folder."""
+    import rich
+    from rich.tree import Tree
+
+    def grow(tree: Tree, node: dict[str, Any]) -> Tree:
+        for key, value in node.items():
+            if isinstance(value, dict) and value:
+                grow(tree.add(f"[bold]{key}"), value)
+            else:
+                tree.add(f"{key}: [cyan]{rich.markup.escape(str(value))}")
+        return tree
+
+    folder.mkdir(parents=True, exist_ok=True)
+    OmegaConf.save(OmegaConf.create(cfg), folder / "config.yaml")
+    rich.print(grow(Tree(f"[bold]{rich.markup.escape(str(folder))}"), cfg))
+    print(data.summary(), flush=True)
+
+
+def _conclude(trainer: "Trainer", data: "ColorDataModule", folder: Path, best: str, score: float | None) -> None:
+    """Print where the results are, and tell the tracker which checkpoint is the best."""
+    import wandb
+
+    metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+    pictures = sorted((folder / "comparison").glob("*.png"), key=lambda file: file.stat().st_mtime_ns)
+    lines = [data.summary()]
+    if "test/psnr" in metrics:
+        gray = metrics["test/psnr_gray"]
+        lines.append(f"PSNR on the test photographs: {metrics['test/psnr']:.2f} dB (gray picture: {gray:.2f} dB)")
+    places = {
+        "comparison picture": pictures[-1] if pictures else "", "best checkpoint": best,
+        "curves": folder / "curves.png",
+    }  # fmt: skip
+    lines += [f"{name}: {_near(path)}" for name, path in places.items() if path and Path(path).exists()]
+    if wandb.run is not None:
+        wandb.run.summary.update({"best/checkpoint": best, "best/loss": score})
+        if wandb.run.settings._offline:
+            lines.append(f"upload to wandb: wandb sync {_near(Path(wandb.run.dir).parent)}")
+    for line in lines:
+        print(line, flush=True)
+
+
+def _near(path: str | Path) -> str:
+    return os.path.relpath(path)
+
+
+def _finish_tracker(failed: bool) -> None:
+    """End the wandb run, if there is one: the next job of a sweep must begin its own."""
+    wandb = sys.modules.get("wandb")
+    if wandb is not None and wandb.run is not None:
+        wandb.finish(exit_code=int(failed))
+
+
+# -- the command -------------------------------------------------------------------------------------
+
+
+@hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name="train")
+def _job(cfg: DictConfig) -> float | None:
+    return train(plain(cfg), Path(HydraConfig.get().runtime.output_dir))
+
+
+def _key(override: str) -> str:
+    return override.partition("=")[0].lstrip("+~")
+
+
+def _free(argument: str) -> str:
+    """Let a dotted override name a key that its YAML does not list: `check` knows all of them."""
+    dotted = re.match(r"\w+(\.\w+)+=", argument)
+    return f"++{argument}" if dotted and not argument.startswith("hydra.") else argument
+
+
+def _sentence(error: Exception) -> str:
+    """What a person is told about a mistake in the command line."""
+    if isinstance(error, MissingConfigException) and error.options:
+        group, _, choice = (error.missing_cfg_file or "").rpartition("/")
+        return f"{group}={choice} does not exist: {did_you_mean(choice, list(error.options), group + '=')}"
+    text = str(error)
+    if unknown := re.match(r"Could not override '(?:\S+?@)?(\w+)'", text):
+        return f"Unknown key {unknown[1]}: {did_you_mean(unknown[1], [*KEYS, 'experiment'])}"
+    return text.splitlines()[0]
+
+
+def main() -> None:
+    """Entry point of `colorlab-train`: a mistake of the user's ends in one sentence and exit code 2."""
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come here as they are, not as Hydra prints them
+    try:
+        sys.argv[1:] = [_free(argument) for argument in _with_run_of(sys.argv[1:])]
+        _job()
+    except (UserError, HydraException, OmegaConfBaseException) as error:
+        print(f"colorlab: {_sentence(error)}", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

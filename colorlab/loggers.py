@@ -11,6 +11,8 @@ import wandb
 from lightning.pytorch.loggers import Logger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 
+from colorlab.run_folder import RunFolder
+
 
 class MetricsCSV(Logger):
     """One row an epoch in `metrics.csv`, that goes on after a resume.
@@ -24,7 +26,7 @@ class MetricsCSV(Logger):
 
     def __init__(self, folder: str) -> None:
         super().__init__()
-        self.path = Path(folder) / "metrics.csv"
+        self.path = RunFolder(folder).metrics
         self._rows: dict[int, dict[str, float]] | None = None
 
     @property
@@ -75,10 +77,10 @@ def _read_rows(path: Path) -> dict[int, dict[str, float]]:
         }
 
 
-def read_metrics(folder: Path) -> dict[str, dict[int, float]]:
+def read_metrics(folder: RunFolder) -> dict[str, dict[int, float]]:
     """The numbers of a run, {name: {epoch: value}}, from its `metrics.csv`."""
     metrics: dict[str, dict[int, float]] = defaultdict(dict)
-    for row in _read_rows(folder / "metrics.csv").values():
+    for row in _read_rows(folder.metrics).values():
         epoch = int(row.pop("epoch"))
         for name, value in row.items():
             metrics[name][epoch] = value
@@ -103,7 +105,7 @@ def wandb_logger(
     """
     os.environ.setdefault("WANDB_SILENT", "true")
     mode = os.environ.get("WANDB_MODE") or ("online" if wandb.login(prompt=False) else "offline")
-    id_file = Path(folder) / "wandb_id"
+    id_file = RunFolder(folder).wandb_id
     if not id_file.exists():
         id_file.parent.mkdir(parents=True, exist_ok=True)
         id_file.write_text(secrets.token_hex(4))

@@ -14,6 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from colorlab.config import Plan, check, conf_folder, did_you_mean, plain
 from colorlab.errors import UserError
+from colorlab.run_folder import RunFolder, find_checkpoint
 
 if TYPE_CHECKING:
     from lightning import Trainer
@@ -27,7 +28,7 @@ KEYS = (
 DEBUG = {"max_epochs": 1, "limit_train_batches": 1, "limit_val_batches": 1, "limit_test_batches": 1}
 
 
-def train(cfg: dict[str, Any], folder: Path) -> float | None:
+def train(cfg: dict[str, Any], folder: RunFolder) -> float | None:
     """Run one experiment in `folder`.
 
     Args:
@@ -96,7 +97,7 @@ def _check(cfg: dict[str, Any]) -> dict[str, Any]:
     return plans
 
 
-def _trainer(cfg: dict[str, Any], plans: dict[str, Any], folder: Path) -> "Trainer":
+def _trainer(cfg: dict[str, Any], plans: dict[str, Any], folder: RunFolder) -> "Trainer":
     plan: Plan = plans["trainer"]
     if cfg["debug"]:
         plan.arguments |= DEBUG
@@ -104,26 +105,10 @@ def _trainer(cfg: dict[str, Any], plans: dict[str, Any], folder: Path) -> "Train
     plan.arguments = defaults | plan.arguments
     loggers = [logger.build() for logger in plans["logger"].values()]
     callbacks = [callback.build() for callback in plans["callbacks"].values()]
-    return plan.build(default_root_dir=folder, logger=loggers, callbacks=callbacks)
+    return plan.build(default_root_dir=folder.path, logger=loggers, callbacks=callbacks)
 
 
 # -- resume ----------------------------------------------------------------------------------------
-
-
-def find_checkpoint(path: Path) -> Path:
-    """The checkpoint to resume from: the file itself, or the newest of a run's folder.
-
-    Raises:
-        UserError: there is none.
-    """
-    if path.is_file():
-        return path
-    if not path.is_dir():
-        raise UserError(f"resume={path} does not exist: give a run's folder or a checkpoint.")
-    found = sorted((path / "checkpoints").glob("*.ckpt"), key=lambda file: file.stat().st_mtime_ns)
-    if not found:
-        raise UserError(f"resume={path} holds no checkpoint: give a run's folder or a checkpoint.")
-    return found[-1]
 
 
 def _checkpoint(path: Path, model: Plan) -> Path:
@@ -147,20 +132,20 @@ def _with_run_of(arguments: list[str]) -> list[str]:
     if not given or given[-1] in ("", "null"):
         return arguments
     checkpoint = find_checkpoint(Path(given[-1].strip("'\"")).expanduser())
-    folder = checkpoint.parent.parent.resolve()
-    recorded = folder / ".hydra" / "overrides.yaml"
-    if not recorded.exists():
+    folder = RunFolder.of(checkpoint)
+    recorded = folder.overrides()
+    if recorded is None:  # a checkpoint from elsewhere: what it is trained with stands in the command
         return arguments
     new = {_key(argument) for argument in arguments}
-    old = [override for override in OmegaConf.load(recorded) if _key(override) not in new]
-    here = [] if "hydra.run.dir" in new else [f"hydra.run.dir='{folder}'"]
+    old = [override for override in recorded if _key(override) not in new]
+    here = [] if "hydra.run.dir" in new else [f"hydra.run.dir='{folder.path}'"]
     return [*old, *arguments, *here]
 
 
 # -- what a person sees ------------------------------------------------------------------------------
 
 
-def _introduce(cfg: dict[str, Any], folder: Path, data: "ColorDataModule") -> None:
+def _introduce(cfg: dict[str, Any], folder: RunFolder, data: "ColorDataModule") -> None:
     """Print the configuration as a tree, and keep it in the run's folder."""
     import rich
     from rich.tree import Tree
@@ -173,25 +158,23 @@ def _introduce(cfg: dict[str, Any], folder: Path, data: "ColorDataModule") -> No
                 tree.add(f"{key}: [cyan]{rich.markup.escape(str(value))}")
         return tree
 
-    folder.mkdir(parents=True, exist_ok=True)
-    OmegaConf.save(OmegaConf.create(cfg), folder / "config.yaml")
-    rich.print(grow(Tree(f"[bold]{rich.markup.escape(str(folder))}"), cfg))
+    folder.path.mkdir(parents=True, exist_ok=True)
+    OmegaConf.save(OmegaConf.create(cfg), folder.config)
+    rich.print(grow(Tree(f"[bold]{rich.markup.escape(str(folder.path))}"), cfg))
     print(data.summary(), flush=True)
 
 
-def _conclude(trainer: "Trainer", data: "ColorDataModule", folder: Path, best: str, score: float | None) -> None:
+def _conclude(trainer: "Trainer", data: "ColorDataModule", folder: RunFolder, best: str, score: float | None) -> None:
     """Print where the results are, and tell the tracker which checkpoint is the best."""
     import wandb
 
     metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
-    pictures = sorted((folder / "comparison").glob("*.png"), key=lambda file: file.stat().st_mtime_ns)
     lines = [data.summary()]
     if "test/psnr" in metrics:
         gray = metrics["test/psnr_gray"]
         lines.append(f"PSNR on the test photographs: {metrics['test/psnr']:.2f} dB (gray picture: {gray:.2f} dB)")
     places = {
-        "comparison picture": pictures[-1] if pictures else "", "best checkpoint": best,
-        "curves": folder / "curves.png",
+        "comparison picture": folder.newest_comparison(), "best checkpoint": best, "curves": folder.curves,
     }  # fmt: skip
     lines += [f"{name}: {_near(path)}" for name, path in places.items() if path and Path(path).exists()]
     if wandb.run is not None:
@@ -218,7 +201,7 @@ def _finish_tracker(failed: bool) -> None:
 
 @hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name="train")
 def _job(cfg: DictConfig) -> float | None:
-    return train(plain(cfg), Path(HydraConfig.get().runtime.output_dir))
+    return train(plain(cfg), RunFolder(HydraConfig.get().runtime.output_dir))
 
 
 def _key(override: str) -> str:

@@ -12,6 +12,7 @@ from torchvision.transforms.functional import to_pil_image
 from colorlab.color import lab_to_rgb
 from colorlab.metrics import color_psnr
 from colorlab.models.colorizer import ColorBatch, Colorizer
+from colorlab.run_folder import RunFolder
 
 CELL, GAP, CAPTION, HEADER = 192, 6, 22, 30
 INK, PAPER = "#222222", "#ffffff"
@@ -66,7 +67,7 @@ class Comparison(Callback):
             return
         names = trainer.datamodule.photographs[split].name
         rows = [(Path(names(index)).stem, row) for index, row in sorted(self._rows.items())]
-        path = Path(trainer.default_root_dir) / "comparison" / file
+        path = RunFolder(trainer.default_root_dir).comparison / file
         path.parent.mkdir(parents=True, exist_ok=True)
         picture = draw_sheet(rows)
         picture.save(path)

@@ -9,6 +9,7 @@ from matplotlib.ticker import MaxNLocator
 
 from colorlab.loggers import read_metrics
 from colorlab.models.colorizer import Colorizer
+from colorlab.run_folder import RunFolder
 
 PANELS = (
     ("loss", "linear", ("train/loss", "val/loss")),
@@ -21,9 +22,9 @@ class Curves(Callback):
     """At the end of training, draw `curves.png` from the run's `metrics.csv`, resumed parts and all."""
 
     def on_fit_end(self, trainer: Trainer, model: Colorizer) -> None:
-        folder = Path(trainer.default_root_dir)
-        if trainer.is_global_zero and (folder / "metrics.csv").exists():
-            draw_curves(read_metrics(folder), folder / "curves.png")
+        folder = RunFolder(trainer.default_root_dir)
+        if trainer.is_global_zero and folder.metrics.exists():
+            draw_curves(read_metrics(folder), folder.curves)
 
 
 def draw_curves(metrics: dict[str, dict[int, float]], path: Path) -> None:

@@ -2,7 +2,6 @@
 
 import logging
 import math
-from pathlib import Path
 from typing import Any, Literal
 
 from lightning import Callback, Trainer
@@ -10,11 +9,9 @@ from lightning.pytorch.trainer.states import TrainerFn
 
 from colorlab.errors import UserError
 from colorlab.models.colorizer import Colorizer
+from colorlab.run_folder import RunFolder
 
 log = logging.getLogger(__name__)
-
-REQUEST = "decay.request"
-"""The file in a run's folder that asks for a decay at the end of the epoch."""
 
 
 class PlateauDecay(Callback):
@@ -54,15 +51,14 @@ class PlateauDecay(Callback):
         self.decays: list[int] = []
         self.plateau_factor = 1.0
 
-    def on_train_epoch_start(self, trainer: Trainer, model: Colorizer) -> None:
+    def on_train_start(self, trainer: Trainer, model: Colorizer) -> None:
+        """Give a resumed model the decays of its past."""
         model.plateau_factor = self.plateau_factor
 
     def on_train_epoch_end(self, trainer: Trainer, model: Colorizer) -> None:
         """Decay when asked by hand: here, and not after validation, to act with no validation too."""
-        request = Path(trainer.default_root_dir) / REQUEST
-        if trainer.strategy.broadcast(request.exists()):
-            if trainer.is_global_zero:
-                request.unlink()
+        asked = trainer.is_global_zero and RunFolder(trainer.default_root_dir).take_decay_request()
+        if trainer.strategy.broadcast(asked):
             self.decay(trainer, model, "as asked")
 
     def on_validation_end(self, trainer: Trainer, model: Colorizer) -> None:

@@ -3,13 +3,12 @@
 import logging
 import os
 from pathlib import Path
+from typing import Any
 
 import torch
 from lightning import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader
-from torchdata.stateful_dataloader import StatefulDataLoader
-from torchdata.stateful_dataloader.sampler import StatefulDistributedSampler
 
 from colorlab.data.device import Batch, RandomCropFlip, split_lab
 from colorlab.data.images import (
@@ -22,6 +21,7 @@ from colorlab.data.images import (
     find_photographs,
     split_photographs,
 )
+from colorlab.data.loader import ResumableLoader
 from colorlab.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -84,28 +84,25 @@ class ColorDataModule(LightningDataModule):
     # -- loaders ----------------------------------------------------------------------------------
 
     def train_dataloader(self) -> DataLoader:
-        trainer, photographs = self.trainer, self.photographs["train"]
-        sampler = StatefulDistributedSampler(
-            photographs, num_replicas=trainer.world_size, rank=trainer.global_rank, shuffle=True, seed=self.seed
-        )
-        return self._loader(photographs, sampler)
+        trainer = self.trainer
+        place = {"processes": trainer.world_size, "rank": trainer.global_rank, "seed": self.seed}
+        return ResumableLoader(self.photographs["train"], **self._reading(), **place)
 
     def val_dataloader(self) -> DataLoader | list:
-        return self._loader(self.photographs["val"]) if self.names["val"] else []
+        return DataLoader(self.photographs["val"], **self._reading()) if self.names["val"] else []
 
     def test_dataloader(self) -> DataLoader | list:
-        return self._loader(self.photographs["test"]) if self.names["test"] else []
+        return DataLoader(self.photographs["test"], **self._reading()) if self.names["test"] else []
 
-    def _loader(self, photographs: Photographs, sampler: StatefulDistributedSampler | None = None) -> DataLoader:
-        return StatefulDataLoader(
-            photographs,
-            batch_size=self.batch_size,
-            sampler=sampler,
-            num_workers=self.workers,
-            collate_fn=collate,
-            pin_memory=torch.cuda.is_available(),
-            persistent_workers=self.workers > 0,
-        )
+    def _reading(self) -> dict[str, Any]:
+        """What all loaders have in common."""
+        return {
+            "batch_size": self.batch_size,
+            "num_workers": self.workers,
+            "collate_fn": collate,
+            "pin_memory": torch.cuda.is_available(),
+            "persistent_workers": self.workers > 0,
+        }
 
     # -- the device -------------------------------------------------------------------------------
 

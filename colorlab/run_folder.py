@@ -1,0 +1,93 @@
+"""A run's folder: what lies where in it. Imports nothing heavy."""
+
+from pathlib import Path
+
+from omegaconf import OmegaConf
+
+from colorlab.errors import UserError
+
+
+class RunFolder:
+    """The folder that holds all of a run.
+
+        config.yaml        the resolved configuration
+        .hydra/            the overrides it was started with
+        checkpoints/       the best ones by name, and last.ckpt
+        comparison/        a sheet of pictures after each validation
+        metrics.csv        one row an epoch
+        curves.png         the same as a picture
+        wandb_id, wandb/   the tracker's
+
+    Args:
+        path: the folder; it need not exist.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.config = self.path / "config.yaml"
+        self.checkpoints = self.path / "checkpoints"
+        self.comparison = self.path / "comparison"
+        self.metrics = self.path / "metrics.csv"
+        self.curves = self.path / "curves.png"
+        self.wandb_id = self.path / "wandb_id"
+        self._decay_request = self.path / "decay.request"
+
+    @classmethod
+    def of(cls, checkpoint: Path) -> "RunFolder":
+        """The folder that a checkpoint lies in."""
+        return cls(checkpoint.resolve().parent.parent)
+
+    def newest_checkpoint(self) -> Path:
+        """The checkpoint written last.
+
+        Raises:
+            UserError: there is none.
+        """
+        found = sorted(self.checkpoints.glob("*.ckpt"), key=_written)
+        if not found:
+            raise UserError(f"{self.path} holds no checkpoint: give the folder of a run, or a checkpoint.")
+        return found[-1]
+
+    def newest_comparison(self) -> Path | None:
+        """The sheet of pictures drawn last, if there is one."""
+        return max(self.comparison.glob("*.png"), key=_written, default=None)
+
+    def overrides(self) -> list[str] | None:
+        """The overrides the run was started with; None for a folder that Hydra did not make."""
+        recorded = self.path / ".hydra" / "overrides.yaml"
+        return list(OmegaConf.load(recorded)) if recorded.is_file() else None
+
+    def ask_for_decay(self) -> None:
+        """Leave a request that PlateauDecay takes at the next epoch's end.
+
+        Raises:
+            UserError: this is not the folder of a run, or nothing in the run would take the request.
+        """
+        if not self.config.is_file():
+            raise UserError(f"{self.path} is not the folder of a run (it has no config.yaml).")
+        if "plateau" not in (OmegaConf.load(self.config).callbacks or {}):
+            raise UserError(f"The run in {self.path} has no plateau callback to ask.")
+        self._decay_request.touch()
+
+    def take_decay_request(self) -> bool:
+        """Whether a decay was asked for since the last call."""
+        asked = self._decay_request.exists()
+        self._decay_request.unlink(missing_ok=True)
+        return asked
+
+
+def _written(file: Path) -> int:
+    return file.stat().st_mtime_ns
+
+
+def find_checkpoint(path: Path) -> Path:
+    """The checkpoint that `path` means: the file itself, or the newest of a run's folder.
+
+    Raises:
+        UserError: there is none.
+    """
+    if path.is_file():
+        return path
+    if not path.is_dir():
+        raise UserError(f"{path} does not exist: give the folder of a run, or a checkpoint.")
+    return RunFolder(path).newest_checkpoint()

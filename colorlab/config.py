@@ -4,7 +4,6 @@ The constructor is the schema: a node's keys are the argument names of its targe
 their types. Everything is checked before anything is built, and a mistake gets one sentence.
 """
 
-import difflib
 import importlib
 import inspect
 from collections.abc import Callable, Iterator, Mapping
@@ -17,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import ConfigDict, PydanticSchemaGenerationError, TypeAdapter, ValidationError
 
-from colorlab.errors import UserError
+from colorlab.errors import UserError, did_you_mean
 
 PACKAGES = ("colorlab", "kornia", "lightning", "torch", "torchmetrics", "torchvision")
 """Targets come from these and no others: a configuration file must not be able to call just anything."""
@@ -43,13 +42,6 @@ def plain(cfg: DictConfig) -> dict[str, Any]:
         return OmegaConf.to_container(cfg, resolve=True)
     except OmegaConfBaseException as error:
         raise UserError(f"The configuration cannot be resolved: {str(error).splitlines()[0]}") from error
-
-
-def did_you_mean(word: str, known: Iterator[str] | list[str], prefix: str = "") -> str:
-    """The end of a sentence about an unknown word: the nearest known one, or all of them."""
-    known = sorted(known)
-    near = difflib.get_close_matches(word, known, n=1)
-    return f"did you mean {prefix}{near[0]}?" if near else f"choose from: {', '.join(known)}."
 
 
 @dataclass

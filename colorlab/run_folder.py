@@ -1,6 +1,7 @@
 """A run's folder: what lies where in it. Imports nothing heavy."""
 
 from pathlib import Path
+from typing import Any
 
 from omegaconf import OmegaConf
 
@@ -11,7 +12,7 @@ class RunFolder:
     """The folder that holds all of a run.
 
         config.yaml        the resolved configuration
-        .hydra/            the overrides it was started with
+        overrides.yaml     the overrides it was started with
         checkpoints/       the best ones by name, and last.ckpt
         comparison/        a sheet of pictures after each validation
         metrics.csv        one row an epoch
@@ -30,6 +31,7 @@ class RunFolder:
         self.metrics = self.path / "metrics.csv"
         self.curves = self.path / "curves.png"
         self.wandb_id = self.path / "wandb_id"
+        self._overrides = self.path / "overrides.yaml"
         self._decay_request = self.path / "decay.request"
 
     @classmethod
@@ -53,9 +55,14 @@ class RunFolder:
         return max(self.comparison.glob("*.png"), key=_written, default=None)
 
     def overrides(self) -> list[str] | None:
-        """The overrides the run was started with; None for a folder that Hydra did not make."""
-        recorded = self.path / ".hydra" / "overrides.yaml"
-        return list(OmegaConf.load(recorded)) if recorded.is_file() else None
+        """The overrides the run was started with; None if the folder is no run's."""
+        return list(OmegaConf.load(self._overrides)) if self._overrides.is_file() else None
+
+    def write_configuration(self, cfg: dict[str, Any], overrides: list[str]) -> None:
+        """Keep what the run is made of; not before all of it is known to be right."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        OmegaConf.save(OmegaConf.create(cfg), self.config)
+        OmegaConf.save(OmegaConf.create(overrides), self._overrides)
 
     def ask_for_decay(self) -> None:
         """Leave a request that PlateauDecay takes at the next epoch's end.

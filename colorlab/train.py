@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, MissingConfigException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from colorlab.config import Plan, check, conf_folder, did_you_mean, plain
-from colorlab.errors import UserError
+from colorlab.config import Plan, check, conf_folder, plain
+from colorlab.errors import UserError, did_you_mean
 from colorlab.run_folder import RunFolder, find_checkpoint
 
 if TYPE_CHECKING:
@@ -28,12 +28,13 @@ KEYS = (
 DEBUG = {"max_epochs": 1, "limit_train_batches": 1, "limit_val_batches": 1, "limit_test_batches": 1}
 
 
-def train(cfg: dict[str, Any], folder: RunFolder) -> float | None:
+def train(cfg: dict[str, Any], folder: RunFolder, overrides: list[str]) -> float | None:
     """Run one experiment in `folder`.
 
     Args:
         cfg: the resolved configuration, in plain containers.
         folder: where everything the run makes is kept.
+        overrides: the words it was started with; a resume uses them again.
 
     Returns:
         The best monitored value, or None if nothing was monitored.
@@ -56,6 +57,7 @@ def train(cfg: dict[str, Any], folder: RunFolder) -> float | None:
     model.prepare_training(objective, optim, plans["schedule"].build())
     trainer = _trainer(cfg, plans, folder)
     if rank_zero_only.rank == 0:
+        folder.write_configuration(cfg, overrides)
         _introduce(cfg, folder, data)
     weights = sum(parameter.numel() for parameter in model.parameters())
     for logger in trainer.loggers:
@@ -146,7 +148,7 @@ def _with_run_of(arguments: list[str]) -> list[str]:
 
 
 def _introduce(cfg: dict[str, Any], folder: RunFolder, data: "ColorDataModule") -> None:
-    """Print the configuration as a tree, and keep it in the run's folder."""
+    """Print the configuration as a tree, and a line on the photographs."""
     import rich
     from rich.tree import Tree
 
@@ -158,8 +160,6 @@ def _introduce(cfg: dict[str, Any], folder: RunFolder, data: "ColorDataModule") 
                 tree.add(f"{key}: [cyan]{rich.markup.escape(str(value))}")
         return tree
 
-    folder.path.mkdir(parents=True, exist_ok=True)
-    OmegaConf.save(OmegaConf.create(cfg), folder.config)
     rich.print(grow(Tree(f"[bold]{rich.markup.escape(str(folder.path))}"), cfg))
     print(data.summary(), flush=True)
 
@@ -201,7 +201,8 @@ def _finish_tracker(failed: bool) -> None:
 
 @hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name="train")
 def _job(cfg: DictConfig) -> float | None:
-    return train(plain(cfg), RunFolder(HydraConfig.get().runtime.output_dir))
+    hydra_cfg = HydraConfig.get()
+    return train(plain(cfg), RunFolder(hydra_cfg.runtime.output_dir), list(hydra_cfg.overrides.task))
 
 
 def _key(override: str) -> str:

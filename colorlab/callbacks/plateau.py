@@ -7,7 +7,7 @@ from typing import Any, Literal
 from lightning import Callback, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 
-from colorlab.errors import UserError
+from colorlab.errors import UserError, did_you_mean
 from colorlab.models.colorizer import Colorizer
 from colorlab.run_folder import RunFolder
 
@@ -65,10 +65,8 @@ class PlateauDecay(Callback):
         if trainer.sanity_checking or trainer.state.fn != TrainerFn.FITTING or self.patience is None:
             return
         if self.monitor not in trainer.callback_metrics:
-            raise UserError(
-                f"callbacks.plateau.monitor={self.monitor} is not logged;"
-                f" choose from: {', '.join(sorted(trainer.callback_metrics))}."
-            )
+            hint = did_you_mean(self.monitor, list(trainer.callback_metrics))
+            raise UserError(f"callbacks.plateau.monitor={self.monitor} is not logged; {hint}")
         value = float(trainer.callback_metrics[self.monitor])
         value = value if self.mode == "min" else -value
         if value < self.best - self.min_delta:

@@ -13,7 +13,8 @@ class Speed(Callback):
     Counted over all processes; validation is not part of it.
     """
 
-    def on_train_epoch_start(self, trainer: Trainer, model: Colorizer) -> None:
+    def on_train_start(self, trainer: Trainer, model: Colorizer) -> None:
+        """Begin to count; a run that resumes within an epoch begins here and not at an epoch's start."""
         self._started, self._pictures = time.perf_counter(), 0
 
     def on_train_batch_end(
@@ -23,3 +24,6 @@ class Speed(Callback):
         if trainer.is_last_batch:
             speed = self._pictures / (time.perf_counter() - self._started)
             model.log("speed/images_per_second", speed, on_step=False, on_epoch=True, prog_bar=True)
+
+    def on_train_epoch_start(self, trainer: Trainer, model: Colorizer) -> None:
+        self.on_train_start(trainer, model)

@@ -124,8 +124,8 @@ class Colorizer(LightningModule):
         return loss
 
     def on_train_epoch_end(self) -> None:
-        lr, weight_decay = self.effective(self.current_epoch)
-        self.log_dict({"optim/lr": lr, "optim/weight_decay": weight_decay})
+        group = self.optimizers().param_groups[0]
+        self.log_dict({"optim/lr": group["lr"], "optim/weight_decay": group["weight_decay"]})
 
     def validation_step(self, batch: ColorBatch, batch_idx: int) -> Tensor:
         return self.judge(batch, "val")

@@ -1,0 +1,209 @@
+"""The training command, as real processes on the built-in photographs."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import SMALL, Command, start
+from hydra.core.global_hydra import GlobalHydra
+
+import colorlab
+from colorlab.loggers import read_metrics
+from colorlab.run_folder import RunFolder
+from colorlab.train import main
+
+
+def read(path: Path) -> dict:
+    return torch.load(path, weights_only=True)
+
+
+def largest_difference(one: Path, other: Path) -> float:
+    first, second = read(one)["state_dict"], read(other)["state_dict"]
+    assert first.keys() == second.keys()
+    return max((first[key].double() - second[key].double()).abs().max().item() for key in first)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    """An uninterrupted run of four epochs."""
+    where = tmp_path_factory.mktemp("finished")
+    process = start("train", *SMALL, "trainer.max_epochs=4", "test=true", "hydra.run.dir=run", cwd=where)
+    out, error = process.communicate(timeout=300)
+    assert process.returncode == 0, error
+    (where / "out.txt").write_text(out)
+    return RunFolder(where / "run")
+
+
+def test_a_run_leaves_everything_in_its_folder(finished: RunFolder) -> None:
+    names = [path.name for path in finished.checkpoints.iterdir()]
+    assert "last.ckpt" in names
+    assert any(name.startswith("cunet_epoch003_loss") for name in names), names
+    assert not any(set("=/ ") & set(name) for name in names)
+    assert len(list(finished.comparison.glob("epoch*.png"))) == 4
+    assert (finished.comparison / "test.png").exists()
+    assert finished.curves.exists()
+    assert finished.config.exists()
+
+
+def test_a_checkpoints_name_carries_its_monitored_loss(finished: RunFolder) -> None:
+    losses = read_metrics(finished)["val/loss"]
+    for path in finished.checkpoints.glob("cunet_*.ckpt"):
+        _, epoch, loss = path.stem.split("_")
+        assert float(loss.removeprefix("loss")) == pytest.approx(losses[int(epoch.removeprefix("epoch"))], abs=1e-4)
+
+
+def test_all_numbers_are_logged_each_epoch(finished: RunFolder) -> None:
+    metrics = read_metrics(finished)
+    for name in (
+        "train/loss", "val/loss", "val/psnr", "val/psnr_gray", "optim/lr", "optim/weight_decay",
+        "speed/images_per_second",
+    ):  # fmt: skip
+        assert sorted(metrics[name]) == [0, 1, 2, 3], name
+    assert metrics["train/loss"][3] < metrics["train/loss"][0]
+
+
+def test_the_end_of_a_run_says_where_the_results_are(finished: RunFolder) -> None:
+    out = (finished.path.parent / "out.txt").read_text()
+    for line in ("comparison picture: run/comparison/test.png", "best checkpoint: run/checkpoints/cunet_epoch003",
+                 "curves: run/curves.png", "photographs: 153 train, 24 val, 24 test"):  # fmt: skip
+        assert line in out
+
+
+def test_a_checkpoint_loads_without_a_configuration(finished: RunFolder) -> None:
+    model = colorlab.load(finished.newest_checkpoint())
+    assert type(model).__name__ == "CUNet"
+    assert model.hparams.width == 4
+    assert not model.training
+    assert model(torch.full((1, 1, 20, 30), 50.0)).shape == (1, 2, 20, 30)
+
+
+@pytest.mark.parametrize("mid_epoch", [False, True], ids=["between_epochs", "in_an_epoch"])
+def test_a_killed_run_resumes_to_the_weights_of_an_uninterrupted_one(
+    finished: RunFolder, tmp_path: Path, mid_epoch: bool
+) -> None:
+    """Killed with -9 in the middle; the difference must be 0, not small."""
+    often = ["+callbacks.last.every_n_train_steps=3"] if mid_epoch else []
+    process = start("train", *SMALL, "trainer.max_epochs=4", *often, "hydra.run.dir=run", cwd=tmp_path)
+    run = RunFolder(tmp_path / "run")
+    last = run.checkpoints / "last.ckpt"
+    deadline = time.monotonic() + 200
+    while not (last.exists() and len(read_metrics(run).get("val/loss", {})) >= 2):
+        assert time.monotonic() < deadline
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    reached = read(run.newest_checkpoint())["global_step"]
+    assert reached < 40
+    again = start("train", "resume=run", cwd=tmp_path)
+    _, error = again.communicate(timeout=300)
+    assert again.returncode == 0, error
+    (mine,), (theirs,) = ((folder.checkpoints.glob("cunet_epoch003_*.ckpt")) for folder in (run, finished))
+    assert read(mine)["global_step"] == 40
+    assert largest_difference(mine, theirs) == 0
+    mine, theirs = read_metrics(run), read_metrics(finished)
+    assert mine["val/loss"] == theirs["val/loss"]
+
+
+def test_an_optimizer_override_on_a_resume_is_applied(finished: RunFolder, train: Command, tmp_path: Path) -> None:
+    folder = tmp_path / "copy"
+    subprocess.run(["cp", "-r", finished.path, folder], check=True)
+    done = train(f"resume={folder}", "trainer.max_epochs=5", "optim.lr=1e-5", "optim.betas=[0.5,0.9]")
+    assert done.returncode == 0, done.stderr
+    metrics = read_metrics(RunFolder(folder))
+    assert metrics["optim/lr"][3] == pytest.approx(1e-3)
+    assert metrics["optim/lr"][4] == pytest.approx(1e-5)
+    group = read(folder / "checkpoints" / "last.ckpt")["optimizer_states"][0]["param_groups"][0]
+    assert tuple(group["betas"]) == (0.5, 0.9)
+
+
+def test_a_plateau_decays_at_once_by_hand(train: Command, tmp_path: Path) -> None:
+    process = start("train", *SMALL, "trainer.max_epochs=6", "hydra.run.dir=run", cwd=tmp_path)
+    run = RunFolder(tmp_path / "run")
+    while len(read_metrics(run).get("val/loss", {})) < 1:
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.02)
+    asked = subprocess.run(
+        [sys.executable, "-m", "colorlab.decay", "run"], cwd=tmp_path, text=True, capture_output=True
+    )
+    assert asked.returncode == 0, asked.stderr
+    process.communicate(timeout=300)
+    lrs = list(read_metrics(run)["optim/lr"].values())
+    assert lrs[0] == pytest.approx(1e-3)
+    assert lrs[-1] == pytest.approx(1e-4)
+
+
+def test_debug_runs_one_batch_of_everything(train: Command, tmp_path: Path) -> None:
+    done = train(*SMALL, "debug=true", "test=true", "hydra.run.dir=run")
+    assert done.returncode == 0, done.stderr
+    assert read(tmp_path / "run" / "checkpoints" / "last.ckpt")["global_step"] == 1
+    assert (tmp_path / "run" / "comparison" / "test.png").exists()
+
+
+MISTAKES = {
+    "optim.lrr=1": "did you mean optim.lr?",
+    "+optim.betaz=1": "did you mean optim.betas?",
+    "optim.lr=abc": "optim.lr=abc must be a number",
+    "model.width=3.5": "model.width=3.5 must be a whole number",
+    "model.widht=3": "did you mean model.width?",
+    "model=eccv17": "did you mean model=eccv16?",
+    "modle=eccv16": "did you mean model?",
+    "sede=1": "did you mean seed?",
+    "seed=null": "seed=None must be a whole number",
+    "trainer.max_epoch=1": "did you mean trainer.max_epochs?",
+    "data=folder": "data.root is missing: add data.root=…",
+    "data.root=/nowhere": "data.root=/nowhere is missing",
+    "resume=/nowhere": "/nowhere does not exist",
+    "schedule.lr=[[0,1],[20,0.1],[10,0.2]]": "each later than the one before",
+    "model.activation=gelu": "model.activation=gelu must be one of sigmoid, relu",
+    "model.weights=/nowhere.pth": "There is no checkpoint at /nowhere.pth",
+    "model._target_=os.system": "is not allowed",
+    "callbacks.plateau.factor=2": "must lie between 0 and 1",
+    "callbacks=plateau callbacks.plateau.monitor=val/los": "is not logged; did you mean val/loss?",
+}
+
+
+def exit_of(monkeypatch: pytest.MonkeyPatch, *overrides: str) -> int | None:
+    """Run the command in this process, which saves the imports of a new one."""
+    GlobalHydra.instance().clear()
+    monkeypatch.setattr(sys, "argv", ["colorlab-train", *overrides])
+    with pytest.raises(SystemExit) as left:
+        main()
+    return left.value.code
+
+
+@pytest.mark.parametrize("words", MISTAKES)
+def test_a_mistake_gets_one_sentence_and_exit_code_2(
+    words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    overrides = words.split()
+    chosen = {override.partition("=")[0] for override in overrides}
+    small = [override for override in SMALL if override.partition("=")[0] not in chosen]
+    if "model" in chosen:
+        small.remove("model.width=4")
+    assert exit_of(monkeypatch, *small, *overrides, "hydra.run.dir=run") == 2
+    last_line = capsys.readouterr().err.strip().splitlines()[-1]
+    assert last_line.startswith("colorlab: ")
+    assert MISTAKES[words] in last_line
+
+
+def test_a_mistake_in_a_real_process_shows_no_traceback(train: Command) -> None:
+    done = train("optim.lrr=1", "hydra.run.dir=run")
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert done.stderr.strip().splitlines()[-1].endswith("did you mean optim.lr?")
+
+
+def test_a_run_of_another_model_cannot_be_resumed(finished: RunFolder, train: Command) -> None:
+    other = train(f"resume={finished.path}", "model=eccv16")
+    assert other.returncode == 2
+    assert "holds colorlab.models.cunet.CUNet, not colorlab.models.eccv16.ECCV16" in other.stderr
+    wider = train(f"resume={finished.path}", "model.width=8")
+    assert wider.returncode == 2
+    assert "was trained with model.width=4, not 8" in wider.stderr

@@ -1,0 +1,74 @@
+"""RGB ⇄ Lab against scikit-image in float64."""
+
+from itertools import product
+
+import numpy as np
+import pytest
+import torch
+from skimage.color import rgb2lab
+
+from colorlab.color import lab_to_rgb, rgb_to_lab
+from colorlab.data.images import SAMPLES, read_photograph
+
+TOLERANCE = 1e-4
+"""Of L, a and b, in CIE units."""
+
+
+def grays() -> torch.Tensor:
+    return torch.arange(256, dtype=torch.uint8).expand(1, 3, 1, 256)
+
+
+def cube_faces() -> torch.Tensor:
+    """Every color with at least one channel at 0 or 255, in steps of 5."""
+    steps = range(0, 256, 5)
+    faces = [color for color in product(steps, repeat=3) if 0 in color or 255 in color]
+    return torch.tensor(faces, dtype=torch.uint8).T[None, :, None]
+
+
+def photographs() -> torch.Tensor:
+    names = "fishes_fish1", "erase_kingfisher", "explore_world_animals_scarlet_macaw"
+    pixels = [read_photograph(SAMPLES / f"{name}.jpg").flatten(1) for name in names]
+    return torch.cat(pixels, dim=1)[None, :, None]
+
+
+def reference(rgb: torch.Tensor) -> np.ndarray:
+    return rgb2lab(rgb[0].permute(1, 2, 0).double().numpy() / 255).transpose(2, 0, 1)
+
+
+@pytest.mark.parametrize("colors", [grays, cube_faces, photographs])
+@pytest.mark.parametrize("autocast", [False, True])
+def test_lab_equals_scikit_image_in_float64_even_under_autocast(colors, autocast: bool) -> None:
+    rgb = colors()
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        lightness, ab = rgb_to_lab(rgb)
+    assert lightness.dtype == ab.dtype == torch.float32
+    difference = np.abs(torch.cat([lightness, ab], 1)[0].numpy() - reference(rgb))
+    assert difference.max() < TOLERANCE
+
+
+@pytest.mark.parametrize("colors", [grays, cube_faces, photographs])
+@pytest.mark.parametrize("autocast", [False, True])
+def test_the_way_to_lab_and_back_returns_every_color(colors, autocast: bool) -> None:
+    rgb = colors()
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        back = lab_to_rgb(*rgb_to_lab(rgb))
+    assert (back - rgb / 255).abs().max() < 1e-4
+    assert torch.equal((back * 255).round().byte(), rgb)
+
+
+def test_bytes_and_fractions_mean_the_same_color() -> None:
+    rgb = cube_faces()
+    for one, other in zip(rgb_to_lab(rgb), rgb_to_lab(rgb / 255), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_tf32_is_given_back_as_it_was_found() -> None:
+    matmul = torch.backends.cuda.matmul
+    before = matmul.allow_tf32
+    try:
+        for setting in (True, False):
+            matmul.allow_tf32 = setting
+            rgb_to_lab(grays())
+            assert matmul.allow_tf32 is setting
+    finally:
+        matmul.allow_tf32 = before

@@ -1,0 +1,46 @@
+"""Schedules as functions of the epoch."""
+
+import pytest
+
+from colorlab.errors import UserError
+from colorlab.schedules import Constant, Cosine, Staged
+
+REPORT = Staged(lr=[(0, 1.0), (100, 0.2), (200, 0.1)], weight_decay=[(0, 1.0), (100, 0.1)])
+
+
+@pytest.mark.parametrize(
+    ("epoch", "lr", "weight_decay"),
+    [(0, 1, 1), (99.99, 1, 1), (100, 0.2, 0.1), (199, 0.2, 0.1), (200, 0.1, 0.1), (5000, 0.1, 0.1)],
+)
+def test_stages_change_at_their_epochs(epoch: float, lr: float, weight_decay: float) -> None:
+    assert REPORT.lr_factor(epoch) == lr
+    assert REPORT.weight_decay_factor(epoch) == weight_decay
+
+
+def test_a_warm_up_rises_linearly_and_leaves_the_weight_decay_alone() -> None:
+    warm = Staged(lr=[(0, 1.0)], weight_decay=[(0, 1.0)], warmup=2)
+    assert [warm.lr_factor(epoch) for epoch in (0, 0.5, 1, 2, 3)] == [0, 0.25, 0.5, 1, 1]
+    assert warm.weight_decay_factor(0) == 1
+
+
+@pytest.mark.parametrize("stages", [[], [(1, 1.0)], [(0, 1.0), (20, 0.1), (10, 0.2)], [(0, 1.0), (0, 0.5)]])
+def test_stages_out_of_order_are_refused(stages: list) -> None:
+    with pytest.raises(UserError, match="each later than the one before"):
+        Staged(lr=stages, weight_decay=[(0, 1.0)])
+
+
+def test_cosine_rises_then_falls_to_its_final_factor() -> None:
+    cosine = Cosine(epochs=12, warmup=2, final=0.1)
+    assert cosine.lr_factor(1) == pytest.approx(0.5)
+    assert cosine.lr_factor(2) == pytest.approx(1)
+    assert cosine.lr_factor(7) == pytest.approx(0.55)
+    assert cosine.lr_factor(12) == cosine.lr_factor(40) == pytest.approx(0.1)
+
+
+def test_a_warm_up_longer_than_the_course_is_refused() -> None:
+    with pytest.raises(UserError, match=r"below schedule\.epochs"):
+        Cosine(epochs=5, warmup=5)
+
+
+def test_constant_changes_nothing() -> None:
+    assert {Constant().lr_factor(epoch) for epoch in (0, 3.5, 1e6)} == {1.0}

@@ -64,9 +64,9 @@ class ColorDataModule(LightningDataModule):
         augment: RandomCropFlip | None = None,
     ) -> None:
         super().__init__()
-        for name, value in (("size", size), ("batch_size", batch_size)):
-            if value < 1:
-                raise UserError(f"data.{name}={value} must be at least 1.")
+        for name, value, least in (("size", size, 1), ("batch_size", batch_size, 1), ("workers", workers or 0, 0)):
+            if value < least:
+                raise UserError(f"data.{name}={value} must be at least {least}.")
         if min(val_fraction, test_fraction) < 0 or val_fraction + test_fraction >= 1:
             raise UserError("data.val_fraction and data.test_fraction must be at least 0 and together below 1.")
         self.root = SAMPLES if root is None else Path(root).expanduser()
@@ -119,7 +119,7 @@ class ColorDataModule(LightningDataModule):
         """Name each unreadable photograph once; stop when there are too many.
 
         Raises:
-            UserError: more than a tenth of the photographs cannot be read.
+            UserError: more than a tenth of the photographs cannot be read, or none has color.
         """
         trainer = self.trainer
         split: Split = "train" if trainer.training else "test" if trainer.testing else "val"
@@ -138,6 +138,8 @@ class ColorDataModule(LightningDataModule):
                 f"{broken} of the {total} photographs in {self.root} cannot be read, more than a tenth;"
                 f" the first is {first[0]} ({first[1]})."
             )
+        if trainer.training and not len(batch.index):
+            raise UserError(f"data.root={self.root} holds no photograph with color to learn from.")
 
     @property
     def broken(self) -> dict[str, str]:

@@ -1,0 +1,266 @@
+"""Photographs found, split and read."""
+
+import io
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+import torch
+from PIL import Image, ImageCms
+from torchvision.transforms import v2
+
+from colorlab.data.images import (
+    GRAY,
+    SAMPLES,
+    Photographs,
+    collate,
+    find_photographs,
+    is_gray,
+    read_photograph,
+    split_photographs,
+)
+from colorlab.errors import UserError
+
+MACAW = SAMPLES / "explore_world_animals_scarlet_macaw.jpg"
+
+
+@pytest.fixture(scope="module")
+def macaw() -> Image.Image:
+    return Image.open(MACAW).convert("RGB")
+
+
+def read(path: Path) -> np.ndarray:
+    return read_photograph(path).permute(1, 2, 0).numpy()
+
+
+def psnr(one: np.ndarray, other: np.ndarray) -> float:
+    return 10 * np.log10(255**2 / np.square(one.astype(float) - np.asarray(other, float)).mean())
+
+
+# -- find and split ----------------------------------------------------------------------------------
+
+
+def test_pictures_are_found_in_every_sub_folder_in_a_fixed_order(tmp_path: Path) -> None:
+    for name in ("b/z.JPG", "a.png", "b/c/d.webp", "b/notes.txt", ".hidden.jpg", "b/a.TIFF", "e.bmp"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    assert find_photographs(tmp_path) == ["a.png", "b/a.TIFF", "b/c/d.webp", "b/z.JPG", "e.bmp"]
+
+
+def test_a_root_without_pictures_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="holds no picture"):
+        find_photographs(tmp_path)
+    with pytest.raises(UserError, match="is missing"):
+        find_photographs(tmp_path / "nowhere")
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="is not a folder"):
+        find_photographs(tmp_path / "file")
+
+
+NAMES = [f"photo{number:04d}.jpg" for number in range(2000)]
+EXPECTED_TEST = ["photo0000.jpg", "photo0018.jpg", "photo0023.jpg", "photo0030.jpg", "photo0036.jpg"]
+
+
+def test_the_split_has_about_the_fractions_asked_for_and_loses_nothing() -> None:
+    splits = split_photographs(NAMES, 0.1, 0.2, seed=0)
+    assert sorted(name for names in splits.values() for name in names) == NAMES
+    assert len(splits["val"]) == pytest.approx(200, abs=45)
+    assert len(splits["test"]) == pytest.approx(400, abs=60)
+
+
+def test_a_seed_draws_the_same_split_on_every_machine() -> None:
+    """Written down once: a change of the draw would move people's test pictures into training."""
+    assert split_photographs(NAMES[:40], 0.1, 0.1, seed=0)["test"] == EXPECTED_TEST
+    assert split_photographs(NAMES[:40], 0.1, 0.1, seed=1)["test"] != EXPECTED_TEST
+
+
+def test_a_photograph_keeps_its_side_when_others_are_added() -> None:
+    before = split_photographs(NAMES[::3], 0.1, 0.1, seed=0)
+    after = split_photographs(NAMES, 0.1, 0.1, seed=0)
+    for split, names in before.items():
+        assert set(names) <= set(after[split])
+
+
+def test_sub_folders_are_the_splits() -> None:
+    names = ["test/a.jpg", "train/b.jpg", "train/deep/c.jpg", "val/d.jpg"]
+    splits = split_photographs(names, 0.5, 0.5, seed=0)
+    assert splits == {"train": ["train/b.jpg", "train/deep/c.jpg"], "val": ["val/d.jpg"], "test": ["test/a.jpg"]}
+
+
+def test_a_missing_val_folder_is_drawn_from_train_and_the_test_folder_stays() -> None:
+    names = [f"test/{name}" for name in NAMES[:50]] + [f"train/{name}" for name in NAMES[:200]]
+    splits = split_photographs(names, 0.1, 0.1, seed=0)
+    assert splits["test"] == names[:50]
+    assert 8 <= len(splits["val"]) <= 35
+    assert sorted(splits["train"] + splits["val"]) == names[50:]
+
+
+# -- read --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("suffix", ["png", "bmp", "tiff", "webp"])
+def test_lossless_formats_give_the_very_pixels(macaw: Image.Image, tmp_path: Path, suffix: str) -> None:
+    macaw.save(tmp_path / f"x.{suffix}", **({"lossless": True} if suffix == "webp" else {}))
+    assert np.array_equal(read(tmp_path / f"x.{suffix}"), np.asarray(macaw))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_rotation_is_applied(macaw: Image.Image, tmp_path: Path, orientation: int) -> None:
+    turned = {2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
+              5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_90, 7: Image.Transpose.TRANSVERSE,
+              8: Image.Transpose.ROTATE_270}  # fmt: skip
+    stored = macaw if orientation == 1 else macaw.transpose(turned[orientation])
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    stored.save(tmp_path / "x.png", exif=exif)
+    assert np.array_equal(read(tmp_path / "x.png"), np.asarray(macaw))
+
+
+def test_gray_and_palette_files_become_rgb(macaw: Image.Image, tmp_path: Path) -> None:
+    macaw.convert("L").save(tmp_path / "gray.png")
+    assert np.array_equal(read(tmp_path / "gray.png"), np.asarray(macaw.convert("L").convert("RGB")))
+    macaw.quantize(256).save(tmp_path / "palette.png")
+    assert psnr(read(tmp_path / "palette.png"), np.asarray(macaw)) > 28
+    assert read(tmp_path / "palette.png").shape == read(MACAW).shape
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
+def test_what_is_transparent_shows_white(macaw: Image.Image, tmp_path: Path, mode: str) -> None:
+    alpha = Image.new("L", macaw.size, 255)
+    alpha.paste(0, (0, 0, 40, 40))
+    if mode == "P":
+        picture = macaw.quantize(255)
+        picture.paste(7, (0, 0, 40, 40))
+        picture.save(tmp_path / "x.png", transparency=7)
+    else:
+        picture = macaw.convert(mode)
+        picture.putalpha(alpha)
+        picture.save(tmp_path / "x.png")
+    pixels = read(tmp_path / "x.png")
+    assert (pixels[:40, :40] == 255).all()
+    assert (pixels[60:] < 255).any()
+
+
+def test_cmyk_files_become_the_colors_they_were(macaw: Image.Image, tmp_path: Path) -> None:
+    macaw.convert("CMYK").save(tmp_path / "x.jpg", quality=95)
+    assert psnr(read(tmp_path / "x.jpg"), np.asarray(macaw)) > 28
+
+
+def test_16_bit_files_keep_their_upper_8_bits(macaw: Image.Image, tmp_path: Path) -> None:
+    pixels = np.asarray(macaw)
+    deep = pixels.astype(np.uint16) * 256 + 17
+    tifffile.imwrite(tmp_path / "rgb.tif", deep, photometric="rgb")
+    tifffile.imwrite(tmp_path / "gray.tif", deep[..., 0])
+    (tmp_path / "rgb.png").write_bytes(png16(deep))
+    Image.fromarray(deep[..., 1]).save(tmp_path / "gray.png")
+    assert np.array_equal(read(tmp_path / "rgb.tif"), pixels)
+    assert np.array_equal(read(tmp_path / "rgb.png"), pixels)
+    assert np.array_equal(read(tmp_path / "gray.tif"), pixels[..., [0, 0, 0]])
+    assert np.array_equal(read(tmp_path / "gray.png"), pixels[..., [1, 1, 1]])
+
+
+def png16(pixels: np.ndarray) -> bytes:
+    """A 16-bit RGB PNG, which Pillow does not write."""
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    height, width, _ = pixels.shape
+    lines = b"".join(b"\0" + line.astype(">u2").tobytes() for line in pixels)
+    header = struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(lines)) + chunk(b"IEND", b"")
+
+
+def test_an_icc_profile_is_honored(macaw: Image.Image, tmp_path: Path) -> None:
+    """The same numbers under another profile are other colors; under sRGB's they stay."""
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    macaw.save(tmp_path / "srgb.png", icc_profile=srgb)
+    assert np.array_equal(read(tmp_path / "srgb.png"), np.asarray(macaw))
+    lab = ImageCms.createProfile("LAB")
+    to_lab = ImageCms.buildTransform(ImageCms.createProfile("sRGB"), lab, "RGB", "LAB")
+    assert ImageCms.applyTransform(macaw, to_lab).mode == "LAB"
+    swapped = swap_primaries(srgb)
+    macaw.save(tmp_path / "swapped.png", icc_profile=swapped)
+    assert np.abs(read(tmp_path / "swapped.png").astype(int) - np.asarray(macaw)[..., [2, 1, 0]]).max() <= 3
+
+
+def swap_primaries(profile: bytes) -> bytes:
+    """An RGB profile whose red is sRGB's blue and the other way round, under another name."""
+    body = bytearray(profile)
+    tags = struct.unpack(">I", body[128:132])[0]
+    entries = {bytes(body[at : at + 4]): at for at in range(132, 132 + 12 * tags, 12)}
+    red, blue = entries[b"rXYZ"], entries[b"bXYZ"]
+    body[red + 4 : red + 12], body[blue + 4 : blue + 12] = body[blue + 4 : blue + 12], body[red + 4 : red + 12]
+    return bytes(body.replace("sRGB".encode("utf-16-be"), "BGRs".encode("utf-16-be")).replace(b"sRGB", b"BGRs"))
+
+
+@pytest.mark.parametrize("content", ["truncated", "text", "empty"])
+def test_what_is_no_picture_raises(tmp_path: Path, content: str) -> None:
+    whole = MACAW.read_bytes()
+    (tmp_path / "x.jpg").write_bytes({"truncated": whole[: len(whole) // 2], "text": b"hello", "empty": b""}[content])
+    with pytest.raises(Exception, match=r".+"):
+        read_photograph(tmp_path / "x.jpg")
+
+
+def test_a_picture_is_gray_when_no_pixel_has_color(macaw: Image.Image) -> None:
+    gray = torch.from_numpy(np.array(macaw.convert("L").convert("RGB"))).permute(2, 0, 1)
+    assert is_gray(gray)
+    assert not is_gray(read_photograph(MACAW))
+    tinted = gray.clone()
+    tinted[0, :8, :8] += 40
+    assert not is_gray(tinted)
+
+
+def test_jpeg_noise_does_not_make_a_gray_picture_colored(macaw: Image.Image) -> None:
+    stored = io.BytesIO()
+    macaw.convert("L").convert("RGB").save(stored, "jpeg", quality=60)
+    assert is_gray(torch.from_numpy(np.array(Image.open(stored))).permute(2, 0, 1))
+
+
+# -- the dataset -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def mixed(tmp_path: Path, macaw: Image.Image) -> Path:
+    """Two good photographs, a gray one, a broken one."""
+    macaw.save(tmp_path / "a.png")
+    (tmp_path / "b.jpg").write_bytes(b"torn")
+    macaw.convert("L").save(tmp_path / "c.png")
+    macaw.rotate(90).save(tmp_path / "d.png")
+    return tmp_path
+
+
+def test_in_training_the_next_usable_photograph_takes_an_unusable_ones_place(mixed: Path) -> None:
+    photographs = Photographs(mixed, find_photographs(mixed), size=32, fill=True)
+    batch = collate([photographs[index] for index in range(4)])
+    assert batch.index.tolist() == [0, 3, 3, 3]
+    assert batch.rgb.shape == (4, 3, 32, 32)
+    assert {(photographs.name(index), reason) for index, reason in batch.skipped if reason == GRAY} == {("c.png", GRAY)}
+    assert {photographs.name(index) for index, _ in batch.skipped} == {"b.jpg", "c.png"}
+
+
+def test_in_validation_broken_photographs_are_left_out_and_gray_ones_stay(mixed: Path) -> None:
+    photographs = Photographs(mixed, find_photographs(mixed), size=32, fill=False)
+    batch = collate([photographs[index] for index in range(4)])
+    assert batch.index.tolist() == [0, 2, 3]
+    assert [photographs.name(index) for index, _ in batch.skipped] == ["b.jpg"]
+
+
+def test_pictures_are_resized_with_antialiasing(mixed: Path) -> None:
+    photographs = Photographs(mixed, ["a.png"], size=48, fill=False)
+    expected = v2.functional.resize(read_photograph(mixed / "a.png"), [48, 48], antialias=True)
+    assert torch.equal(photographs[0].rgb[0], expected)
+    pillow = Image.open(mixed / "a.png").resize((48, 48), Image.Resampling.BILINEAR)
+    assert psnr(expected.permute(1, 2, 0).numpy(), np.asarray(pillow)) > 50
+
+
+def test_names_of_any_script_survive(mixed: Path) -> None:
+    for name in ("ä ö=ü.png", "写真.png"):
+        (mixed / "a.png").rename(mixed / name)
+        photographs = Photographs(mixed, [name], size=32, fill=False)
+        assert photographs.name(0) == name
+        assert photographs[0].index.tolist() == [0]
+        (mixed / name).rename(mixed / "a.png")

@@ -80,7 +80,7 @@ class Colorizer(LightningModule):
         Returns:
             ab: [B, 2, H, W], CIE a* and b* in -128..127.
         """
-        lightness = lightness.to(self.dtype)  # of the weights: another one under bf16-true
+        lightness = lightness.to(next(self.parameters()).dtype)  # another one under bf16-true
         height, width = lightness.shape[-2:]
         pad_height, pad_width = -height % self.multiple_of, -width % self.multiple_of
         if pad_height or pad_width:

@@ -1,0 +1,98 @@
+"""The plateau decay, driven by a real Trainer on a loss that is known in advance."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from lightning import Trainer
+from torch import nn
+from torch.utils.data import DataLoader
+
+from colorlab.callbacks.plateau import PlateauDecay
+from colorlab.data.device import Batch
+from colorlab.errors import UserError
+from colorlab.models import CUNet
+from colorlab.run_folder import RunFolder
+from colorlab.schedules import Staged
+
+ONE_BATCH = DataLoader([Batch(torch.full((1, 16, 16), 50.0), torch.zeros(2, 16, 16), torch.tensor(0))])
+
+
+class Scripted(CUNet):
+    """A model whose validation losses are given."""
+
+    def __init__(self, losses: list[float]) -> None:
+        super().__init__(width=2)
+        self.losses, self.lrs, self.weight_decays = losses, [], []
+        schedule = Staged(lr=[(0, 1.0), (4, 0.5)], weight_decay=[(0, 1.0)])
+        self.prepare_training(nn.MSELoss(), lambda params: torch.optim.Adam(params, 1.0, weight_decay=0.1), schedule)
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        self.log("val/loss", self.losses[self.current_epoch])
+
+    def on_train_epoch_end(self) -> None:
+        group = self.optimizers().param_groups[0]
+        self.lrs.append(group["lr"])
+        self.weight_decays.append(group["weight_decay"])
+
+
+def fit(folder: Path, plateau: PlateauDecay, losses: list[float], **settings) -> Scripted:
+    model = Scripted(losses)
+    trainer = Trainer(
+        max_epochs=len(losses), default_root_dir=folder, callbacks=[plateau], logger=False, accelerator="cpu",
+        enable_progress_bar=False, enable_model_summary=False, enable_checkpointing=False,
+    )  # fmt: skip
+    trainer.fit(model, ONE_BATCH, ONE_BATCH, **settings)
+    trainer.save_checkpoint(folder / "end.ckpt")
+    return model
+
+
+def test_a_decay_follows_patience_epochs_without_progress_on_top_of_the_stages(tmp_path: Path) -> None:
+    model = fit(tmp_path, PlateauDecay(patience=2), [5, 4, 4, 4, 3, 3, 3, 3])
+    assert model.lrs == pytest.approx([1, 1, 1, 1, 0.05, 0.05, 0.05, 0.005])
+    assert model.weight_decays == pytest.approx([0.1, 0.1, 0.1, 0.1, 0.01, 0.01, 0.01, 0.001])
+
+
+def test_less_progress_than_min_delta_is_none(tmp_path: Path) -> None:
+    losses = [5, 4.9, 4.8, 4.7]
+    assert fit(tmp_path, PlateauDecay(patience=2, min_delta=0.5), losses).lrs == pytest.approx([1, 1, 1, 0.1])
+    assert fit(tmp_path, PlateauDecay(patience=2), losses).lrs == pytest.approx([1, 1, 1, 1])
+
+
+def test_the_learning_rate_stops_at_its_minimum(tmp_path: Path) -> None:
+    model = fit(tmp_path, PlateauDecay(patience=1, factor=0.1, min_lr=0.03), [1, 1, 1, 1])
+    assert model.lrs == pytest.approx([1, 1, 0.1, 0.03])
+
+
+def test_without_patience_only_a_request_decays_and_it_does_so_once(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    folder.write_configuration({"callbacks": {"plateau": {"patience": None}}}, [])
+    folder.ask_for_decay()
+    assert fit(tmp_path, PlateauDecay(patience=None), [1, 1, 1]).lrs == pytest.approx([1, 0.1, 0.1])
+    assert not folder.take_decay_request()
+
+
+def test_decays_and_the_wait_survive_a_resume(tmp_path: Path) -> None:
+    losses = [5, 5, 5, 5, 5, 5, 5, 5, 5]
+    whole = fit(tmp_path, PlateauDecay(patience=3), losses).lrs
+    fit(tmp_path, PlateauDecay(patience=3), losses[:5])
+    rest = fit(tmp_path, PlateauDecay(patience=3), losses, ckpt_path=tmp_path / "end.ckpt", weights_only=True).lrs
+    assert rest == pytest.approx(whole[5:])
+    assert len(set(whole)) > 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"), [({"factor": 1.5}, "between 0 and 1"), ({"patience": 0}, "least 1")]
+)
+def test_impossible_numbers_are_refused(arguments: dict, sentence: str) -> None:
+    with pytest.raises(UserError, match=sentence):
+        PlateauDecay(**arguments)
+
+
+def test_a_request_needs_a_run_that_would_take_it(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    with pytest.raises(UserError, match="is not the folder of a run"):
+        folder.ask_for_decay()
+    folder.write_configuration({"callbacks": {"best": {}}}, [])
+    with pytest.raises(UserError, match="has no plateau callback"):
+        folder.ask_for_decay()

@@ -1,0 +1,73 @@
+"""Checking and building configuration, and every recipe in conf/."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import OmegaConf
+
+from colorlab.config import check, conf_folder, plain
+from colorlab.errors import UserError
+from colorlab.train import _check
+
+CONF = conf_folder()
+GROUPS = ("model", "optim", "schedule", "objective", "data", "callbacks", "logger", "trainer", "experiment")
+CHOICES = [f"{group}={path.stem}" for group in GROUPS for path in sorted((CONF / group).glob("*.yaml"))]
+
+
+def composed(*overrides: str, folder: Path) -> dict:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        where = f"hydra.runtime.output_dir={folder}"
+        cfg = compose("train", [*overrides, where], return_hydra_config=True)
+    HydraConfig.instance().set_config(cfg)
+    return plain(OmegaConf.masked_copy(cfg, [key for key in cfg if key != "hydra"]))
+
+
+@pytest.mark.parametrize("choice", CHOICES)
+def test_every_choice_of_every_group_composes_and_passes_the_check(choice: str, tmp_path: Path) -> None:
+    needs_root = choice in ("data=folder", "experiment=report_eccv16", "experiment=report_cunet")
+    root = ["++data.root=/photos"] if needs_root else []
+    plans = _check(composed(choice, *root, folder=tmp_path))
+    assert plans["model"].target is not None
+
+
+def test_the_reports_recipe_has_the_reports_numbers(tmp_path: Path) -> None:
+    cfg = composed("experiment=report_cunet", "++data.root=/photos", folder=tmp_path)
+    assert cfg["optim"] == {"_target_": "torch.optim.Adam", "lr": 1e-3, "weight_decay": 1e-4}
+    plans = _check(cfg)
+    schedule, data = plans["schedule"].build(), plans["data"].arguments
+    assert [1e-3 * schedule.lr_factor(epoch) for epoch in (0, 150, 299)] == pytest.approx([1e-3, 2e-4, 1e-4])
+    assert [1e-4 * schedule.weight_decay_factor(epoch) for epoch in (0, 299)] == pytest.approx([1e-4, 1e-5])
+    assert data.get("batch_size", 32) == 32
+    assert plans["objective"].target is torch.nn.MSELoss
+
+
+def test_a_plan_builds_what_it_checked() -> None:
+    optim = check({"_target_": "torch.optim.AdamW", "lr": 2e-3, "betas": [0.8, 0.9]}, "optim", given=("params",))
+    built = optim.partial()([torch.nn.Parameter(torch.zeros(1))])
+    assert built.defaults["lr"] == 2e-3
+    assert tuple(built.defaults["betas"]) == (0.8, 0.9)
+
+
+@pytest.mark.parametrize(
+    ("node", "sentence"),
+    [
+        ({"lr": 1}, r"thing has no _target_"),
+        ({"_target_": "os.system", "command": "true"}, r"is not allowed: targets come from"),
+        ({"_target_": "torch.optim.Adamm"}, r"cannot be found"),
+        ({"_target_": "torch.pi"}, r"neither a class nor a function"),
+        ({"_target_": "torch.nn.Linear", "in_features": 1}, r"thing\.out_features is missing"),
+        ({"_target_": "colorlab.models.CUNet", "widht": 1}, r"did you mean thing\.width\?"),
+        ({"_target_": "colorlab.models.CUNet", "width": "wide"}, r"thing\.width=wide must be a whole number"),
+        ({"_target_": "lightning.Trainer", "max_epochs": "many"}, r"thing\.max_epochs=many must be a whole number"),
+        (
+            {"_target_": "colorlab.data.ColorDataModule", "augment": {"_target_": "subprocess.run"}},
+            r"thing\.augment\._target_=subprocess\.run is not allowed",
+        ),
+    ],
+)
+def test_a_wrong_node_gets_one_sentence(node: dict, sentence: str) -> None:
+    with pytest.raises(UserError, match=sentence):
+        check(node, "thing", given=("params",))

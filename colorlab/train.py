@@ -1,14 +1,17 @@
 """Train one experiment, or a sweep of them: `python -m colorlab.train model=eccv16 optim.lr=1e-3`."""
 
+import logging
 import os
 import re
 import sys
+import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, MissingConfigException
+from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
@@ -49,6 +52,7 @@ def train(cfg: dict[str, Any], folder: RunFolder, overrides: list[str]) -> float
 
     from colorlab.models import Colorizer
 
+    _quiet()
     seed_everything(cfg["seed"], workers=True, verbose=False)
     checkpoint = _checkpoint(Path(cfg["resume"]), plans["model"]) if cfg["resume"] else None
     data: ColorDataModule = plans["data"].build()
@@ -147,6 +151,17 @@ def _with_run_of(arguments: list[str]) -> list[str]:
 # -- what a person sees ------------------------------------------------------------------------------
 
 
+def _quiet() -> None:
+    """Keep from the screen what the libraries say of themselves, and nothing that a person could act on."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    for message in (
+        r"`isinstance\(treespec, LeafSpec\)` is deprecated",  # Lightning 2.6 with torch 2.14
+        r"The 'val_dataloader' does not have many workers", r"The 'train_dataloader' does not have many workers",
+        r"The 'test_dataloader' does not have many workers", r"Checkpoint directory .* exists and is not empty",
+    ):  # fmt: skip
+        warnings.filterwarnings("ignore", message)
+
+
 def _introduce(cfg: dict[str, Any], folder: RunFolder, data: "ColorDataModule") -> None:
     """Print the configuration as a tree, and a line on the photographs."""
     import rich
@@ -202,7 +217,12 @@ def _finish_tracker(failed: bool) -> None:
 @hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name="train")
 def _job(cfg: DictConfig) -> float | None:
     hydra_cfg = HydraConfig.get()
-    return train(plain(cfg), RunFolder(hydra_cfg.runtime.output_dir), list(hydra_cfg.overrides.task))
+    try:
+        return train(plain(cfg), RunFolder(hydra_cfg.runtime.output_dir), list(hydra_cfg.overrides.task))
+    except UserError as error:
+        if hydra_cfg.mode is RunMode.MULTIRUN:  # the other jobs go on; main reports it at the end
+            raise
+        _leave(error)
 
 
 def _key(override: str) -> str:
@@ -226,6 +246,11 @@ def _sentence(error: Exception) -> str:
     return text.splitlines()[0]
 
 
+def _leave(error: Exception) -> NoReturn:
+    print(f"colorlab: {_sentence(error)}", file=sys.stderr)
+    sys.exit(2)
+
+
 def main() -> None:
     """Entry point of `colorlab-train`: a mistake of the user's ends in one sentence and exit code 2."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come here as they are, not as Hydra prints them
@@ -233,8 +258,7 @@ def main() -> None:
         sys.argv[1:] = [_free(argument) for argument in _with_run_of(sys.argv[1:])]
         _job()
     except (UserError, HydraException, OmegaConfBaseException) as error:
-        print(f"colorlab: {_sentence(error)}", file=sys.stderr)
-        sys.exit(2)
+        _leave(error)
 
 
 if __name__ == "__main__":

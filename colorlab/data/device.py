@@ -25,18 +25,24 @@ class RandomCropFlip:
     augment exactly as an uninterrupted run on one.
 
     Args:
+        size: side of the square that crops are resized to, in pixels; None keeps the picture's size.
+            Below the picture's size, crops are about as sharp as the whole pictures of validation.
         scale: the crop's share of the area, drawn uniformly between these two.
         ratio: the crop's width over height, drawn log-uniformly between these two.
         flip: the probability of a flip.
     """
 
     def __init__(
-        self, scale: tuple[float, float] = (0.5, 1.0), ratio: tuple[float, float] = (0.75, 4 / 3), flip: float = 0.5
+        self,
+        size: int | None = None,
+        scale: tuple[float, float] = (0.5, 1.0),
+        ratio: tuple[float, float] = (0.75, 4 / 3),
+        flip: float = 0.5,
     ) -> None:
-        self.scale, self.ratio, self.flip = scale, ratio, flip
+        self.size, self.scale, self.ratio, self.flip = size, scale, ratio, flip
 
     def __call__(self, rgb: Tensor, index: Tensor, seed: int, epoch: int) -> Tensor:
-        """rgb: [B, 3, H, W] float32 → the same shape, cropped and flipped."""
+        """rgb: [B, 3, H, W] float32 → [B, 3, size, size], cropped and flipped."""
         height, width = rgb.shape[-2:]
         draws = torch.stack([_uniforms(5, seed, epoch, int(picture)) for picture in index.tolist()])
         area, shape, down, along, mirror = draws.unbind(dim=1)
@@ -49,7 +55,7 @@ class RandomCropFlip:
         bottom, right = top + crop_height - 1, left + crop_width - 1
         corners = [(left, top), (right, top), (right, bottom), (left, bottom)]
         boxes = torch.stack([torch.stack(corner, dim=1) for corner in corners], dim=1)
-        cropped = crop_and_resize(rgb, boxes.to(rgb), (height, width))
+        cropped = crop_and_resize(rgb, boxes.to(rgb), (self.size or height, self.size or width))
         flipped = (mirror < self.flip).to(rgb.device)[:, None, None, None]
         return torch.where(flipped, cropped.flip(-1), cropped)
 

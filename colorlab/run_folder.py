@@ -1,5 +1,6 @@
 """A run's folder: what lies where in it. Imports nothing heavy."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -40,19 +41,20 @@ class RunFolder:
         return cls(checkpoint.resolve().parent.parent)
 
     def newest_checkpoint(self) -> Path:
-        """The checkpoint written last.
+        """last.ckpt, or the one of the highest epoch; by name, so that a copied folder means the same.
 
         Raises:
             UserError: there is none.
         """
-        found = sorted(self.checkpoints.glob("*.ckpt"), key=_written)
-        if not found:
-            raise UserError(f"{self.path} holds no checkpoint: give the folder of a run, or a checkpoint.")
-        return found[-1]
+        last = self.checkpoints / "last.ckpt"
+        named = sorted(self.checkpoints.glob("*_epoch*_loss*.ckpt"), key=_epoch)
+        if last.is_file() or named:
+            return last if last.is_file() else named[-1]
+        raise UserError(f"{self.path} holds no checkpoint: give the folder of a run, or a checkpoint.")
 
     def newest_comparison(self) -> Path | None:
         """The sheet of pictures drawn last, if there is one."""
-        return max(self.comparison.glob("*.png"), key=_written, default=None)
+        return max(self.comparison.glob("*.png"), key=lambda sheet: sheet.stat().st_mtime_ns, default=None)
 
     def overrides(self) -> list[str] | None:
         """The overrides the run was started with; None if the folder is no run's."""
@@ -83,8 +85,9 @@ class RunFolder:
         return asked
 
 
-def _written(file: Path) -> int:
-    return file.stat().st_mtime_ns
+def _epoch(checkpoint: Path) -> int:
+    found = re.search(r"_epoch(\d+)_", checkpoint.name)
+    return int(found[1]) if found else -1
 
 
 def find_checkpoint(path: Path) -> Path:

@@ -21,9 +21,10 @@ class Speed(Callback):
         self, trainer: Trainer, model: Colorizer, outputs: object, batch: ColorBatch, batch_idx: int
     ) -> None:
         self._pictures += len(batch.L) * trainer.world_size
+        speed = self._pictures / (time.perf_counter() - self._started)
+        model.log("images/s", speed, prog_bar=True, logger=False)
         if trainer.is_last_batch:
-            speed = self._pictures / (time.perf_counter() - self._started)
-            model.log("speed/images_per_second", speed, on_step=False, on_epoch=True, prog_bar=True)
+            model.log("speed/images_per_second", speed, on_step=False, on_epoch=True)
 
     def on_train_epoch_start(self, trainer: Trainer, model: Colorizer) -> None:
         self.on_train_start(trainer, model)

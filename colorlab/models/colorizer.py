@@ -42,20 +42,24 @@ class Colorizer(LightningModule):
         self.plateau_factor = 1.0
 
     def initialize(self, weights: str | None) -> None:
-        """Draw He-normal weights (He et al. 2015), or read them from the file `weights`.
+        """Draw the weights, or read them from the file `weights`.
 
         Raises:
             UserError: the file is missing, is no checkpoint, or holds another model.
         """
+        self.draw_weights()
+        if weights is not None:
+            from colorlab.models.weights import read_weights  # it names Colorizer, so not at the top
+
+            read_weights(self, Path(weights))
+
+    def draw_weights(self) -> None:
+        """Draw He-normal weights and zero biases (He et al. 2015)."""
         for module in self.modules():
             if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
-        if weights is not None:
-            from colorlab.models.weights import read_weights  # it names Colorizer, so not at the top
-
-            read_weights(self, Path(weights))
 
     @classmethod
     def qualified_name(cls) -> str:
@@ -121,7 +125,8 @@ class Colorizer(LightningModule):
 
     def training_step(self, batch: ColorBatch, batch_idx: int) -> Tensor:
         loss = self.objective(self(batch.L).float(), batch.ab)
-        self.log("train/loss", loss, on_step=False, on_epoch=True, prog_bar=True, batch_size=len(batch.L))
+        self.log("loss", loss, prog_bar=True, logger=False)
+        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(batch.L))
         return loss
 
     def on_train_epoch_end(self) -> None:
@@ -140,12 +145,9 @@ class Colorizer(LightningModule):
         if len(predicted):
             colored, gray = color_psnr(batch.L, predicted, batch.ab)
             scores = {"loss": self.objective(predicted, batch.ab), "psnr": colored.mean(), "psnr_gray": gray.mean()}
-            self.log_dict(
-                {f"{stage}/{name}": score for name, score in scores.items()},
-                batch_size=len(predicted),
-                prog_bar=True,
-                sync_dist=True,
-            )
+            for name, score in scores.items():
+                shown = name != "psnr_gray"
+                self.log(f"{stage}/{name}", score, prog_bar=shown, batch_size=len(predicted), sync_dist=True)
         return predicted
 
     # -- checkpoints ------------------------------------------------------------------------------

@@ -73,6 +73,11 @@ class CUNet(Colorizer):
         self.head = nn.Conv2d(w1, 2, 1)
         self.initialize(weights)
 
+    def draw_weights(self) -> None:
+        """He-normal, but for the head: small, so that training begins near gray and no tanh is saturated."""
+        super().draw_weights()
+        nn.init.normal_(self.head.weight, std=0.01)
+
     def network(self, lightness: Tensor) -> Tensor:
         features = (lightness - 50) / 50
         skips = []

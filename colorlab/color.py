@@ -18,6 +18,9 @@ from kornia.color import lab_to_rgb as _lab_to_rgb
 from kornia.color import rgb_to_lab as _rgb_to_lab
 from torch import Tensor
 
+GRAY_AB = 5.0
+"""A picture none of whose pixels passes this in |a| or |b| is gray (Zhang's released training code)."""
+
 AB_MAX = 128.0
 """Half the width of the ab range: an ab value divided by it lies in -1..1."""
 

@@ -55,6 +55,10 @@ class Plan:
         """Call the target with its arguments, its nested plans built first, and `more`."""
         return self.target(**{key: _build(value) for key, value in self.arguments.items()}, **more)
 
+    def accepts(self, argument: str) -> bool:
+        """Whether the target has an argument of this name."""
+        return argument in inspect.signature(self.target).parameters
+
     def partial(self) -> Callable[..., Any]:
         """The target waiting for its first argument, as an optimizer waits for the parameters."""
         return lambda first: self.target(first, **{key: _build(value) for key, value in self.arguments.items()})

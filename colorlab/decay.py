@@ -1,8 +1,8 @@
 """Ask a running training for a decay of its learning rate: `python -m colorlab.decay RUN_FOLDER`."""
 
 import argparse
-import sys
 
+from colorlab.command_line import leave
 from colorlab.errors import UserError
 from colorlab.run_folder import RunFolder
 
@@ -15,8 +15,7 @@ def main() -> None:
     try:
         folder.ask_for_decay()
     except UserError as error:
-        print(f"colorlab: {error}", file=sys.stderr)
-        sys.exit(2)
+        leave(error)
     print(f"The run in {folder.path} will decay its learning rate at the end of this epoch.")
 
 

@@ -1,6 +1,7 @@
 """A run's folder: what lies where in it. Imports nothing heavy."""
 
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ class RunFolder:
         comparison/        a sheet of pictures after each validation
         metrics.csv        one row an epoch
         curves.png         the same as a picture
+        prior.npz, .png    how often each color occurs, where the objective asks for it
         wandb_id, wandb/   the tracker's
 
     Args:
@@ -31,6 +33,7 @@ class RunFolder:
         self.comparison = self.path / "comparison"
         self.metrics = self.path / "metrics.csv"
         self.curves = self.path / "curves.png"
+        self.prior = self.path / "prior.npz"
         self.wandb_id = self.path / "wandb_id"
         self._overrides = self.path / "overrides.yaml"
         self._decay_request = self.path / "decay.request"
@@ -65,6 +68,13 @@ class RunFolder:
         self.path.mkdir(parents=True, exist_ok=True)
         OmegaConf.save(OmegaConf.create(cfg), self.config)
         OmegaConf.save(OmegaConf.create(overrides), self._overrides)
+
+    def keep_prior(self, file: Path) -> None:
+        """Keep a copy of the prior the run is trained with: a resume must find the same."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        part = self.prior.with_suffix(".part")
+        shutil.copyfile(file, part)
+        part.replace(self.prior)
 
     def ask_for_decay(self) -> None:
         """Leave a request that PlateauDecay takes at the next epoch's end.

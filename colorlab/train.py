@@ -2,25 +2,24 @@
 
 import logging
 import os
-import re
 import sys
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException, MissingConfigException
 from hydra.types import RunMode
 from omegaconf import DictConfig
-from omegaconf.errors import OmegaConfBaseException
 
+from colorlab.command_line import key_of, leave, run
 from colorlab.config import Plan, check, conf_folder, plain
 from colorlab.errors import UserError, did_you_mean
 from colorlab.run_folder import RunFolder, find_checkpoint
 
 if TYPE_CHECKING:
     from lightning import Trainer
+    from torch import nn
 
     from colorlab.data import ColorDataModule
 
@@ -57,8 +56,8 @@ def train(cfg: dict[str, Any], folder: RunFolder, overrides: list[str]) -> float
     checkpoint = _checkpoint(Path(cfg["resume"]), plans["model"]) if cfg["resume"] else None
     data: ColorDataModule = plans["data"].build()
     model: Colorizer = plans["model"].build()
-    optim, objective = plans["optim"].partial(), plans["objective"].build()
-    model.prepare_training(objective, optim, plans["schedule"].build())
+    objective = _objective(plans["objective"], data, folder)
+    model.prepare_training(objective, plans["optim"].partial(), plans["schedule"].build())
     trainer = _trainer(cfg, plans, folder)
     if rank_zero_only.rank == 0:
         folder.write_configuration(cfg, overrides)
@@ -114,6 +113,18 @@ def _trainer(cfg: dict[str, Any], plans: dict[str, Any], folder: RunFolder) -> "
     return plan.build(default_root_dir=folder.path, logger=loggers, callbacks=callbacks)
 
 
+def _objective(plan: Plan, data: "ColorDataModule", folder: RunFolder) -> "nn.Module":
+    """Build the objective; one that asks for a prior gets that of the photographs, and the run keeps it."""
+    if plan.accepts("prior") and plan.arguments.get("prior") is None:
+        from colorlab.data.prior import cached_prior, draw_prior
+
+        if not folder.prior.exists():
+            folder.keep_prior(cached_prior(data))
+            draw_prior(folder.prior, folder.prior.with_suffix(".png"))
+        plan.arguments["prior"] = str(folder.prior)
+    return plan.build()
+
+
 # -- resume ----------------------------------------------------------------------------------------
 
 
@@ -134,7 +145,7 @@ def _checkpoint(path: Path, model: Plan) -> Path:
 
 def _with_run_of(arguments: list[str]) -> list[str]:
     """On `resume=PATH`, put the run's own overrides before the new ones, and go on in its folder."""
-    given = [argument.partition("=")[2] for argument in arguments if _key(argument) == "resume"]
+    given = [argument.partition("=")[2] for argument in arguments if key_of(argument) == "resume"]
     if not given or given[-1] in ("", "null"):
         return arguments
     checkpoint = find_checkpoint(Path(given[-1].strip("'\"")).expanduser())
@@ -142,8 +153,8 @@ def _with_run_of(arguments: list[str]) -> list[str]:
     recorded = folder.overrides()
     if recorded is None:  # a checkpoint from elsewhere: what it is trained with stands in the command
         return arguments
-    new = {_key(argument) for argument in arguments}
-    old = [override for override in recorded if _key(override) not in new]
+    new = {key_of(argument) for argument in arguments}
+    old = [override for override in recorded if key_of(override) not in new]
     here = [] if "hydra.run.dir" in new else [f"hydra.run.dir='{folder.path}'"]
     return [*old, *arguments, *here]
 
@@ -222,43 +233,16 @@ def _job(cfg: DictConfig) -> float | None:
     except UserError as error:
         if hydra_cfg.mode is RunMode.MULTIRUN:  # the other jobs go on; main reports it at the end
             raise
-        _leave(error)
-
-
-def _key(override: str) -> str:
-    return override.partition("=")[0].lstrip("+~")
-
-
-def _free(argument: str) -> str:
-    """Let a dotted override name a key that its YAML does not list: `check` knows all of them."""
-    dotted = re.match(r"\w+(\.\w+)+=", argument)
-    return f"++{argument}" if dotted and not argument.startswith("hydra.") else argument
-
-
-def _sentence(error: Exception) -> str:
-    """What a person is told about a mistake in the command line."""
-    if isinstance(error, MissingConfigException) and error.options:
-        group, _, choice = (error.missing_cfg_file or "").rpartition("/")
-        return f"{group}={choice} does not exist: {did_you_mean(choice, list(error.options), group + '=')}"
-    text = str(error)
-    if unknown := re.match(r"Could not override '(?:\S+?@)?(\w+)'", text):
-        return f"Unknown key {unknown[1]}: {did_you_mean(unknown[1], [*KEYS, 'experiment'])}"
-    return text.splitlines()[0]
-
-
-def _leave(error: Exception) -> NoReturn:
-    print(f"colorlab: {_sentence(error)}", file=sys.stderr)
-    sys.exit(2)
+        leave(error)
 
 
 def main() -> None:
-    """Entry point of `colorlab-train`: a mistake of the user's ends in one sentence and exit code 2."""
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come here as they are, not as Hydra prints them
+    """Entry point of `colorlab-train`."""
     try:
-        sys.argv[1:] = [_free(argument) for argument in _with_run_of(sys.argv[1:])]
-        _job()
-    except (UserError, HydraException, OmegaConfBaseException) as error:
-        _leave(error)
+        sys.argv[1:] = _with_run_of(sys.argv[1:])
+    except UserError as error:
+        leave(error)
+    run(_job, KEYS)
 
 
 if __name__ == "__main__":

@@ -3,15 +3,18 @@
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from lightning import Callback, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
+from matplotlib import colormaps
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 from torchvision.transforms.functional import to_pil_image
 
+from colorlab.bins import STRIDE, mode
 from colorlab.color import lab_to_rgb
 from colorlab.metrics import color_psnr
-from colorlab.models.colorizer import ColorBatch, Colorizer
+from colorlab.models.colorizer import ColorBatch, Colorizer, Prediction
 from colorlab.run_folder import RunFolder
 
 CELL, GAP, CAPTION, HEADER = 192, 6, 22, 30
@@ -21,9 +24,10 @@ INK, PAPER = "#222222", "#ffffff"
 class Comparison(Callback):
     """Save a sheet of photographs, true | gray | predicted, after each validation and after the test.
 
-    The photographs are spread evenly over the split and stay the same from epoch to epoch. Under
-    each picture stands its PSNR against the true one. Sheets are `comparison/epochNNN.png` and
-    `comparison/test.png` in the run's folder, and go to the tracker.
+    A network that predicts bins gets two columns more: the color of the likeliest bin, and how
+    likely it is, from 0 (dark) to 1 (bright). The photographs are spread evenly over the split and
+    stay the same from epoch to epoch. Under each picture stands its PSNR against the true one. Sheets
+    are `comparison/epochNNN.png` and `comparison/test.png` in the run's folder, and go to the tracker.
 
     Args:
         count: how many photographs.
@@ -46,13 +50,14 @@ class Comparison(Callback):
         self._start(len(trainer.datamodule.names["test"]))
 
     def on_validation_batch_end(
-        self, trainer: Trainer, model: Colorizer, outputs: Tensor, batch: ColorBatch, *_: int
+        self, trainer: Trainer, model: Colorizer, outputs: Prediction, batch: ColorBatch, *_: int
     ) -> None:
         if trainer.is_global_zero and not trainer.sanity_checking:
             for place, index in enumerate(batch.index.tolist()):
                 if index in self._wanted:
                     one = slice(place, place + 1)
-                    self._rows[index] = Row(batch.L[one], batch.ab[one], outputs[one])
+                    logits = None if outputs.logits is None else outputs.logits[one]
+                    self._rows[index] = Row(batch.L[one], batch.ab[one], Prediction(outputs.ab[one], logits))
 
     on_test_batch_end = on_validation_batch_end
 
@@ -81,37 +86,60 @@ class Comparison(Callback):
 
 
 class Row:
-    """One photograph and its prediction.
+    """One photograph and its prediction, as pictures with headings and captions.
 
     Args:
         lightness: L, [1, 1, H, W] in 0..100.
-        true, predicted: ab, [1, 2, H, W] in -128..127.
+        true: ab, [1, 2, H, W] in -128..127.
+        predicted: of this one photograph.
     """
 
-    def __init__(self, lightness: Tensor, true: Tensor, predicted: Tensor) -> None:
-        colored, gray = color_psnr(lightness, predicted, true)
-        shown = true, torch.zeros_like(true), predicted
-        self.pictures = [to_pil_image(lab_to_rgb(lightness, ab)[0].cpu()) for ab in shown]
-        self.captions = ["", f"{gray.item():.1f} dB", f"{colored.item():.1f} dB"]
+    def __init__(self, lightness: Tensor, true: Tensor, predicted: Prediction) -> None:
+        colored, gray = color_psnr(lightness, predicted.ab, true)
+        self.pictures = {
+            "true": _picture(lightness, true),
+            "gray": _picture(lightness, torch.zeros_like(true)),
+            "predicted": _picture(lightness, predicted.ab),
+        }
+        self.captions = {"gray": f"{gray.item():.1f} dB", "predicted": f"{colored.item():.1f} dB"}
+        if predicted.logits is not None:
+            likeliest = _enlarge(mode(predicted.logits), lightness)
+            confidence = predicted.logits.float().softmax(dim=1).amax(dim=1, keepdim=True)
+            self.pictures["mode"] = _picture(lightness, likeliest)
+            self.captions["mode"] = f"{color_psnr(lightness, likeliest, true)[0].item():.1f} dB"
+            shown = colormaps["viridis"](_enlarge(confidence, lightness)[0, 0].cpu().numpy(), bytes=True)
+            self.pictures["confidence"] = Image.fromarray(shown).convert("RGB")
+            self.captions["confidence"] = f"mean {confidence.mean().item():.2f}"
+
+
+def _picture(lightness: Tensor, ab: Tensor) -> Image.Image:
+    return to_pil_image(lab_to_rgb(lightness, ab)[0].cpu())
+
+
+def _enlarge(small: Tensor, lightness: Tensor) -> Tensor:
+    """What belongs to the logits' pixels, [1, C, h, w], at the picture's size: [1, C, H, W]."""
+    height, width = lightness.shape[-2:]
+    return F.interpolate(small, scale_factor=STRIDE, mode="bilinear")[..., :height, :width]
 
 
 def draw_sheet(rows: list[tuple[str, Row]]) -> Image.Image:
-    """Draw named rows of true | gray | predicted, in two blocks side by side."""
+    """Draw named rows of pictures under their headings, in two blocks side by side."""
     half = (len(rows) + 1) // 2
     blocks = 2 if len(rows) > 1 else 1
-    block_width = 3 * (CELL + GAP) + 2 * GAP
+    headings = list(rows[0][1].pictures)
+    block_width = len(headings) * (CELL + GAP) + 2 * GAP
     sheet = Image.new("RGB", (blocks * block_width + GAP, HEADER + half * (CELL + CAPTION + GAP)), PAPER)
     draw = ImageDraw.Draw(sheet)
     title, small = ImageFont.load_default(18), ImageFont.load_default(14)
     for block in range(blocks):
-        for column, heading in enumerate(("true", "gray", "predicted")):
+        for column, heading in enumerate(headings):
             x = 2 * GAP + block * block_width + column * (CELL + GAP)
             draw.text((x + CELL / 2, HEADER / 2), heading, INK, title, anchor="mm")
             for line, (name, row) in enumerate(rows[block * half : (block + 1) * half]):
                 y = HEADER + line * (CELL + CAPTION + GAP)
-                cell = row.pictures[column].resize((CELL, CELL), Image.Resampling.BICUBIC)
+                cell = row.pictures[heading].resize((CELL, CELL), Image.Resampling.BICUBIC)
                 sheet.paste(cell, (x, y))
-                caption = _shorten(name, small) if column == 0 else row.captions[column]
+                caption = row.captions.get(heading, _shorten(name, small))
                 draw.text((x + CELL / 2, y + CELL + CAPTION / 2), caption, INK, small, anchor="mm")
     return sheet
 

@@ -88,6 +88,10 @@ class ColorDataModule(LightningDataModule):
         place = {"processes": trainer.world_size, "rank": trainer.global_rank, "seed": self.seed}
         return ResumableLoader(self.photographs["train"], **self._reading(), **place)
 
+    def reader(self, split: Split) -> DataLoader:
+        """The photographs of a split outside training: each once, in order, unreadable ones left out."""
+        return DataLoader(Photographs(self.root, self.names[split], self.size, fill=False), **self._reading())
+
     def val_dataloader(self) -> DataLoader | list:
         return DataLoader(self.photographs["val"], **self._reading()) if self.names["val"] else []
 

@@ -17,13 +17,11 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.transforms import v2
 
-from colorlab.color import rgb_to_lab
+from colorlab.color import GRAY_AB, rgb_to_lab
 from colorlab.errors import UserError
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp"}
 SAMPLES = Path(__file__).parent / "samples"
-GRAY_AB = 5.0
-"""A picture none of whose pixels passes this in |a| or |b| is gray (Zhang's released training code)."""
 
 Split = Literal["train", "val", "test"]
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -10,6 +10,8 @@ from lightning import LightningModule
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from colorlab.bins import STRIDE, annealed_mean
+from colorlab.errors import UserError
 from colorlab.metrics import color_psnr
 from colorlab.schedules import Constant, Schedule
 
@@ -23,6 +25,13 @@ class ColorBatch(Protocol):
     ab: Tensor
 
 
+class Prediction(NamedTuple):
+    """What a network makes of a batch."""
+
+    ab: Tensor  # [B, 2, H, W] float32
+    logits: Tensor | None  # [B, 313, h, w], h and w a quarter of H and W; None without bins
+
+
 class Colorizer(LightningModule):
     """A network that predicts ab from L, and how it is trained.
 
@@ -31,7 +40,13 @@ class Colorizer(LightningModule):
     """
 
     multiple_of: int = 1
-    """Height and width the network can take are multiples of this; `forward` pads to it and crops."""
+    """Height and width the network can take are multiples of this; others are padded, then cropped."""
+
+    predicts_bins: bool = False
+    """Whether `network` gives logits of the 313 color bins in place of ab."""
+
+    temperature: float = 0.38
+    """At which logits are decoded to ab; see `annealed_mean`."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -53,6 +68,16 @@ class Colorizer(LightningModule):
 
             read_weights(self, Path(weights))
 
+    def choose_head(self, head: Literal["ab", "bins"], temperature: float) -> None:
+        """Whether the network predicts ab or bins, and at which temperature these are decoded.
+
+        Raises:
+            UserError: the temperature is not above 0.
+        """
+        if temperature <= 0:
+            raise UserError(f"model.temperature={temperature:g} must be above 0.")
+        self.predicts_bins, self.temperature = head == "bins", temperature
+
     def draw_weights(self) -> None:
         """Draw He-normal weights and zero biases (He et al. 2015)."""
         for module in self.modules():
@@ -72,7 +97,10 @@ class Colorizer(LightningModule):
         return type(self).__name__.lower()
 
     def network(self, lightness: Tensor) -> Tensor:
-        """Predict ab. lightness: [B, 1, H, W] in 0..100, H and W multiples of `multiple_of`."""
+        """Predict ab, or with `predicts_bins` the logits of the bins at a quarter of the size.
+
+        lightness: [B, 1, H, W] in 0..100, H and W multiples of `multiple_of`.
+        """
         raise NotImplementedError
 
     def forward(self, lightness: Tensor) -> Tensor:
@@ -84,17 +112,42 @@ class Colorizer(LightningModule):
         Returns:
             ab: [B, 2, H, W], CIE a* and b* in -128..127.
         """
+        return self.decode(self.run(lightness), lightness.shape[-2:])
+
+    def run(self, lightness: Tensor) -> Tensor:
+        """What the network puts out for pictures of any size, padded to what it can take."""
         lightness = lightness.to(next(self.parameters()).dtype)  # another one under bf16-true
-        height, width = lightness.shape[-2:]
-        pad_height, pad_width = -height % self.multiple_of, -width % self.multiple_of
+        pad_height, pad_width = (-size % self.multiple_of for size in lightness.shape[-2:])
         if pad_height or pad_width:
             lightness = F.pad(lightness, (0, pad_width, 0, pad_height), mode="replicate")
-        return self.network(lightness)[..., :height, :width]
+        return self.network(lightness)
+
+    def decode(self, output: Tensor, size: torch.Size) -> Tensor:
+        """The ab, [B, 2, *size], that an output of the network stands for."""
+        if self.predicts_bins:
+            small = annealed_mean(output, self.temperature).to(output.dtype)
+            output = F.interpolate(small, scale_factor=STRIDE, mode="bilinear", align_corners=False)
+        height, width = size
+        return output[..., :height, :width]
 
     # -- training ---------------------------------------------------------------------------------
 
     def prepare_training(self, objective: nn.Module, optim: OptimizerFactory, schedule: Schedule) -> None:
-        """Say what the model learns from: a loss on (predicted ab, true ab), an optimizer, its course."""
+        """Say what the model learns from.
+
+        Args:
+            objective: a loss on (predicted ab, true ab), or with a true attribute `takes_logits` on
+                (logits of the bins, true ab).
+            optim: makes the optimizer of the parameters.
+            schedule: the optimizer's course.
+
+        Raises:
+            UserError: the objective wants bins and the model has none.
+        """
+        if getattr(objective, "takes_logits", False) and not self.predicts_bins:
+            raise UserError(
+                f"This objective classifies into color bins, and {self.title} has none: add model.head=bins."
+            )
         self.objective, self.optim, self.schedule = objective, optim, schedule
 
     def configure_optimizers(self) -> Optimizer:
@@ -124,33 +177,51 @@ class Colorizer(LightningModule):
         )
 
     def training_step(self, batch: ColorBatch, batch_idx: int) -> Tensor:
-        loss = self.objective(self(batch.L).float(), batch.ab)
+        loss = self.cost(self.run(batch.L), batch.ab)
         self.log("loss", loss, prog_bar=True, logger=False)
         self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(batch.L))
         return loss
+
+    def cost(self, output: Tensor, ab: Tensor) -> Tensor:
+        """What the objective says of the network's output, given the true ab."""
+        if getattr(self.objective, "takes_logits", False):
+            return self.objective(output, ab)
+        return self.objective(self.decode(output, ab.shape[-2:]).float(), ab)
 
     def on_train_epoch_end(self) -> None:
         group = self.optimizers().param_groups[0]
         self.log_dict({"optim/lr": group["lr"], "optim/weight_decay": group["weight_decay"]})
 
-    def validation_step(self, batch: ColorBatch, batch_idx: int) -> Tensor:
+    def validation_step(self, batch: ColorBatch, batch_idx: int) -> Prediction:
         return self.judge(batch, "val")
 
-    def test_step(self, batch: ColorBatch, batch_idx: int) -> Tensor:
+    def test_step(self, batch: ColorBatch, batch_idx: int) -> Prediction:
         return self.judge(batch, "test")
 
-    def judge(self, batch: ColorBatch, stage: str) -> Tensor:
-        """Log the loss, the PSNR and the gray picture's PSNR of a batch; return the predicted ab."""
-        predicted = self(batch.L).float()
+    def judge(self, batch: ColorBatch, stage: str) -> Prediction:
+        """Log the loss, the PSNR and the gray picture's PSNR of a batch; return what was predicted."""
+        output = self.run(batch.L)
+        predicted = self.decode(output, batch.L.shape[-2:]).float()
         if len(predicted):
             colored, gray = color_psnr(batch.L, predicted, batch.ab)
-            scores = {"loss": self.objective(predicted, batch.ab), "psnr": colored.mean(), "psnr_gray": gray.mean()}
+            scores = {"loss": self.cost(output, batch.ab), "psnr": colored.mean(), "psnr_gray": gray.mean()}
             for name, score in scores.items():
                 shown = name != "psnr_gray"
                 self.log(f"{stage}/{name}", score, prog_bar=shown, batch_size=len(predicted), sync_dist=True)
-        return predicted
+        return Prediction(predicted, output if self.predicts_bins else None)
 
     # -- checkpoints ------------------------------------------------------------------------------
+
+    def published_weights(self, fold_temperature: bool = False) -> dict[str, Tensor]:
+        """The weights under the names in which the architecture's authors published theirs.
+
+        Args:
+            fold_temperature: let a plain softmax of the logits give what this model's temperature gives.
+
+        Raises:
+            UserError: nobody published weights of this architecture.
+        """
+        raise UserError(f"{self.title} has no published layout: only eccv16 has.")
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["colorizer"] = self.qualified_name()

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from colorlab import bins
 from colorlab.color import AB_MAX
 from colorlab.models.colorizer import Colorizer
 
@@ -27,6 +28,9 @@ class CUNet(Colorizer):
         pool: how the encoder halves the picture.
         norm: BatchNorm "after" or "before" the activation.
         dilation: of the four dilated convolutions.
+        head: "ab" regresses it through a tanh; "bins" gives the logits of the 313 color bins, each
+            the mean of a 4×4 block of pixels (where the bins enter CUNet is our choice).
+        temperature: at which the bins are decoded.
         weights: a file to start from; None draws He-normal weights.
 
     Source: Symmetry 2022, 14(11), 2295, section 3 and its network figure.
@@ -41,9 +45,12 @@ class CUNet(Colorizer):
         pool: Literal["avg", "max"] = "avg",
         norm: Literal["after", "before"] = "after",
         dilation: int = 2,
+        head: Literal["ab", "bins"] = "ab",
+        temperature: float = 0.38,
         weights: str | None = None,
     ) -> None:
         super().__init__()
+        self.choose_head(head, temperature)
         self.pool = POOLS[pool]
 
         def unit(convolution: nn.Conv2d | nn.ConvTranspose2d) -> nn.Sequential:
@@ -70,11 +77,11 @@ class CUNet(Colorizer):
             unit(nn.ConvTranspose2d(inputs, outputs, 4, stride=2, padding=1)) for inputs, outputs in stages
         )
         self.decoder = nn.ModuleList(conv(2 * outputs, outputs) for _, outputs in stages)
-        self.head = nn.Conv2d(w1, 2, 1)
+        self.head = nn.Conv2d(w1, bins.COUNT if self.predicts_bins else 2, 1)
         self.initialize(weights)
 
     def draw_weights(self) -> None:
-        """He-normal, but for the head: small, so that training begins near gray and no tanh is saturated."""
+        """He-normal, but for the head: small, so that training begins near gray, or with all bins alike."""
         super().draw_weights()
         nn.init.normal_(self.head.weight, std=0.01)
 
@@ -88,4 +95,6 @@ class CUNet(Colorizer):
         features = self.bottom(features)
         for up, join in zip(self.up, self.decoder, strict=True):
             features = join(torch.cat([skips.pop(), up(features)], dim=1))
+        if self.predicts_bins:
+            return self.head(F.avg_pool2d(features, bins.STRIDE))
         return self.head(features).tanh() * AB_MAX

@@ -1,11 +1,16 @@
 """eccv16: the network of "Colorful Image Colorization" (Zhang, Isola, Efros, ECCV 2016)."""
 
+from typing import Literal
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from colorlab import bins
+from colorlab.errors import UserError
 from colorlab.models.colorizer import Colorizer
 
-BINS = 313
+AB_SCALE = 110
+"""The published network predicts ab in this unit."""
 
 
 def _block(*convolutions: nn.Conv2d) -> nn.Sequential:
@@ -23,12 +28,17 @@ def _conv(inputs: int, outputs: int, stride: int = 1, dilation: int = 1) -> nn.C
 class ECCV16(Colorizer):
     """Zhang's network: eight convolutional blocks at down to 1/8 of the picture, then 313 color bins.
 
-    The mixture of the bins becomes ab through `model_out`, a 1×1 convolution without bias, at a
-    quarter of the picture's size, and is then enlarged bilinearly. Layers and parameter names are
-    those of the published `colorization_release_v2`, which loads as it is: `weights=PATH`.
+    The bins become ab at a quarter of the picture's size, which is then enlarged bilinearly. Layers
+    and parameter names are those of the published `colorization_release_v2`, which loads as it is:
+    `weights=PATH`. Its `model_out`, from bins to ab, is a layer of its weights like any other and is
+    used as it is found in the file, after a plain softmax, with head="ab".
 
     Args:
         width: channels of the first block; the others are 2, 4 and 8 times as wide. 64 in the paper.
+        head: "ab" learns `model_out` along with the rest, by regression. "bins" is for classification:
+            the output is the logits, decoded by their annealed mean, and `model_out` is fixed to the
+            centers of the bins ÷ 110, so that the file keeps its published meaning.
+        temperature: at which the bins are decoded, with head="bins".
         weights: a file to start from, ours or the published one; None draws He-normal weights.
 
     Source: the paper's section 2 and the layer table of its released model.
@@ -36,8 +46,15 @@ class ECCV16(Colorizer):
 
     multiple_of = 8
 
-    def __init__(self, width: int = 64, weights: str | None = None) -> None:
+    def __init__(
+        self,
+        width: int = 64,
+        head: Literal["ab", "bins"] = "ab",
+        temperature: float = 0.38,
+        weights: str | None = None,
+    ) -> None:
         super().__init__()
+        self.choose_head(head, temperature)
         w1, w2, w4, w8 = width, 2 * width, 4 * width, 8 * width
         self.model1 = _block(_conv(1, w1), _conv(w1, w1, stride=2))
         self.model2 = _block(_conv(w1, w2), _conv(w2, w2, stride=2))
@@ -50,10 +67,13 @@ class ECCV16(Colorizer):
             nn.ConvTranspose2d(w8, w4, 4, stride=2, padding=1), nn.ReLU(),
             _conv(w4, w4), nn.ReLU(),
             _conv(w4, w4), nn.ReLU(),
-            nn.Conv2d(w4, BINS, 1),
+            nn.Conv2d(w4, bins.COUNT, 1),
         )  # fmt: skip
-        self.model_out = nn.Conv2d(BINS, 2, 1, bias=False)
+        self.model_out = nn.Conv2d(bins.COUNT, 2, 1, bias=False)
         self.initialize(weights)
+        if self.predicts_bins:
+            self.model_out.requires_grad_(False)
+            self.model_out.weight.copy_(bins.CENTERS.T[..., None, None] / AB_SCALE)
 
     def network(self, lightness: Tensor) -> Tensor:
         features = (lightness - 50) / 100
@@ -61,6 +81,17 @@ class ECCV16(Colorizer):
             features = block(features)
         for block in (self.model5, self.model6, self.model7):
             features = block(features)
-        mixture = self.model8(features).softmax(dim=1)
-        ab = F.interpolate(self.model_out(mixture), scale_factor=4, mode="bilinear", align_corners=False)
-        return ab * 110
+        logits = self.model8(features)
+        if self.predicts_bins:
+            return logits
+        ab = self.model_out(logits.softmax(dim=1)) * AB_SCALE
+        return F.interpolate(ab, scale_factor=bins.STRIDE, mode="bilinear", align_corners=False)
+
+    def published_weights(self, fold_temperature: bool = False) -> dict[str, Tensor]:
+        if self.hparams["width"] != 64:
+            raise UserError(f"The published eccv16 has width 64, this one {self.hparams['width']}.")
+        weights = dict(self.state_dict())
+        if fold_temperature and self.predicts_bins:
+            for name in ("model8.6.weight", "model8.6.bias"):
+                weights[name] = weights[name] / self.temperature
+        return weights

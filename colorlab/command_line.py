@@ -1,0 +1,54 @@
+"""What the commands share on the way from the words typed to the work: free keys, and mistakes in one sentence."""
+
+import os
+import re
+import sys
+from collections.abc import Callable
+from typing import NoReturn
+
+from hydra.errors import HydraException, MissingConfigException
+from omegaconf.errors import OmegaConfBaseException
+
+from colorlab.errors import UserError, did_you_mean
+
+
+def run(job: Callable[[], None], keys: tuple[str, ...]) -> None:
+    """Run a command made by `hydra.main`; a mistake of the user's ends in one sentence and exit code 2.
+
+    Args:
+        job: the command; it reads `sys.argv`.
+        keys: what stands at the top of its configuration, to suggest from.
+    """
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come here as they are, not as Hydra prints them
+    try:
+        sys.argv[1:] = [_free(argument) for argument in sys.argv[1:]]
+        job()
+    except (UserError, HydraException, OmegaConfBaseException) as error:
+        leave(error, keys)
+
+
+def leave(error: Exception, keys: tuple[str, ...] = ()) -> NoReturn:
+    """Say in one sentence what was wrong, and end with exit code 2."""
+    print(f"colorlab: {_sentence(error, keys)}", file=sys.stderr)
+    sys.exit(2)
+
+
+def key_of(override: str) -> str:
+    """The key that an override of the command line is for."""
+    return override.partition("=")[0].lstrip("+~")
+
+
+def _free(argument: str) -> str:
+    """Let a dotted override name a key that its YAML does not list: `check` knows all of them."""
+    dotted = re.match(r"\w+(\.\w+)+=", argument)
+    return f"++{argument}" if dotted and not argument.startswith("hydra.") else argument
+
+
+def _sentence(error: Exception, keys: tuple[str, ...]) -> str:
+    if isinstance(error, MissingConfigException) and error.options:
+        group, _, choice = (error.missing_cfg_file or "").rpartition("/")
+        return f"{group}={choice} does not exist: {did_you_mean(choice, list(error.options), group + '=')}"
+    text = str(error)
+    if unknown := re.match(r"Could not override '(?:\S+?@)?(\w+)'", text):
+        return f"Unknown key {unknown[1]}: {did_you_mean(unknown[1], [*keys, 'experiment'])}"
+    return text.splitlines()[0]

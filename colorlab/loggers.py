@@ -72,7 +72,8 @@ def _read_rows(path: Path) -> dict[int, dict[str, float]]:
         return {}
     with path.open(newline="") as file:
         return {
-            int(row.pop("step")): {name: float(value) for name, value in row.items() if value}
+            int(row.pop("step")): {"epoch": int(row.pop("epoch"))}
+            | {name: float(value) for name, value in row.items() if value}
             for row in csv.DictReader(file)
         }
 
@@ -81,7 +82,7 @@ def read_metrics(folder: RunFolder) -> dict[str, dict[int, float]]:
     """The numbers of a run, {name: {epoch: value}}, from its `metrics.csv`."""
     metrics: dict[str, dict[int, float]] = defaultdict(dict)
     for row in _read_rows(folder.metrics).values():
-        epoch = int(row.pop("epoch"))
+        epoch = row.pop("epoch")
         for name, value in row.items():
             metrics[name][epoch] = value
     return dict(metrics)

@@ -84,7 +84,7 @@ class RunFolder:
         """
         if not self.config.is_file():
             raise UserError(f"{self.path} is not the folder of a run (it has no config.yaml).")
-        if "plateau" not in (OmegaConf.load(self.config).callbacks or {}):
+        if not (OmegaConf.load(self.config).callbacks or {}).get("plateau"):
             raise UserError(f"The run in {self.path} has no plateau callback to ask.")
         self._decay_request.touch()
 

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shlex
 import sys
 import warnings
 from pathlib import Path
@@ -206,7 +207,8 @@ def _conclude(trainer: "Trainer", data: "ColorDataModule", folder: RunFolder, be
     if wandb.run is not None:
         wandb.run.summary.update({"best/checkpoint": best, "best/loss": score})
         if wandb.run.settings._offline:
-            lines.append(f"upload to wandb: wandb sync {_near(Path(wandb.run.dir).parent)}")
+            parts = Path(wandb.run.dir).parents[1]  # a resumed run has several
+            lines.append(f"upload to wandb: wandb sync {shlex.quote(_near(parts))}/offline-run-*")
     for line in lines:
         print(line, flush=True)
 

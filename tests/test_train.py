@@ -1,5 +1,6 @@
 """The training command, as real processes on the built-in photographs."""
 
+import csv
 import os
 import signal
 import subprocess
@@ -11,8 +12,10 @@ import pytest
 import torch
 from conftest import SMALL, Command, start
 from hydra.core.global_hydra import GlobalHydra
+from PIL import Image
 
 import colorlab
+from colorlab.config import conf_folder
 from colorlab.loggers import read_metrics
 from colorlab.run_folder import RunFolder
 from colorlab.train import main
@@ -207,3 +210,99 @@ def test_a_run_of_another_model_cannot_be_resumed(finished: RunFolder, train: Co
     wider = train(f"resume={finished.path}", "model.width=8")
     assert wider.returncode == 2
     assert "was trained with model.width=4, not 8" in wider.stderr
+
+
+def test_help_lists_the_groups_and_their_choices(train: Command) -> None:
+    done = train("--help")
+    assert done.returncode == 0
+    conf = conf_folder()
+    groups = [folder for folder in conf.iterdir() if folder.is_dir()]
+    assert len(groups) == 9
+    for group in groups:
+        choices = ", ".join(sorted(file.stem for file in group.glob("*.yaml")))
+        assert f"\n{group.name}: {choices}\n" in done.stdout
+
+
+# -- sweeps ------------------------------------------------------------------------------------------
+
+
+def test_a_sweep_keeps_each_job_in_a_run_folder_of_its_own(train: Command, tmp_path: Path) -> None:
+    small = [word for word in SMALL if word != "logger=csv"]
+    done = train("-m", *small, "debug=true", "logger=wandb", "optim.lr=1e-3,1e-4", "hydra.sweep.dir=sweep")
+    assert done.returncode == 0, done.stderr
+    runs = [RunFolder(tmp_path / "sweep" / name) for name in ("0_cunet", "1_cunet")]
+    for run, lr in zip(runs, (1e-3, 1e-4), strict=True):
+        assert read_metrics(run)["optim/lr"] == {0: pytest.approx(lr)}
+        assert read(run.newest_checkpoint())["global_step"] == 1
+        assert f"best checkpoint: sweep/{run.path.name}/checkpoints/cunet_epoch000_loss" in done.stdout
+        assert len(list((run.path / "wandb").glob(f"offline-run-*-{run.wandb_id.read_text()}"))) == 1
+    assert runs[0].wandb_id.read_text() != runs[1].wandb_id.read_text()
+
+
+def test_a_mistake_in_a_sweep_is_told_at_its_end_and_the_other_jobs_are_done(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, tmp_path: Path
+) -> None:
+    """The others begin alike, so they end alike: a job leaves nothing behind in the process."""
+    monkeypatch.chdir(tmp_path)
+    jobs = ("debug=true", "optim.lr=1e-2,abc,1e-2", "hydra.sweep.dir=sweep")
+    assert exit_of(monkeypatch, "-m", *SMALL, *jobs) == 2
+    error = capsys.readouterr().err
+    assert "Traceback" not in error
+    assert error.strip().splitlines()[-1] == "colorlab: optim.lr=abc must be a number."
+    first, wrong, last = (RunFolder(tmp_path / "sweep" / f"{job}_cunet") for job in range(3))
+    assert largest_difference(first.newest_checkpoint(), last.newest_checkpoint()) == 0
+    assert read_metrics(first)["val/loss"] == read_metrics(last)["val/loss"]
+    assert not wrong.config.exists()
+    assert not wrong.checkpoints.exists()
+
+
+# -- two processes -----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def in_two_processes(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    """Two epochs that teach next to nothing, so that both have the same losses."""
+    where = tmp_path_factory.mktemp("ddp")
+    ddp = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2")
+    still = ("optim.lr=1e-9", "data.augment=null")
+    process = start("train", *SMALL, *ddp, *still, "hydra.run.dir=run", cwd=where)
+    _, error = process.communicate(timeout=300)
+    assert process.returncode == 0, error
+    return RunFolder(where / "run")
+
+
+def test_two_processes_write_one_file_with_every_epoch(in_two_processes: RunFolder) -> None:
+    assert [path.name for path in in_two_processes.path.rglob("*.csv")] == ["metrics.csv"]
+    rows = list(csv.DictReader(in_two_processes.metrics.open()))
+    assert [(row["epoch"], row["step"]) for row in rows] == [("0", "4"), ("1", "9")]
+    assert all(value for row in rows for value in row.values())
+    assert read(in_two_processes.newest_checkpoint())["global_step"] == 10
+
+
+def test_the_training_loss_of_two_processes_is_that_of_all_photographs(in_two_processes: RunFolder) -> None:
+    """Each epoch deals the photographs out anew: the losses of one process alone differ by a fifth."""
+    first, second = read_metrics(in_two_processes)["train/loss"].values()
+    assert first == pytest.approx(second, rel=0.03)
+
+
+def test_two_processes_show_ten_photographs_as_one_does(in_two_processes: RunFolder, finished: RunFolder) -> None:
+    here, there = (Image.open(run.comparison / "epoch001.png") for run in (in_two_processes, finished))
+    assert here.size == there.size
+
+
+# -- the plateau decay -------------------------------------------------------------------------------
+
+
+def test_a_plateau_lowers_both_rates_and_a_resume_keeps_them_low(train: Command, tmp_path: Path) -> None:
+    plateau = ("callbacks=plateau", "callbacks.plateau.patience=1", "callbacks.plateau.min_delta=1e9")
+    quick = ("trainer.limit_train_batches=1", "callbacks.comparison=null", "trainer.max_epochs=3")
+    done = train(*SMALL, *plateau, *quick, "hydra.run.dir=run")
+    assert done.returncode == 0, done.stderr
+    assert "after 1 epochs without progress of val/loss: learning rate 0.001 → 0.0001." in done.stdout
+    run = RunFolder(tmp_path / "run")
+    assert list(read_metrics(run)["optim/lr"].values()) == pytest.approx([1e-3, 1e-3, 1e-4])
+    done = train("resume=run", "trainer.max_epochs=6")
+    assert done.returncode == 0, done.stderr
+    metrics = read_metrics(run)
+    assert list(metrics["optim/lr"].values()) == pytest.approx([1e-3, 1e-3, 1e-4, 1e-5, 1e-6, 1e-6])
+    assert list(metrics["optim/weight_decay"].values()) == pytest.approx([1e-4, 1e-4, 1e-5, 1e-6, 1e-7, 1e-7])

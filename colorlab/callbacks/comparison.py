@@ -52,7 +52,7 @@ class Comparison(Callback):
     def on_validation_batch_end(
         self, trainer: Trainer, model: Colorizer, outputs: Prediction, batch: ColorBatch, *_: int
     ) -> None:
-        if trainer.is_global_zero and not trainer.sanity_checking:
+        if not trainer.sanity_checking:
             for place, index in enumerate(batch.index.tolist()):
                 if index in self._wanted:
                     one = slice(place, place + 1)
@@ -67,14 +67,23 @@ class Comparison(Callback):
     def on_test_end(self, trainer: Trainer, model: Colorizer) -> None:
         self._save(trainer, model, "test", "test.png")
 
+    def _gather(self, trainer: Trainer) -> dict[int, "Row"]:
+        """The rows of all processes: each has seen a part of the split."""
+        if trainer.world_size == 1:
+            return self._rows
+        parts: list[dict[int, Row]] = [{} for _ in range(trainer.world_size)]
+        torch.distributed.all_gather_object(parts, self._rows)
+        return {index: row for part in parts for index, row in part.items()}
+
     def _save(self, trainer: Trainer, model: Colorizer, split: str, file: str) -> None:
-        if not self._rows:
+        rows = self._gather(trainer)
+        if not (trainer.is_global_zero and rows):
             return
         names = trainer.datamodule.photographs[split].name
-        rows = [(Path(names(index)).stem, row) for index, row in sorted(self._rows.items())]
+        named = [(Path(names(index)).stem, row) for index, row in sorted(rows.items())]
         path = RunFolder(trainer.default_root_dir).comparison / file
         path.parent.mkdir(parents=True, exist_ok=True)
-        picture = draw_sheet(rows)
+        picture = draw_sheet(named)
         picture.save(path)
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):

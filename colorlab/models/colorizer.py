@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from lightning import LightningModule
 from torch import Tensor, nn
 from torch.optim import Optimizer
+from torchmetrics import MeanMetric
 
 from colorlab.bins import STRIDE, annealed_mean
 from colorlab.errors import UserError
@@ -55,6 +56,7 @@ class Colorizer(LightningModule):
         self.optim: OptimizerFactory = torch.optim.Adam
         self.schedule: Schedule = Constant()
         self.plateau_factor = 1.0
+        self.train_loss = MeanMetric()
 
     def initialize(self, weights: str | None) -> None:
         """Draw the weights, or read them from the file `weights`.
@@ -179,7 +181,7 @@ class Colorizer(LightningModule):
     def training_step(self, batch: ColorBatch, batch_idx: int) -> Tensor:
         loss = self.cost(self.run(batch.L), batch.ab)
         self.log("loss", loss, prog_bar=True, logger=False)
-        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(batch.L))
+        self.train_loss.update(loss.detach(), len(batch.L))
         return loss
 
     def cost(self, output: Tensor, ab: Tensor) -> Tensor:
@@ -191,6 +193,10 @@ class Colorizer(LightningModule):
     def on_train_epoch_end(self) -> None:
         group = self.optimizers().param_groups[0]
         self.log_dict({"optim/lr": group["lr"], "optim/weight_decay": group["weight_decay"]})
+        # Of all processes, and computed here, where all of them are: were it logged at each step, the
+        # progress bar of the first would ask for it alone, and wait for the others for ever.
+        self.log("train/loss", self.train_loss.compute())
+        self.train_loss.reset()
 
     def validation_step(self, batch: ColorBatch, batch_idx: int) -> Prediction:
         return self.judge(batch, "val")

@@ -1,0 +1,53 @@
+"""colorlab as a stranger installs it: a wheel, away from the repository."""
+
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+from conftest import SMALL
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that a freshly built wheel was installed into."""
+    where = tmp_path_factory.mktemp("wheel")
+    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
+    subprocess.run([*pip, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", where, ROOT], check=True)
+    (wheel,) = where.glob("*.whl")
+    subprocess.run([*pip, "install", "--no-deps", "--no-index", "--target", where / "site", wheel], check=True)
+    return where / "site"
+
+
+def test_an_installed_wheel_trains_from_an_empty_folder(installed: Path, tmp_path: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(installed)}
+    where = "import colorlab; print(colorlab.__file__)"
+    found = subprocess.run([sys.executable, "-c", where], cwd=tmp_path, env=environment, text=True, capture_output=True)
+    assert Path(found.stdout.strip()) == installed / "colorlab" / "__init__.py"
+    command = [sys.executable, "-m", "colorlab.train", *SMALL, "debug=true"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, text=True, capture_output=True)
+    assert done.returncode == 0, done.stderr
+    (made,) = tmp_path.iterdir()
+    (run,) = made.glob("*/*_cunet")
+    assert made.name == "runs"
+    assert (run / "checkpoints" / "last.ckpt").exists()
+    assert "photographs: 153 train, 24 val, 24 test" in done.stdout
+
+
+def test_the_wheel_carries_configuration_photographs_and_credits(installed: Path) -> None:
+    (wheel,) = installed.parent.glob("*.whl")
+    inside = set(zipfile.ZipFile(wheel).namelist())
+    for file in (path for path in (ROOT / "conf").rglob("*.yaml")):
+        assert f"colorlab/conf/{file.relative_to(ROOT / 'conf').as_posix()}" in inside
+    assert "colorlab/data/samples/CREDITS.csv" in inside
+    assert sum(name.startswith("colorlab/data/samples/") and name.endswith(".jpg") for name in inside) == 201
+
+
+def test_every_command_is_a_console_script(installed: Path) -> None:
+    scripts = {path.name for path in (installed / "bin").iterdir()}
+    commands = {path.stem for path in (ROOT / "colorlab").glob("*.py") if "\ndef main(" in path.read_text()}
+    assert scripts == {f"colorlab-{command}" for command in commands}

@@ -1,0 +1,90 @@
+"""What a run's folder means: which checkpoint, which requests."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from colorlab.errors import UserError
+from colorlab.run_folder import RunFolder, find_checkpoint
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> RunFolder:
+    run = RunFolder(tmp_path / "run")
+    run.write_configuration({"callbacks": {"plateau": {"patience": 5}}}, [])
+    run.checkpoints.mkdir()
+    return run
+
+
+def test_a_folder_means_its_last_checkpoint_else_that_of_the_highest_epoch(folder: RunFolder) -> None:
+    """By name: copying a folder changes the times of its files."""
+    oldest_first = ("last", "cunet_epoch1000_loss0.1", "cunet_epoch999_loss0.3", "eccv16_epoch002_loss0.2")
+    for age, name in enumerate(oldest_first):
+        path = folder.checkpoints / f"{name}.ckpt"
+        path.touch()
+        os.utime(path, (1000 + age, 1000 + age))
+    assert find_checkpoint(folder.path).stem == "last"
+    (folder.checkpoints / "last.ckpt").unlink()
+    assert find_checkpoint(folder.path).stem == "cunet_epoch1000_loss0.1"
+
+
+def test_a_file_means_itself(folder: RunFolder) -> None:
+    path = folder.checkpoints / "cunet_epoch001_loss0.1.ckpt"
+    path.touch()
+    assert find_checkpoint(path) == path
+    assert RunFolder.of(path).path == folder.path
+
+
+def test_a_place_without_checkpoints_is_refused(folder: RunFolder) -> None:
+    (folder.checkpoints / "notes.txt").touch()
+    with pytest.raises(UserError) as refused:
+        find_checkpoint(folder.path)
+    assert str(refused.value) == f"{folder.path} holds no checkpoint: give the folder of a run, or a checkpoint."
+    nowhere = folder.path / "nowhere"
+    with pytest.raises(UserError) as refused:
+        find_checkpoint(nowhere)
+    assert str(refused.value) == f"{nowhere} does not exist: give the folder of a run, or a checkpoint."
+
+
+def test_a_folder_that_is_no_runs_has_no_overrides(folder: RunFolder, tmp_path: Path) -> None:
+    assert RunFolder(tmp_path).overrides() is None
+    assert folder.overrides() == []
+    folder.write_configuration({}, ["optim.lr=1e-4", "run.tags=[a,b]"])
+    assert folder.overrides() == ["optim.lr=1e-4", "run.tags=[a,b]"]
+
+
+def test_a_decay_is_asked_for_once_and_taken_once(folder: RunFolder) -> None:
+    assert not folder.take_decay_request()
+    folder.ask_for_decay()
+    folder.ask_for_decay()
+    assert folder.take_decay_request()
+    assert not folder.take_decay_request()
+
+
+def decay(path: Path) -> subprocess.CompletedProcess:
+    return subprocess.run([sys.executable, "-m", "colorlab.decay", path], text=True, capture_output=True)
+
+
+def test_the_decay_command_leaves_a_request(folder: RunFolder) -> None:
+    done = decay(folder.path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert folder.take_decay_request()
+
+
+@pytest.mark.parametrize("callbacks", [{"best": {}}, {"plateau": None}, None])
+def test_a_decay_that_no_callback_would_take_is_refused(folder: RunFolder, callbacks: dict | None) -> None:
+    folder.write_configuration({"callbacks": callbacks}, [])
+    done = decay(folder.path)
+    assert done.returncode == 2
+    assert done.stderr == f"colorlab: The run in {folder.path} has no plateau callback to ask.\n"
+    assert not folder.take_decay_request()
+
+
+def test_a_decay_of_a_folder_that_is_no_runs_is_refused(tmp_path: Path) -> None:
+    done = decay(tmp_path)
+    assert done.returncode == 2
+    assert done.stderr == f"colorlab: {tmp_path} is not the folder of a run (it has no config.yaml).\n"
+    assert list(tmp_path.iterdir()) == []

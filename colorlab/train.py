@@ -200,6 +200,8 @@ def _conclude(trainer: "Trainer", data: "ColorDataModule", folder: RunFolder, be
     if "test/psnr" in metrics:
         gray = metrics["test/psnr_gray"]
         lines.append(f"PSNR on the test photographs: {metrics['test/psnr']:.2f} dB (gray picture: {gray:.2f} dB)")
+        colorful, true = metrics["test/colorfulness"], metrics["test/colorfulness_true"]
+        lines.append(f"colorfulness of them: {colorful:.1f} (true pictures: {true:.1f})")
     places = {
         "comparison picture": folder.newest_comparison(), "best checkpoint": best, "curves": folder.curves,
     }  # fmt: skip

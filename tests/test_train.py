@@ -63,7 +63,8 @@ def test_a_checkpoints_name_carries_its_monitored_loss(finished: RunFolder) -> N
 def test_all_numbers_are_logged_each_epoch(finished: RunFolder) -> None:
     metrics = read_metrics(finished)
     for name in (
-        "train/loss", "val/loss", "val/psnr", "val/psnr_gray", "optim/lr", "optim/weight_decay",
+        "train/loss", "val/loss", "val/psnr", "val/psnr_gray", "val/colorfulness", "val/colorfulness_true",
+    "optim/lr", "optim/weight_decay",
         "speed/images_per_second",
     ):  # fmt: skip
         assert sorted(metrics[name]) == [0, 1, 2, 3], name

@@ -13,7 +13,7 @@ from torchvision.transforms.functional import to_pil_image
 
 from colorlab.bins import STRIDE, mode
 from colorlab.color import lab_to_rgb
-from colorlab.metrics import color_psnr
+from colorlab.metrics import scores
 from colorlab.models.colorizer import ColorBatch, Colorizer, Prediction
 from colorlab.run_folder import RunFolder
 
@@ -104,18 +104,18 @@ class Row:
     """
 
     def __init__(self, lightness: Tensor, true: Tensor, predicted: Prediction) -> None:
-        colored, gray = color_psnr(lightness, predicted.ab, true)
+        score = scores(lightness, predicted.ab, true)
         self.pictures = {
             "true": _picture(lightness, true),
             "gray": _picture(lightness, torch.zeros_like(true)),
             "predicted": _picture(lightness, predicted.ab),
         }
-        self.captions = {"gray": f"{gray.item():.1f} dB", "predicted": f"{colored.item():.1f} dB"}
+        self.captions = {"gray": f"{score['psnr_gray'].item():.1f} dB", "predicted": f"{score['psnr'].item():.1f} dB"}
         if predicted.logits is not None:
             likeliest = _enlarge(mode(predicted.logits), lightness)
             confidence = predicted.logits.float().softmax(dim=1).amax(dim=1, keepdim=True)
             self.pictures["mode"] = _picture(lightness, likeliest)
-            self.captions["mode"] = f"{color_psnr(lightness, likeliest, true)[0].item():.1f} dB"
+            self.captions["mode"] = f"{scores(lightness, likeliest, true)['psnr'].item():.1f} dB"
             shown = colormaps["viridis"](_enlarge(confidence, lightness)[0, 0].cpu().numpy(), bytes=True)
             self.pictures["confidence"] = Image.fromarray(shown).convert("RGB")
             self.captions["confidence"] = f"mean {confidence.mean().item():.2f}"

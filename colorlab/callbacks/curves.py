@@ -14,6 +14,7 @@ from colorlab.run_folder import RunFolder
 PANELS = (
     ("loss", "linear", ("train/loss", "val/loss")),
     ("PSNR, dB", "linear", ("val/psnr", "val/psnr_gray")),
+    ("colorfulness", "linear", ("val/colorfulness", "val/colorfulness_true")),
     ("learning rate, weight decay", "log", ("optim/lr", "optim/weight_decay")),
 )
 
@@ -29,7 +30,7 @@ class Curves(Callback):
 
 def draw_curves(metrics: dict[str, dict[int, float]], path: Path) -> None:
     """Draw metrics, {name: {epoch: value}}, over the epochs."""
-    figure = Figure(figsize=(12, 3.6), layout="constrained")
+    figure = Figure(figsize=(16, 3.6), layout="constrained")
     FigureCanvasAgg(figure)
     for axes, (label, scale, names) in zip(figure.subplots(1, len(PANELS)), PANELS, strict=True):
         for name in names:

@@ -13,7 +13,7 @@ from torchmetrics import MeanMetric
 
 from colorlab.bins import STRIDE, annealed_mean
 from colorlab.errors import UserError
-from colorlab.metrics import color_psnr
+from colorlab.metrics import scores
 from colorlab.schedules import Constant, Schedule
 
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
@@ -205,15 +205,14 @@ class Colorizer(LightningModule):
         return self.judge(batch, "test")
 
     def judge(self, batch: ColorBatch, stage: str) -> Prediction:
-        """Log the loss, the PSNR and the gray picture's PSNR of a batch; return what was predicted."""
+        """Log the loss and the scores of a batch; return what was predicted."""
         output = self.run(batch.L)
         predicted = self.decode(output, batch.L.shape[-2:]).float()
         if len(predicted):
-            colored, gray = color_psnr(batch.L, predicted, batch.ab)
-            scores = {"loss": self.cost(output, batch.ab), "psnr": colored.mean(), "psnr_gray": gray.mean()}
-            for name, score in scores.items():
-                shown = name != "psnr_gray"
-                self.log(f"{stage}/{name}", score, prog_bar=shown, batch_size=len(predicted), sync_dist=True)
+            judgement = {"loss": self.cost(output, batch.ab), **scores(batch.L, predicted, batch.ab)}
+            for name, score in judgement.items():
+                shown = name in ("loss", "psnr")
+                self.log(f"{stage}/{name}", score.mean(), prog_bar=shown, batch_size=len(predicted), sync_dist=True)
         return Prediction(predicted, output if self.predicts_bins else None)
 
     # -- checkpoints ------------------------------------------------------------------------------

@@ -40,7 +40,7 @@ def pixels(path: Path) -> np.ndarray:
 
 
 def panels(path: Path) -> list[np.ndarray]:
-    return np.array_split(pixels(path), 3, axis=1)
+    return np.array_split(pixels(path), 4, axis=1)
 
 
 def drawn(panel: np.ndarray, color: tuple[int, int, int]) -> np.ndarray:
@@ -55,7 +55,12 @@ def ends(panel: np.ndarray, color: tuple[int, int, int]) -> tuple[float, float]:
 
 def test_the_curves_rise_and_fall_with_the_numbers(tmp_path: Path) -> None:
     rising, falling = {0: 1.0, 1: 2.0, 2: 3.0}, {0: 3e-2, 1: 2e-2, 2: 1e-2}
-    names = (("train/loss", "val/loss"), ("val/psnr", "val/psnr_gray"), ("optim/lr", "optim/weight_decay"))
+    names = (
+        ("train/loss", "val/loss"),
+        ("val/psnr", "val/psnr_gray"),
+        ("val/colorfulness", "val/colorfulness_true"),
+        ("optim/lr", "optim/weight_decay"),
+    )
     draw_curves(
         {name: course for pair in names for name, course in zip(pair, (rising, falling), strict=True)},
         tmp_path / "curves.png",
@@ -90,7 +95,7 @@ def test_one_epoch_gives_points_in_every_panel(tmp_path: Path) -> None:
 
 def test_what_was_not_logged_leaves_its_panel_empty(tmp_path: Path) -> None:
     draw_curves({"train/loss": {0: 2.0, 1: 1.0}, "optim/lr": {0: 0.0, 1: 0.0}}, tmp_path / "curves.png")
-    loss, psnr, rate = panels(tmp_path / "curves.png")
+    loss, psnr, _, rate = panels(tmp_path / "curves.png")
     assert drawn(loss, BLUE).any()
     assert drawn(rate, BLUE).any()
     assert not drawn(psnr, BLUE).any()

@@ -24,8 +24,7 @@ from colorlab.run_folder import RunFolder
 
 EACH_EPOCH = {
     "train/loss", "val/loss", "val/psnr", "val/psnr_gray", "val/colorfulness", "val/colorfulness_true",
-    "optim/lr", "optim/weight_decay",
-    "speed/images_per_second",
+    "optim/lr", "optim/weight_decay", "speed/images_per_second",
 }  # fmt: skip
 AT_THE_END = {"test/loss", "test/psnr", "test/psnr_gray", "test/colorfulness", "test/colorfulness_true"}
 

@@ -64,8 +64,7 @@ def test_all_numbers_are_logged_each_epoch(finished: RunFolder) -> None:
     metrics = read_metrics(finished)
     for name in (
         "train/loss", "val/loss", "val/psnr", "val/psnr_gray", "val/colorfulness", "val/colorfulness_true",
-    "optim/lr", "optim/weight_decay",
-        "speed/images_per_second",
+        "optim/lr", "optim/weight_decay", "speed/images_per_second",
     ):  # fmt: skip
         assert sorted(metrics[name]) == [0, 1, 2, 3], name
     assert metrics["train/loss"][3] < metrics["train/loss"][0]
@@ -167,6 +166,9 @@ MISTAKES = {
     "model.activation=gelu": "model.activation=gelu must be one of sigmoid, relu",
     "model.weights=/nowhere.pth": "There is no checkpoint at /nowhere.pth",
     "model._target_=os.system": "is not allowed",
+    "objective=classification model.head=ab": "cunet has none: add model.head=bins",
+    "objective=rebalanced_classification objective.prior=/nowhere": "There is no prior at /nowhere",
+    "model.head=bins model.temperature=0": "model.temperature=0 must be above 0",
     "callbacks.plateau.factor=2": "must lie between 0 and 1",
     "callbacks=plateau callbacks.plateau.monitor=val/los": "is not logged; did you mean val/loss?",
 }
@@ -289,6 +291,38 @@ def test_the_training_loss_of_two_processes_is_that_of_all_photographs(in_two_pr
 def test_two_processes_show_ten_photographs_as_one_does(in_two_processes: RunFolder, finished: RunFolder) -> None:
     here, there = (Image.open(run.comparison / "epoch001.png") for run in (in_two_processes, finished))
     assert here.size == there.size
+
+
+# -- color bins --------------------------------------------------------------------------------------
+
+
+def test_a_rebalanced_run_counts_its_photographs_once_and_resumes_with_them(train: Command, tmp_path: Path) -> None:
+    done = train(*SMALL, "objective=rebalanced_classification", "hydra.run.dir=run")
+    assert done.returncode == 0, done.stderr
+    run = RunFolder(tmp_path / "run")
+    counted = run.prior.read_bytes()
+    with Image.open(run.comparison / "epoch001.png") as sheet, Image.open(run.prior.with_suffix(".png")) as drawn:
+        assert sheet.width == 2 * (5 * 198 + 12) + 6  # true, gray, predicted, mode, confidence
+        assert drawn.width > drawn.height
+    done = train("resume=run", "trainer.max_epochs=3")
+    assert done.returncode == 0, done.stderr
+    assert run.prior.read_bytes() == counted
+    losses = read_metrics(run)["train/loss"]
+    assert sorted(losses) == [0, 1, 2]
+    assert losses[2] < losses[0]
+    assert colorlab.load(run.newest_checkpoint()).predicts_bins
+
+
+def test_zhangs_whole_recipe_runs(train: Command, tmp_path: Path) -> None:
+    small = ("data=samples", "data.size=64", "data.augment.size=32", "data.batch_size=8", "trainer=cpu", "logger=csv")
+    done = train("experiment=zhang2016", *small, "debug=true", "hydra.run.dir=run")
+    assert done.returncode == 0, done.stderr
+    checkpoint = read(RunFolder(tmp_path / "run").newest_checkpoint())
+    assert checkpoint["colorizer"] == "colorlab.models.eccv16.ECCV16"
+    assert checkpoint["state_dict"]["model8.6.weight"].shape == (313, 256, 1, 1)
+    (group,) = checkpoint["optimizer_states"][0]["param_groups"]
+    assert (tuple(group["betas"]), group["weight_decay"]) == ((0.9, 0.99), 1e-3)
+    assert group["lr"] < 3e-5  # it warms up
 
 
 # -- the plateau decay -------------------------------------------------------------------------------

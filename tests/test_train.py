@@ -77,6 +77,16 @@ def test_the_end_of_a_run_says_where_the_results_are(finished: RunFolder) -> Non
         assert line in out
 
 
+def test_one_checkpoint_every_few_epochs_is_kept_if_asked_beside_the_best(train: Command, tmp_path: Path) -> None:
+    few = ("trainer.max_epochs=4", "trainer.limit_train_batches=1", "callbacks.comparison=null")
+    done = train(*SMALL, *few, "callbacks.every.every_n_epochs=2", "callbacks.best.save_top_k=1", "hydra.run.dir=run")
+    assert done.returncode == 0, done.stderr
+    run = RunFolder(tmp_path / "run")
+    kept = {path for path in run.checkpoints.glob("cunet_*_kept.ckpt")}
+    assert sorted(path.stem.split("_")[1] for path in kept) == ["epoch001", "epoch003"]
+    assert len(set(run.checkpoints.glob("cunet_*.ckpt")) - kept) == 1
+
+
 def test_a_checkpoint_loads_without_a_configuration(finished: RunFolder) -> None:
     model = colorlab.load(finished.newest_checkpoint())
     assert type(model).__name__ == "CUNet"

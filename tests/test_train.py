@@ -82,7 +82,7 @@ def test_one_checkpoint_every_few_epochs_is_kept_if_asked_beside_the_best(train:
     done = train(*SMALL, *few, "callbacks.every.every_n_epochs=2", "callbacks.best.save_top_k=1", "hydra.run.dir=run")
     assert done.returncode == 0, done.stderr
     run = RunFolder(tmp_path / "run")
-    kept = {path for path in run.checkpoints.glob("cunet_*_kept.ckpt")}
+    kept = set(run.checkpoints.glob("cunet_*_kept.ckpt"))
     assert sorted(path.stem.split("_")[1] for path in kept) == ["epoch001", "epoch003"]
     assert len(set(run.checkpoints.glob("cunet_*.ckpt")) - kept) == 1
 

@@ -55,6 +55,15 @@ class RunFolder:
             return last if last.is_file() else named[-1]
         raise UserError(f"{self.path} holds no checkpoint: give the folder of a run, or a checkpoint.")
 
+    def best_checkpoint(self) -> Path:
+        """The one whose name says the lowest loss; the newest where none says any.
+
+        Raises:
+            UserError: there is none.
+        """
+        named = [path for path in self.checkpoints.glob("*_epoch*_loss*.ckpt") if _loss(path) is not None]
+        return min(named, key=lambda path: (_loss(path), path.name)) if named else self.newest_checkpoint()
+
     def newest_comparison(self) -> Path | None:
         """The sheet of pictures drawn last, if there is one."""
         return max(self.comparison.glob("*.png"), key=lambda sheet: sheet.stat().st_mtime_ns, default=None)
@@ -100,8 +109,13 @@ def _epoch(checkpoint: Path) -> int:
     return int(found[1]) if found else -1
 
 
-def find_checkpoint(path: Path) -> Path:
-    """The checkpoint that `path` means: the file itself, or the newest of a run's folder.
+def _loss(checkpoint: Path) -> float | None:
+    found = re.search(r"_loss(-?\d+(?:\.\d+)?)", checkpoint.name)
+    return float(found[1]) if found else None
+
+
+def find_checkpoint(path: Path, best: bool = False) -> Path:
+    """The checkpoint that `path` means: the file itself, or of a run's folder the newest, or the best.
 
     Raises:
         UserError: there is none.
@@ -110,4 +124,5 @@ def find_checkpoint(path: Path) -> Path:
         return path
     if not path.is_dir():
         raise UserError(f"{path} does not exist: give the folder of a run, or a checkpoint.")
-    return RunFolder(path).newest_checkpoint()
+    folder = RunFolder(path)
+    return folder.best_checkpoint() if best else folder.newest_checkpoint()

@@ -7,18 +7,14 @@ import torch.nn.functional as F
 from lightning import Callback, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 from matplotlib import colormaps
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 from torch import Tensor
-from torchvision.transforms.functional import to_pil_image
 
 from colorlab.bins import STRIDE, mode
-from colorlab.color import lab_to_rgb
 from colorlab.metrics import scores
 from colorlab.models.colorizer import ColorBatch, Colorizer, Prediction
 from colorlab.run_folder import RunFolder
-
-CELL, GAP, CAPTION, HEADER = 192, 6, 22, 30
-INK, PAPER = "#222222", "#ffffff"
+from colorlab.sheet import Row, draw_sheet, picture_of
 
 
 class Comparison(Callback):
@@ -57,7 +53,7 @@ class Comparison(Callback):
                 if index in self._wanted:
                     one = slice(place, place + 1)
                     logits = None if outputs.logits is None else outputs.logits[one]
-                    self._rows[index] = Row(batch.L[one], batch.ab[one], Prediction(outputs.ab[one], logits))
+                    self._rows[index] = compare(batch.L[one], batch.ab[one], Prediction(outputs.ab[one], logits))
 
     on_test_batch_end = on_validation_batch_end
 
@@ -67,7 +63,7 @@ class Comparison(Callback):
     def on_test_end(self, trainer: Trainer, model: Colorizer) -> None:
         self._save(trainer, model, "test", "test.png")
 
-    def _gather(self, trainer: Trainer) -> dict[int, "Row"]:
+    def _gather(self, trainer: Trainer) -> dict[int, Row]:
         """The rows of all processes: each has seen a part of the split."""
         if trainer.world_size == 1:
             return self._rows
@@ -94,69 +90,33 @@ class Comparison(Callback):
                 logger.experiment.add_image(f"pictures/{split}", pixels, trainer.global_step, dataformats="HWC")
 
 
-class Row:
-    """One photograph and its prediction, as pictures with headings and captions.
+def compare(lightness: Tensor, true: Tensor, predicted: Prediction) -> Row:
+    """One photograph and its prediction.
 
     Args:
         lightness: L, [1, 1, H, W] in 0..100.
         true: ab, [1, 2, H, W] in -128..127.
         predicted: of this one photograph.
     """
-
-    def __init__(self, lightness: Tensor, true: Tensor, predicted: Prediction) -> None:
-        score = scores(lightness, predicted.ab, true)
-        self.pictures = {
-            "true": _picture(lightness, true),
-            "gray": _picture(lightness, torch.zeros_like(true)),
-            "predicted": _picture(lightness, predicted.ab),
-        }
-        self.captions = {"gray": f"{score['psnr_gray'].item():.1f} dB", "predicted": f"{score['psnr'].item():.1f} dB"}
-        if predicted.logits is not None:
-            likeliest = _enlarge(mode(predicted.logits), lightness)
-            confidence = predicted.logits.float().softmax(dim=1).amax(dim=1, keepdim=True)
-            self.pictures["mode"] = _picture(lightness, likeliest)
-            self.captions["mode"] = f"{scores(lightness, likeliest, true)['psnr'].item():.1f} dB"
-            shown = colormaps["viridis"](_enlarge(confidence, lightness)[0, 0].cpu().numpy(), bytes=True)
-            self.pictures["confidence"] = Image.fromarray(shown).convert("RGB")
-            self.captions["confidence"] = f"mean {confidence.mean().item():.2f}"
-
-
-def _picture(lightness: Tensor, ab: Tensor) -> Image.Image:
-    return to_pil_image(lab_to_rgb(lightness, ab)[0].cpu())
+    score = scores(lightness, predicted.ab, true)
+    pictures = {
+        "true": picture_of(lightness, true),
+        "gray": picture_of(lightness, torch.zeros_like(true)),
+        "predicted": picture_of(lightness, predicted.ab),
+    }
+    captions = {"gray": f"{score['psnr_gray'].item():.1f} dB", "predicted": f"{score['psnr'].item():.1f} dB"}
+    if predicted.logits is not None:
+        likeliest = _enlarge(mode(predicted.logits), lightness)
+        confidence = predicted.logits.float().softmax(dim=1).amax(dim=1, keepdim=True)
+        pictures["mode"] = picture_of(lightness, likeliest)
+        captions["mode"] = f"{scores(lightness, likeliest, true)['psnr'].item():.1f} dB"
+        shown = colormaps["viridis"](_enlarge(confidence, lightness)[0, 0].cpu().numpy(), bytes=True)
+        pictures["confidence"] = Image.fromarray(shown).convert("RGB")
+        captions["confidence"] = f"mean {confidence.mean().item():.2f}"
+    return Row(pictures, captions)
 
 
 def _enlarge(small: Tensor, lightness: Tensor) -> Tensor:
     """What belongs to the logits' pixels, [1, C, h, w], at the picture's size: [1, C, H, W]."""
     height, width = lightness.shape[-2:]
     return F.interpolate(small, scale_factor=STRIDE, mode="bilinear")[..., :height, :width]
-
-
-def draw_sheet(rows: list[tuple[str, Row]]) -> Image.Image:
-    """Draw named rows of pictures under their headings, in two blocks side by side."""
-    half = (len(rows) + 1) // 2
-    blocks = 2 if len(rows) > 1 else 1
-    headings = list(rows[0][1].pictures)
-    block_width = len(headings) * (CELL + GAP) + 2 * GAP
-    sheet = Image.new("RGB", (blocks * block_width + GAP, HEADER + half * (CELL + CAPTION + GAP)), PAPER)
-    draw = ImageDraw.Draw(sheet)
-    title, small = ImageFont.load_default(18), ImageFont.load_default(14)
-    for block in range(blocks):
-        for column, heading in enumerate(headings):
-            x = 2 * GAP + block * block_width + column * (CELL + GAP)
-            draw.text((x + CELL / 2, HEADER / 2), heading, INK, title, anchor="mm")
-            for line, (name, row) in enumerate(rows[block * half : (block + 1) * half]):
-                y = HEADER + line * (CELL + CAPTION + GAP)
-                cell = row.pictures[heading].resize((CELL, CELL), Image.Resampling.BICUBIC)
-                sheet.paste(cell, (x, y))
-                caption = row.captions.get(heading, _shorten(name, small))
-                draw.text((x + CELL / 2, y + CELL + CAPTION / 2), caption, INK, small, anchor="mm")
-    return sheet
-
-
-def _shorten(name: str, font: ImageFont.FreeTypeFont) -> str:
-    """Cut a name's beginning, the part it shares with its neighbors, until it fits under a picture."""
-    if font.getlength(name) <= CELL:
-        return name
-    while font.getlength("…" + name) > CELL:
-        name = name[1:]
-    return "…" + name

@@ -2,8 +2,9 @@
 
 import logging
 import os
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from lightning import LightningDataModule
@@ -39,7 +40,8 @@ class ColorDataModule(LightningDataModule):
     Args:
         root: the folder; None is the built-in photographs. Its sub-folders train/, val/ and test/
             are the splits where they exist; otherwise files are drawn at random, each for itself.
-        size: side of the square that pictures are stretched to, in pixels.
+        size: side of the square that pictures are stretched to, in pixels; None leaves each its own
+            size, and then a batch is one picture.
         batch_size: pictures per step and process.
         val_fraction, test_fraction: of the pictures, where no sub-folders say.
         split_seed: another seed draws other pictures for validation and test.
@@ -54,7 +56,7 @@ class ColorDataModule(LightningDataModule):
     def __init__(
         self,
         root: str | None = None,
-        size: int = 256,
+        size: int | None = 256,
         batch_size: int = 32,
         val_fraction: float = 0.1,
         test_fraction: float = 0.1,
@@ -64,9 +66,17 @@ class ColorDataModule(LightningDataModule):
         augment: RandomCropFlip | None = None,
     ) -> None:
         super().__init__()
-        for name, value, least in (("size", size, 1), ("batch_size", batch_size, 1), ("workers", workers or 0, 0)):
+        for name, value, least in (
+            ("size", 1 if size is None else size, 1),
+            ("batch_size", batch_size, 1),
+            ("workers", workers or 0, 0),
+        ):
             if value < least:
                 raise UserError(f"data.{name}={value} must be at least {least}.")
+        if size is None and batch_size > 1:
+            raise UserError(
+                f"data.size=null leaves pictures their own sizes, so data.batch_size={batch_size} must be 1."
+            )
         if min(val_fraction, test_fraction) < 0 or val_fraction + test_fraction >= 1:
             raise UserError("data.val_fraction and data.test_fraction must be at least 0 and together below 1.")
         self.root = SAMPLES if root is None else Path(root).expanduser()
@@ -88,9 +98,10 @@ class ColorDataModule(LightningDataModule):
         place = {"processes": trainer.world_size, "rank": trainer.global_rank, "seed": self.seed}
         return ResumableLoader(self.photographs["train"], **self._reading(), **place)
 
-    def reader(self, split: Split) -> DataLoader:
+    def reader(self, split: Split | Literal["all"]) -> DataLoader:
         """The photographs of a split outside training: each once, in order, unreadable ones left out."""
-        return DataLoader(Photographs(self.root, self.names[split], self.size, fill=False), **self._reading())
+        names = sorted(chain(*self.names.values())) if split == "all" else self.names[split]
+        return DataLoader(Photographs(self.root, names, self.size, fill=False), **self._reading())
 
     def val_dataloader(self) -> DataLoader | list:
         return DataLoader(self.photographs["val"], **self._reading()) if self.names["val"] else []

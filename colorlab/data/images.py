@@ -183,7 +183,7 @@ GRAY = "gray"
 class Pictures(NamedTuple):
     """What the workers deliver: pictures, which ones they are, and those they had to leave out."""
 
-    rgb: Tensor  # [B, 3, size, size] uint8
+    rgb: Tensor  # [B, 3, size, size] uint8; without a size [1, 3, H, W]
     index: Tensor  # [B] int64, into Photographs.names
     skipped: list[Skipped]
 
@@ -194,12 +194,12 @@ class Photographs(Dataset):
     Args:
         root: the folder.
         names: paths below it.
-        size: side of the square that pictures are stretched to, in pixels.
+        size: side of the square that pictures are stretched to, in pixels; None for their own.
         fill: put the next usable picture in the place of an unusable one (broken, or gray), so that
             every training batch is full. Without it, gray pictures stay and broken ones are left out.
     """
 
-    def __init__(self, root: Path, names: list[str], size: int, fill: bool) -> None:
+    def __init__(self, root: Path, names: list[str], size: int | None, fill: bool) -> None:
         self.root, self.size, self.fill = root, size, fill
         # One array in place of a list of strings: workers share it instead of copying it bit by bit.
         self.names = np.array(names, dtype=np.bytes_ if all(map(str.isascii, names)) else np.str_)
@@ -224,12 +224,14 @@ class Photographs(Dataset):
                 skipped.append(Skipped(candidate, GRAY))
                 continue
             return Pictures(rgb[None], torch.tensor([candidate]), skipped)
-        return Pictures(torch.empty(0, 3, self.size, self.size, dtype=torch.uint8), torch.empty(0).long(), skipped)
+        return Pictures(
+            torch.empty(0, 3, self.size or 1, self.size or 1, dtype=torch.uint8), torch.empty(0).long(), skipped
+        )
 
     def read(self, index: int) -> Tensor:
         """The picture at `index`: [3, size, size] uint8 RGB."""
         rgb = read_photograph(self.root / self.name(index))
-        return v2.functional.resize(rgb, [self.size, self.size], antialias=True)
+        return rgb if self.size is None else v2.functional.resize(rgb, [self.size, self.size], antialias=True)
 
 
 def collate(samples: list[Pictures]) -> Pictures:

@@ -13,13 +13,14 @@ from skimage.metrics import peak_signal_noise_ratio
 from torch import nn
 
 from colorlab.bins import CENTERS, COUNT
-from colorlab.callbacks.comparison import CAPTION, CELL, GAP, HEADER, Comparison, Row, draw_sheet
+from colorlab.callbacks.comparison import Comparison, compare
 from colorlab.data import ColorDataModule
 from colorlab.data.images import SAMPLES
 from colorlab.models import CUNet
 from colorlab.models.colorizer import Prediction
 from colorlab.run_folder import RunFolder
 from colorlab.schedules import Constant
+from colorlab.sheet import CAPTION, CELL, GAP, HEADER, Row
 
 TEN_ROWS = (2 * (3 * (CELL + GAP) + 2 * GAP) + GAP, HEADER + 5 * (CELL + CAPTION + GAP))
 
@@ -124,15 +125,9 @@ def test_the_photographs_stay_the_same_while_the_predictions_change(shown: Simpl
 
 
 def row(ab: float = 30.0, logits: torch.Tensor | None = None) -> Row:
-    return Row(
+    return compare(
         torch.full((1, 1, 16, 16), 60.0), torch.full((1, 2, 16, 16), ab), Prediction(torch.zeros(1, 2, 16, 16), logits)
     )
-
-
-@pytest.mark.parametrize(("count", "blocks", "lines"), [(1, 1, 1), (2, 2, 1), (3, 2, 2)])
-def test_few_photographs_give_a_small_sheet(count: int, blocks: int, lines: int) -> None:
-    picture = draw_sheet([(f"name{place}", row()) for place in range(count)])
-    assert picture.size == (blocks * (3 * (CELL + GAP) + 2 * GAP) + GAP, HEADER + lines * (CELL + CAPTION + GAP))
 
 
 def test_a_network_of_bins_shows_the_likeliest_color_and_how_likely_it_is() -> None:

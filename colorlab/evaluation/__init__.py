@@ -1,0 +1,1 @@
+"""Judging trained models on photographs they did not see."""

@@ -1,0 +1,83 @@
+"""Who is judged, and under which protocol a photograph is put to them."""
+
+import hashlib
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from colorlab.color import rgb_to_lab
+from colorlab.errors import UserError
+from colorlab.models.colorizer import Colorizer
+from colorlab.models.weights import load
+from colorlab.run_folder import find_checkpoint
+
+Protocol = Literal["stretch256", "native"]
+"""How a picture is judged: stretched to 256×256, as the literature does, or at its own size and with its own L."""
+
+SIDE = 256
+"""What networks are shown, in pixels, whatever the protocol."""
+
+
+@dataclass
+class Contestant:
+    """A trained model under the name that results call it by."""
+
+    name: str
+    model: Colorizer
+    checkpoint: Path
+    sha256: str  # of the checkpoint's file
+
+
+def read_contestants(paths: list[str]) -> list[Contestant]:
+    """The models in these checkpoints, or in the best checkpoints of these run folders.
+
+    Each is named after its file; where two files have one name, the run's folder stands before it.
+
+    Raises:
+        UserError: there is no such checkpoint, the same one twice, or it holds no model of ours.
+    """
+    files = [find_checkpoint(Path(path).expanduser(), best=True).resolve() for path in paths]
+    if twice := [str(file) for file, count in Counter(files).items() if count > 1]:
+        raise UserError(f"checkpoint names {twice[0]} twice.")
+    stems = Counter(file.stem for file in files)
+    found = []
+    for file in files:
+        name = file.stem if stems[file.stem] == 1 else f"{file.parent.parent.name}_{file.stem}"
+        with file.open("rb") as content:
+            digest = hashlib.file_digest(content, "sha256").hexdigest()
+        found.append(Contestant(name, load(file), file, digest))
+    return found
+
+
+def reading(protocol: Protocol) -> dict[str, Any]:
+    """The arguments of `ColorDataModule` that a protocol fixes."""
+    return {"size": SIDE} if protocol == "stretch256" else {"size": None, "batch_size": 1}
+
+
+def color(model: Colorizer, rgb: Tensor) -> Tensor:
+    """Let a model color photographs as a protocol shows them.
+
+    The network sees the L of the picture at 256×256; the ab it predicts is brought to the picture's
+    own size, there to be joined with the picture's own L.
+
+    Args:
+        rgb: [B, 3, H, W] in 0..1.
+
+    Returns:
+        ab: [B, 2, H, W] float32, in -128..127.
+    """
+    size = rgb.shape[-2:]
+    if size == (SIDE, SIDE):
+        return model(rgb_to_lab(rgb)[0]).float()
+    shown = F.interpolate(rgb, (SIDE, SIDE), mode="bilinear", antialias=True).clamp(0, 1)
+    return F.interpolate(model(rgb_to_lab(shown)[0]).float(), size, mode="bilinear", align_corners=False)
+
+
+def gray(rgb: Tensor) -> Tensor:
+    """The prediction of a network that learned nothing: ab = 0."""
+    return torch.zeros_like(rgb[:, :2])

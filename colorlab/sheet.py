@@ -1,0 +1,55 @@
+"""A sheet of pictures: rows of photographs, columns of what was made of them."""
+
+from typing import NamedTuple
+
+from PIL import Image, ImageDraw, ImageFont, ImageOps
+from torch import Tensor
+from torchvision.transforms.functional import to_pil_image
+
+from colorlab.color import lab_to_rgb
+
+CELL, GAP, CAPTION, HEADER = 192, 6, 22, 30
+INK, PAPER = "#222222", "#ffffff"
+
+
+class Row(NamedTuple):
+    """One photograph: its pictures by the heading of their column, and what stands under them."""
+
+    pictures: dict[str, Image.Image]
+    captions: dict[str, str]  # a picture without one is captioned with the row's name
+
+
+def picture_of(lightness: Tensor, ab: Tensor) -> Image.Image:
+    """L [1, 1, H, W] and ab [1, 2, H, W] as a picture."""
+    return to_pil_image(lab_to_rgb(lightness, ab)[0].cpu())
+
+
+def draw_sheet(rows: list[tuple[str, Row]]) -> Image.Image:
+    """Draw named rows of pictures under their headings, in two blocks side by side."""
+    half = (len(rows) + 1) // 2
+    blocks = 2 if len(rows) > 1 else 1
+    headings = list(rows[0][1].pictures)
+    block_width = len(headings) * (CELL + GAP) + 2 * GAP
+    sheet = Image.new("RGB", (blocks * block_width + GAP, HEADER + half * (CELL + CAPTION + GAP)), PAPER)
+    draw = ImageDraw.Draw(sheet)
+    title, small = ImageFont.load_default(18), ImageFont.load_default(14)
+    for block in range(blocks):
+        for column, heading in enumerate(headings):
+            x = 2 * GAP + block * block_width + column * (CELL + GAP)
+            draw.text((x + CELL / 2, HEADER / 2), heading, INK, title, anchor="mm")
+            for line, (name, row) in enumerate(rows[block * half : (block + 1) * half]):
+                y = HEADER + line * (CELL + CAPTION + GAP)
+                cell = ImageOps.contain(row.pictures[heading], (CELL, CELL), Image.Resampling.BICUBIC)
+                sheet.paste(cell, (x + (CELL - cell.width) // 2, y + (CELL - cell.height) // 2))
+                caption = row.captions.get(heading, _shorten(name, small))
+                draw.text((x + CELL / 2, y + CELL + CAPTION / 2), caption, INK, small, anchor="mm")
+    return sheet
+
+
+def _shorten(name: str, font: ImageFont.FreeTypeFont) -> str:
+    """Cut a name's beginning, the part it shares with its neighbors, until it fits under a picture."""
+    if font.getlength(name) <= CELL:
+        return name
+    while font.getlength("…" + name) > CELL:
+        name = name[1:]
+    return "…" + name

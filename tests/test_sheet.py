@@ -1,0 +1,22 @@
+"""The sheet of pictures that comparisons and evaluations draw."""
+
+import pytest
+from PIL import Image
+
+from colorlab.sheet import CAPTION, CELL, GAP, HEADER, Row, draw_sheet
+
+
+@pytest.mark.parametrize(("count", "blocks", "lines"), [(1, 1, 1), (2, 2, 1), (3, 2, 2)])
+def test_few_photographs_give_a_small_sheet(count: int, blocks: int, lines: int) -> None:
+    row = Row(dict.fromkeys(("true", "gray", "predicted"), Image.new("RGB", (16, 16))), {})
+    picture = draw_sheet(
+        [(f"name{place}", Row(dict.fromkeys(("true", "gray", "predicted"), square), {})) for place in range(count)]
+    )
+    assert picture.size == (blocks * (3 * (CELL + GAP) + 2 * GAP) + GAP, HEADER + lines * (CELL + CAPTION + GAP))
+
+
+def test_a_picture_keeps_its_shape() -> None:
+    wide = Image.new("RGB", (200, 100), "red")
+    sheet = draw_sheet([("wide", Row({"true": wide}, {}))])
+    column = [sheet.getpixel((2 * GAP + CELL // 2, HEADER + y)) == (255, 0, 0) for y in range(CELL)]
+    assert column == [CELL // 4 <= y < 3 * CELL // 4 for y in range(CELL)]

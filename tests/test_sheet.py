@@ -9,9 +9,7 @@ from colorlab.sheet import CAPTION, CELL, GAP, HEADER, Row, draw_sheet
 @pytest.mark.parametrize(("count", "blocks", "lines"), [(1, 1, 1), (2, 2, 1), (3, 2, 2)])
 def test_few_photographs_give_a_small_sheet(count: int, blocks: int, lines: int) -> None:
     row = Row(dict.fromkeys(("true", "gray", "predicted"), Image.new("RGB", (16, 16))), {})
-    picture = draw_sheet(
-        [(f"name{place}", Row(dict.fromkeys(("true", "gray", "predicted"), square), {})) for place in range(count)]
-    )
+    picture = draw_sheet([(f"name{place}", row) for place in range(count)])
     assert picture.size == (blocks * (3 * (CELL + GAP) + 2 * GAP) + GAP, HEADER + lines * (CELL + CAPTION + GAP))
 
 

@@ -66,13 +66,10 @@ class ColorDataModule(LightningDataModule):
         augment: RandomCropFlip | None = None,
     ) -> None:
         super().__init__()
-        for name, value, least in (
-            ("size", 1 if size is None else size, 1),
-            ("batch_size", batch_size, 1),
-            ("workers", workers or 0, 0),
-        ):
-            if value < least:
-                raise UserError(f"data.{name}={value} must be at least {least}.")
+        bounds = {"size": (1 if size is None else size, 1), "batch_size": (batch_size, 1), "workers": (workers or 0, 0)}
+        for name, (value, bound) in bounds.items():
+            if value < bound:
+                raise UserError(f"data.{name}={value} must be at least {bound}.")
         if size is None and batch_size > 1:
             raise UserError(
                 f"data.size=null leaves pictures their own sizes, so data.batch_size={batch_size} must be 1."

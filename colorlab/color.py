@@ -26,7 +26,7 @@ AB_MAX = 128.0
 
 
 @contextmanager
-def _exact(device: torch.device) -> Iterator[None]:
+def exact(device: torch.device) -> Iterator[None]:
     """Float32 arithmetic that is float32: no autocast, no TF32."""
     cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
     before = cudnn.allow_tf32, matmul.allow_tf32
@@ -50,7 +50,7 @@ def rgb_to_lab(rgb: Tensor) -> tuple[Tensor, Tensor]:
     Source: CIE 15 for Lab under D65, IEC 61966-2-1 for the sRGB curve.
     """
     scaled = rgb.float() / 255 if rgb.dtype == torch.uint8 else rgb.float()
-    with _exact(rgb.device):
+    with exact(rgb.device):
         lab = _rgb_to_lab(scaled)
     return lab[:, :1], lab[:, 1:]
 
@@ -67,5 +67,5 @@ def lab_to_rgb(L: Tensor, ab: Tensor) -> Tensor:
     Returns:
         rgb: [B, 3, H, W] float32 in 0..1.
     """
-    with _exact(L.device):
+    with exact(L.device):
         return _lab_to_rgb(torch.cat([L.float(), ab.float()], dim=1), clip=True)

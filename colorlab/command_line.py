@@ -1,8 +1,10 @@
 """What the commands share on the way from the words typed to the work: free keys, and mistakes in one sentence."""
 
+import logging
 import os
 import re
 import sys
+import warnings
 from collections.abc import Callable
 from typing import NoReturn
 
@@ -36,6 +38,31 @@ def leave(error: Exception, keys: tuple[str, ...] = ()) -> NoReturn:
 def key_of(override: str) -> str:
     """The key that an override of the command line is for."""
     return override.partition("=")[0].lstrip("+~")
+
+
+def as_list(arguments: list[str], key: str) -> list[str]:
+    """Let `key=a,b` mean a list of texts, which Hydra would take for a sweep."""
+    return [_listed(argument) if key_of(argument) == key else argument for argument in arguments]
+
+
+def quiet_libraries() -> None:
+    """Keep from the screen what the libraries say of themselves, and nothing that a person could act on."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    for message in (
+        r"`isinstance\(treespec, LeafSpec\)` is deprecated",  # Lightning 2.6 with torch 2.14
+        r"The 'val_dataloader' does not have many workers", r"The 'train_dataloader' does not have many workers",
+        r"The '(test|predict)_dataloader' does not have many workers", r"predict returned None",
+        r"Checkpoint directory .* exists and is not empty",
+    ):  # fmt: skip
+        warnings.filterwarnings("ignore", message)
+
+
+def _listed(argument: str) -> str:
+    key, _, value = argument.partition("=")
+    if value in ("", "null") or value.startswith("["):
+        return argument
+    quoted = ("'" + part.strip("'\"").replace("'", "\\'") + "'" for part in value.split(","))
+    return f"{key}=[{','.join(quoted)}]"
 
 
 def _free(argument: str) -> str:

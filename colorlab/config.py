@@ -77,21 +77,31 @@ def check(node: Mapping[str, Any], path: str, given: tuple[str, ...] = ()) -> Pl
     """
     if "_target_" not in node:
         raise UserError(f"{path} has no _target_: choose one of its group's files, {path}=NAME.")
-    target = _locate(node["_target_"], path)
+    arguments = {key: value for key, value in node.items() if key != "_target_"}
+    return check_arguments(_locate(node["_target_"], path), arguments, path, given)
+
+
+def check_arguments(
+    target: Callable[..., Any], values: Mapping[str, Any], path: str = "", given: tuple[str, ...] = ()
+) -> Plan:
+    """Check arguments against the signature and the type hints of what they are for, as `check` does.
+
+    Raises:
+        UserError: an unknown key, a value of the wrong type, a missing argument.
+    """
+    prefix = f"{path}." if path else ""
     parameters = inspect.signature(target).parameters
     hints = _hints(target)
     open_ended = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
     arguments = {}
-    for key, value in node.items():
-        if key == "_target_":
-            continue
+    for key, value in values.items():
         if key not in parameters and not open_ended:
-            raise UserError(f"Unknown key {path}.{key}: {did_you_mean(key, list(parameters), path + '.')}")
-        arguments[key] = _check_value(value, hints.get(key, Any), f"{path}.{key}")
+            raise UserError(f"Unknown key {prefix}{key}: {did_you_mean(key, list(parameters), prefix)}")
+        arguments[key] = _check_value(value, hints.get(key, Any), f"{prefix}{key}")
     for key, parameter in parameters.items():
         variadic = parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
         if parameter.default is parameter.empty and not variadic and key not in arguments and key not in given:
-            raise UserError(f"{path}.{key} is missing: add {path}.{key}=… to the command.")
+            raise UserError(f"{prefix}{key} is missing: add {prefix}{key}=… to the command.")
     return Plan(target, arguments)
 
 
@@ -129,7 +139,14 @@ def _check_value(value: Any, hint: Any, path: str) -> Any:
 
 
 def _wanted(hint: Any) -> str:
-    words = {int: "a whole number", float: "a number", str: "a text", bool: "true or false", NoneType: "null"}
+    words = {
+        list[str]: "a list of texts",
+        int: "a whole number",
+        float: "a number",
+        str: "a text",
+        bool: "true or false",
+        NoneType: "null",
+    }
     if hint in words:
         return words[hint]
     if get_origin(hint) is Literal:

@@ -7,9 +7,11 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import wandb
-from lightning.pytorch.loggers import Logger, WandbLogger
+from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
+from PIL import Image
 
 from colorlab.run_folder import RunFolder
 
@@ -114,3 +116,20 @@ def wandb_logger(
         save_dir=folder, project=project, name=name, group=group, tags=tags or [], notes=notes,
         id=id_file.read_text(), resume="allow", mode=mode,
     )  # fmt: skip
+
+
+def log_picture(loggers: list[Logger], name: str, path: Path, step: int | None = None) -> None:
+    """Send a picture file to every tracker that shows pictures."""
+    for logger in loggers:
+        if isinstance(logger, WandbLogger):
+            logger.log_image(name, [str(path)], step=step)
+        elif isinstance(logger, TensorBoardLogger):
+            with Image.open(path) as picture:
+                pixels = np.asarray(picture.convert("RGB"))
+            logger.experiment.add_image(name, pixels, step, dataformats="HWC")
+
+
+def finish_tracker(failed: bool) -> None:
+    """End the wandb run, if there is one: the next job of a sweep must begin its own."""
+    if wandb.run is not None:
+        wandb.finish(exit_code=int(failed))

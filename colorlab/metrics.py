@@ -1,25 +1,142 @@
-"""How good a prediction is."""
+"""How good a prediction is: one value a picture, the mean of which is the score of a set.
+
+Values are computed in float32 whatever surrounds them, on pictures that are not rounded to 8 bits.
+"""
+
+from collections.abc import Callable, Iterable
+from functools import cached_property
+from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
-from torchmetrics.functional.image import peak_signal_noise_ratio
+from torchmetrics.functional.image import (
+    multiscale_structural_similarity_index_measure,
+    peak_signal_noise_ratio,
+    structural_similarity_index_measure,
+)
 
-from colorlab.color import lab_to_rgb
+from colorlab.color import exact, lab_to_rgb, rgb_to_lab
 
 
-def psnr(predicted: Tensor, true: Tensor) -> Tensor:
-    """Peak signal-to-noise ratio of each picture, in dB.
+class Colored:
+    """Photographs and what a model made of their lightness.
 
     Args:
-        predicted, true: rgb, [B, 3, H, W] in 0..1.
-
-    Returns:
-        [B] float32; the mean over a set is the mean of these.
+        lightness: L, [B, 1, H, W] in 0..100.
+        predicted, true: ab, [B, 2, H, W] in -128..127.
     """
-    return peak_signal_noise_ratio(predicted, true, data_range=1.0, reduction="none", dim=(1, 2, 3))
+
+    def __init__(self, lightness: Tensor, predicted: Tensor, true: Tensor) -> None:
+        self.lightness, self.predicted, self.true = lightness, predicted.float(), true
+
+    @cached_property
+    def picture(self) -> Tensor:
+        """The colored picture, rgb, [B, 3, H, W] in 0..1."""
+        return lab_to_rgb(self.lightness, self.predicted)
+
+    @cached_property
+    def photograph(self) -> Tensor:
+        """The true picture, rgb, [B, 3, H, W] in 0..1."""
+        return lab_to_rgb(self.lightness, self.true)
+
+    def gray(self) -> "Colored":
+        """The same photographs left gray: the prediction of a network that learned nothing."""
+        gray = Colored(self.lightness, torch.zeros_like(self.true), self.true)
+        gray.photograph = self.photograph
+        return gray
 
 
-def colorfulness(rgb: Tensor) -> Tensor:
+# -- on the pictures -------------------------------------------------------------------------------
+
+
+def psnr(colored: Colored) -> Tensor:
+    """Peak signal-to-noise ratio of the rgb pictures, [B], in dB; infinite for equal ones."""
+    return peak_signal_noise_ratio(colored.picture, colored.photograph, data_range=1.0, reduction="none", dim=(1, 2, 3))
+
+
+def ssim(colored: Colored) -> Tensor:
+    """Structural similarity, [B], at most 1: the mean over the three channels of rgb.
+
+    Source: Wang et al., "Image quality assessment", 2004, with its 11×11 Gaussian of σ 1.5.
+    """
+    return structural_similarity_index_measure(
+        colored.picture, colored.photograph, data_range=1.0, reduction="none"
+    ).reshape(-1)
+
+
+MS_SSIM_LEAST = 161
+"""Below this side, in pixels, a picture is too small for the five scales."""
+
+
+def ms_ssim(colored: Colored) -> Tensor:
+    """Structural similarity over five scales, [B], at most 1; NaN for pictures too small for them.
+
+    Source: Wang, Simoncelli, Bovik, "Multiscale structural similarity", 2003.
+    """
+    if min(colored.picture.shape[-2:]) < MS_SSIM_LEAST:
+        return torch.full_like(colored.picture[:, 0, 0, 0], torch.nan)
+    return multiscale_structural_similarity_index_measure(
+        colored.picture, colored.photograph, data_range=1.0, reduction="none"
+    ).reshape(-1)
+
+
+def ciede2000(colored: Colored) -> Tensor:
+    """How different the colors look, [B]: the mean over the pixels of ΔE₀₀; about 1 is just noticeable.
+
+    Of the pictures as they are shown: colors out of sRGB's reach are clipped first.
+    """
+    lightness, ab = rgb_to_lab(colored.picture)
+    shown, true = (torch.cat(lab, dim=1) for lab in ((lightness, ab), (colored.lightness, colored.true)))
+    return delta_e_2000(shown, true).mean(dim=(1, 2))
+
+
+def delta_e_2000(one: Tensor, other: Tensor) -> Tensor:
+    """The CIEDE2000 difference of each pixel: lab, [B, 3, H, W] twice → [B, H, W].
+
+    Source: Sharma, Wu, Dalal, "The CIEDE2000 color-difference formula", 2005; equation numbers are theirs.
+    """
+    (L1, a1, b1), (L2, a2, b2) = one.unbind(dim=1), other.unbind(dim=1)
+    mean_chroma = (torch.hypot(a1, b1) + torch.hypot(a2, b2)) / 2  # 2, 3
+    stretch = 1.5 - 0.5 * _chroma_weight(mean_chroma)  # 1 + G, 4
+    a1, a2 = a1 * stretch, a2 * stretch  # 5
+    chroma1, chroma2 = torch.hypot(a1, b1), torch.hypot(a2, b2)  # 6
+    hue1, hue2 = (torch.atan2(b, a).rad2deg() % 360 for a, b in ((a1, b1), (a2, b2)))  # 7
+
+    colorless = chroma1 * chroma2 == 0
+    turn = hue2 - hue1  # 10
+    turn = torch.where(turn > 180, turn - 360, torch.where(turn < -180, turn + 360, turn))
+    turn = turn.masked_fill(colorless, 0)
+    d_lightness, d_chroma = L2 - L1, chroma2 - chroma1  # 8, 9
+    d_hue = 2 * (chroma1 * chroma2).sqrt() * (turn / 2).deg2rad().sin()  # 11
+
+    lightness, chroma = (L1 + L2) / 2, (chroma1 + chroma2) / 2  # 12, 13
+    apart = (hue1 - hue2).abs() > 180
+    hue = (hue1 + hue2 + torch.where(apart, torch.where(hue1 + hue2 < 360, 360, -360), 0)) / 2  # 14
+    hue = torch.where(colorless, hue1 + hue2, hue)
+    weight = (
+        1 - 0.17 * (hue - 30).deg2rad().cos() + 0.24 * (2 * hue).deg2rad().cos()
+        + 0.32 * (3 * hue + 6).deg2rad().cos() - 0.20 * (4 * hue - 63).deg2rad().cos()
+    )  # 15  # fmt: skip
+    rotation = 30 * (-(((hue - 275) / 25) ** 2)).exp()  # 16
+    squared = (lightness - 50) ** 2
+    d_lightness = d_lightness / (1 + 0.015 * squared / (20 + squared).sqrt())  # 18
+    d_chroma = d_chroma / (1 + 0.045 * chroma)  # 19
+    d_hue = d_hue / (1 + 0.015 * chroma * weight)  # 20
+    mixed = -(2 * rotation).deg2rad().sin() * 2 * _chroma_weight(chroma) * d_chroma * d_hue  # 17, 21
+    return (d_lightness**2 + d_chroma**2 + d_hue**2 + mixed).clamp(min=0).sqrt()  # 22
+
+
+def _chroma_weight(chroma: Tensor) -> Tensor:
+    seventh = chroma**7
+    return (seventh / (seventh + 25.0**7)).sqrt()
+
+
+def colorfulness(colored: Colored) -> Tensor:
+    """How colorful each colored picture looks, [B]; see `colorfulness_of`."""
+    return colorfulness_of(colored.picture)
+
+
+def colorfulness_of(rgb: Tensor) -> Tensor:
     """How colorful each picture looks: 0 for gray, 15 slightly, 45 averagely, 80 highly colorful.
 
     Args:
@@ -36,23 +153,105 @@ def colorfulness(rgb: Tensor) -> Tensor:
     return spread + 0.3 * opponents.mean(dim=2).norm(dim=1)
 
 
-def scores(lightness: Tensor, predicted: Tensor, true: Tensor) -> dict[str, Tensor]:
+# -- on ab -----------------------------------------------------------------------------------------
+
+
+def ab_rmse(colored: Colored) -> Tensor:
+    """Root of the mean squared error of a and b, [B], in their units."""
+    return (colored.predicted - colored.true).square().mean(dim=(1, 2, 3)).sqrt()
+
+
+def auc(colored: Colored) -> Tensor:
+    """Zhang's area under the curve, [B], in percent; see `auc_of_pixels`."""
+    return auc_of_pixels(colored).mean(dim=(1, 2))
+
+
+AUC_LIMIT = 150
+
+
+def auc_of_pixels(colored: Colored) -> Tensor:
+    """What each pixel adds to the area under the curve, [B, H, W], in percent.
+
+    The curve is the share of pixels whose error in ab is at most t, at t = 0, 1, …, 150; the area
+    under it (by trapezoids, our choice) is divided by 150. The area is a sum over the pixels, so
+    that no curve need be drawn: a pixel with error e is in the curve from ⌈e⌉ on.
+
+    Source: "Colorful Image Colorization" (Zhang et al. 2016), section 3.1.
+    """
+    error = (colored.predicted - colored.true).norm(dim=1).ceil()
+    area = AUC_LIMIT + 0.5 - error - 0.5 * (error == 0)  # the trapezoids halve the curve's two ends
+    return area.clamp(min=0) * (error <= AUC_LIMIT) * (100 / AUC_LIMIT)
+
+
+# -- all of them -----------------------------------------------------------------------------------
+
+
+class Scale(NamedTuple):
+    """How the values of a metric are to be read."""
+
+    title: str
+    better: Literal["higher", "lower", "nearer"]  # nearer to the photograph's own value
+    digits: int
+
+
+SCALES = {
+    "psnr": Scale("PSNR (dB)", "higher", 2),
+    "ssim": Scale("SSIM", "higher", 4),
+    "ms_ssim": Scale("MS-SSIM", "higher", 4),
+    "ciede2000": Scale("CIEDE2000", "lower", 2),
+    "colorfulness": Scale("colorfulness", "nearer", 2),
+    "delta_colorfulness": Scale("ΔCF", "lower", 2),
+    "auc": Scale("AuC (%)", "higher", 2),
+    "auc_rebalanced": Scale("AuC rebalanced (%)", "higher", 2),
+    "ab_rmse": Scale("ab RMSE", "lower", 2),
+    "lite0_distance": Scale("Lite0 distance", "lower", 4),
+    "lite0_kid": Scale("Lite0 KID", "lower", 4),
+    "lite0_agreement": Scale("Lite0 agreement (%)", "higher", 1),
+    "lpips": Scale("LPIPS", "lower", 4),
+    "fid": Scale("FID", "lower", 2),
+    "kid": Scale("KID", "lower", 4),
+}
+"""Every metric colorlab knows, in the order of its tables."""
+
+Name = Literal["psnr", "ssim", "ms_ssim", "ciede2000", "colorfulness", "auc", "ab_rmse"]
+"""The metrics that need nothing but the pictures."""
+
+IN_TRAINING: tuple[Name, ...] = ("psnr", "ssim", "ciede2000", "colorfulness")
+
+_MEASURES: dict[str, Callable[[Colored], Tensor]] = {
+    function.__name__: function for function in (psnr, ssim, ms_ssim, ciede2000, colorfulness, auc, ab_rmse)
+}
+
+
+def measure(colored: Colored, names: Iterable[Name] = get_args(Name)) -> dict[str, Tensor]:
+    """The values of these metrics, {name: [B] float32}."""
+    with torch.no_grad(), exact(colored.lightness.device):
+        return {name: _MEASURES[name](colored) for name in names}
+
+
+def scores(
+    lightness: Tensor, predicted: Tensor, true: Tensor, names: Iterable[Name] = IN_TRAINING
+) -> dict[str, Tensor]:
     """Judge each predicted picture, with what the numbers are to be read against.
 
     Args:
         lightness: L, [B, 1, H, W] in 0..100.
         predicted, true: ab, [B, 2, H, W] in -128..127.
+        names: of the metrics.
 
     Returns:
-        psnr of the colored picture and psnr_gray of the gray one (ab = 0), each against the
-        photograph, in dB; the colored picture's colorfulness and the photograph's, colorfulness_true.
-        Each is [B] float32. The gray picture's PSNR is the score of a network that learned nothing.
+        The metrics; beside PSNR psnr_gray, that of the gray picture (the score of a network that
+        learned nothing), beside colorfulness colorfulness_true, the photograph's. Each is [B] float32.
     """
-    photograph, colored = lab_to_rgb(lightness, true), lab_to_rgb(lightness, predicted)
-    gray = lab_to_rgb(lightness, torch.zeros_like(true))
-    return {
-        "psnr": psnr(colored, photograph),
-        "psnr_gray": psnr(gray, photograph),
-        "colorfulness": colorfulness(colored),
-        "colorfulness_true": colorfulness(photograph),
-    }
+    names = list(names)
+    if len(lightness) > 1 and lightness.device.type == "cpu":  # one by one they fit the cache: twice as fast
+        batch = zip(lightness.split(1), predicted.split(1), true.split(1), strict=True)
+        singles = [scores(*single, names) for single in batch]
+        return {name: torch.cat([single[name] for single in singles]) for name in singles[0]}
+    colored = Colored(lightness, predicted, true)
+    found = measure(colored, names)
+    if "psnr" in found:
+        found["psnr_gray"] = psnr(colored.gray())
+    if "colorfulness" in found:
+        found["colorfulness_true"] = colorfulness_of(colored.photograph)
+    return found

@@ -1,10 +1,8 @@
 """Train one experiment, or a sweep of them: `python -m colorlab.train model=eccv16 optim.lr=1e-3`."""
 
-import logging
 import os
 import shlex
 import sys
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +11,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from colorlab.command_line import key_of, leave, run
+from colorlab.command_line import key_of, leave, quiet_libraries, run
 from colorlab.config import Plan, check, conf_folder, plain
 from colorlab.errors import UserError, did_you_mean
 from colorlab.run_folder import RunFolder, find_checkpoint
@@ -50,9 +48,10 @@ def train(cfg: dict[str, Any], folder: RunFolder, overrides: list[str]) -> float
     from lightning import seed_everything
     from lightning.pytorch.utilities import rank_zero_only
 
+    from colorlab.loggers import finish_tracker
     from colorlab.models import Colorizer
 
-    _quiet()
+    quiet_libraries()
     seed_everything(cfg["seed"], workers=True, verbose=False)
     checkpoint = _checkpoint(Path(cfg["resume"]), plans["model"]) if cfg["resume"] else None
     data: ColorDataModule = plans["data"].build()
@@ -82,7 +81,7 @@ def train(cfg: dict[str, Any], folder: RunFolder, overrides: list[str]) -> float
         failed = False
         return score
     finally:
-        _finish_tracker(failed)
+        finish_tracker(failed)
 
 
 def _check(cfg: dict[str, Any]) -> dict[str, Any]:
@@ -163,17 +162,6 @@ def _with_run_of(arguments: list[str]) -> list[str]:
 # -- what a person sees ------------------------------------------------------------------------------
 
 
-def _quiet() -> None:
-    """Keep from the screen what the libraries say of themselves, and nothing that a person could act on."""
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    for message in (
-        r"`isinstance\(treespec, LeafSpec\)` is deprecated",  # Lightning 2.6 with torch 2.14
-        r"The 'val_dataloader' does not have many workers", r"The 'train_dataloader' does not have many workers",
-        r"The 'test_dataloader' does not have many workers", r"Checkpoint directory .* exists and is not empty",
-    ):  # fmt: skip
-        warnings.filterwarnings("ignore", message)
-
-
 def _introduce(cfg: dict[str, Any], folder: RunFolder, data: "ColorDataModule") -> None:
     """Print the configuration as a tree, and a line on the photographs."""
     import rich
@@ -217,13 +205,6 @@ def _conclude(trainer: "Trainer", data: "ColorDataModule", folder: RunFolder, be
 
 def _near(path: str | Path) -> str:
     return os.path.relpath(path)
-
-
-def _finish_tracker(failed: bool) -> None:
-    """End the wandb run, if there is one: the next job of a sweep must begin its own."""
-    wandb = sys.modules.get("wandb")
-    if wandb is not None and wandb.run is not None:
-        wandb.finish(exit_code=int(failed))
 
 
 # -- the command -------------------------------------------------------------------------------------

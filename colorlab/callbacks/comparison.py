@@ -5,12 +5,12 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from lightning import Callback, Trainer
-from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 from matplotlib import colormaps
 from PIL import Image
 from torch import Tensor
 
 from colorlab.bins import STRIDE, mode
+from colorlab.loggers import log_picture
 from colorlab.metrics import scores
 from colorlab.models.colorizer import ColorBatch, Colorizer, Prediction
 from colorlab.run_folder import RunFolder
@@ -79,15 +79,8 @@ class Comparison(Callback):
         named = [(Path(names(index)).stem, row) for index, row in sorted(rows.items())]
         path = RunFolder(trainer.default_root_dir).comparison / file
         path.parent.mkdir(parents=True, exist_ok=True)
-        picture = draw_sheet(named)
-        picture.save(path)
-        for logger in trainer.loggers:
-            if isinstance(logger, WandbLogger):
-                logger.log_image(f"pictures/{split}", [str(path)], step=trainer.global_step)
-            elif isinstance(logger, TensorBoardLogger):
-                pixels = torch.frombuffer(bytearray(picture.tobytes()), dtype=torch.uint8)
-                pixels = pixels.reshape(picture.height, picture.width, 3)
-                logger.experiment.add_image(f"pictures/{split}", pixels, trainer.global_step, dataformats="HWC")
+        draw_sheet(named).save(path)
+        log_picture(trainer.loggers, f"pictures/{split}", path, trainer.global_step)
 
 
 def compare(lightness: Tensor, true: Tensor, predicted: Prediction) -> Row:

@@ -4,7 +4,7 @@ import logging
 import os
 from itertools import chain
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from lightning import LightningDataModule
@@ -15,6 +15,7 @@ from colorlab.data.device import Batch, RandomCropFlip, split_lab
 from colorlab.data.images import (
     GRAY,
     SAMPLES,
+    Part,
     Photographs,
     Pictures,
     Split,
@@ -95,10 +96,13 @@ class ColorDataModule(LightningDataModule):
         place = {"processes": trainer.world_size, "rank": trainer.global_rank, "seed": self.seed}
         return ResumableLoader(self.photographs["train"], **self._reading(), **place)
 
-    def reader(self, split: Split | Literal["all"]) -> DataLoader:
+    def reader(self, split: Part) -> DataLoader:
         """The photographs of a split outside training: each once, in order, unreadable ones left out."""
-        names = sorted(chain(*self.names.values())) if split == "all" else self.names[split]
-        return DataLoader(Photographs(self.root, names, self.size, fill=False), **self._reading())
+        return DataLoader(Photographs(self.root, self.files(split), self.size, fill=False), **self._reading())
+
+    def files(self, split: Part) -> list[str]:
+        """The names of a split's photographs, below `root`."""
+        return sorted(chain(*self.names.values())) if split == "all" else self.names[split]
 
     def val_dataloader(self) -> DataLoader | list:
         return DataLoader(self.photographs["val"], **self._reading()) if self.names["val"] else []
@@ -121,21 +125,21 @@ class ColorDataModule(LightningDataModule):
     def on_after_batch_transfer(self, batch: Pictures, dataloader_idx: int) -> Batch:
         """Augment and split a batch, on the device; outside autocast, so Lab stays exact."""
         trainer = self.trainer
-        self.note_skipped(batch)
+        split: Split = "train" if trainer.training else "test" if trainer.testing else "val"
+        self.note_skipped(batch, self.photographs[split])
+        if trainer.training and not len(batch.index):
+            raise UserError(f"data.root={self.root} holds no photograph with color to learn from.")
         rgb: Tensor = batch.rgb.float() / 255
         if trainer.training and self.augment is not None:
             rgb = self.augment(rgb, batch.index, self.seed, trainer.current_epoch)
         return split_lab(rgb, batch.index)
 
-    def note_skipped(self, batch: Pictures) -> None:
+    def note_skipped(self, batch: Pictures, photographs: Photographs) -> None:
         """Name each unreadable photograph once; stop when there are too many.
 
         Raises:
-            UserError: more than a tenth of the photographs cannot be read, or none has color.
+            UserError: more than a tenth of the photographs cannot be read.
         """
-        trainer = self.trainer
-        split: Split = "train" if trainer.training else "test" if trainer.testing else "val"
-        photographs = self.photographs[split]
         for index, reason in batch.skipped:
             name = photographs.name(index)
             if name in self.skipped:
@@ -150,8 +154,6 @@ class ColorDataModule(LightningDataModule):
                 f"{broken} of the {total} photographs in {self.root} cannot be read, more than a tenth;"
                 f" the first is {first[0]} ({first[1]})."
             )
-        if trainer.training and not len(batch.index):
-            raise UserError(f"data.root={self.root} holds no photograph with color to learn from.")
 
     @property
     def broken(self) -> dict[str, str]:

@@ -24,6 +24,7 @@ SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp"}
 SAMPLES = Path(__file__).parent / "samples"
 
 Split = Literal["train", "val", "test"]
+Part = Literal["train", "val", "test", "all"]
 
 
 # -- find and split --------------------------------------------------------------------------------
@@ -95,6 +96,14 @@ def _draw(names: list[str], fractions: dict[str, float], seed: int) -> dict[Spli
 def _uniform(text: str) -> float:
     """A number in [0, 1) that depends on the text alone, on every machine."""
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest()) / 2**64
+
+
+def content_fingerprint(root: Path, names: list[str]) -> str:
+    """What tells one set of photographs from another, on every machine: their files' contents, in order."""
+    digest = hashlib.blake2b(digest_size=12)
+    for name in names:
+        digest.update(hashlib.blake2b((root / name).read_bytes()).digest())
+    return digest.hexdigest()
 
 
 # -- read --------------------------------------------------------------------------------------------

@@ -19,35 +19,36 @@ from colorlab.bins import CENTERS, COUNT, prior_of_histogram
 from colorlab.color import GRAY_AB
 from colorlab.data.datamodule import ColorDataModule
 from colorlab.data.device import split_lab
+from colorlab.data.images import Part
 from colorlab.errors import UserError
 
 
-def cached_prior(data: ColorDataModule) -> Path:
-    """The prior file of the training photographs, counted now if they or their size are new."""
-    path = user_cache_path("colorlab") / "priors" / f"{fingerprint(data)}.npz"
+def cached_prior(data: ColorDataModule, split: Part = "train") -> Path:
+    """The prior file of a split's photographs, counted now if they or their size are new."""
+    path = user_cache_path("colorlab") / "priors" / f"{fingerprint(data, split)}.npz"
     if not path.exists():
-        write_prior(path, count_colors(data))
+        write_prior(path, count_colors(data, split))
     return path
 
 
-def fingerprint(data: ColorDataModule) -> str:
-    """What tells one training set from another: names, sizes and times of its files, and `data.size`."""
+def fingerprint(data: ColorDataModule, split: Part = "train") -> str:
+    """What tells one set of photographs from another: names, sizes and times of its files, and `data.size`."""
     digest = hashlib.blake2b(f"{data.size}".encode(), digest_size=12)
-    for name in data.names["train"]:
+    for name in data.files(split):
         file = (data.root / name).stat()
         digest.update(f"\n{name}\0{file.st_size}\0{file.st_mtime_ns}".encode())
     return digest.hexdigest()
 
 
-def count_colors(data: ColorDataModule) -> Tensor:
-    """Count the colors of the training photographs on the device, gray pictures left out.
+def count_colors(data: ColorDataModule, split: Part = "train") -> Tensor:
+    """Count the colors of a split's photographs on the device, gray pictures left out.
 
     Returns:
         histogram: [256, 256] int64, how many pixels had a = row − 128 and b = column − 128, rounded.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     histogram = torch.zeros(256 * 256, dtype=torch.int64, device=device)
-    for pictures in track(data.reader("train"), "Counting colors", transient=True):
+    for pictures in track(data.reader(split), "Counting colors", transient=True):
         _, ab, _ = split_lab(pictures.rgb.to(device), pictures.index)
         ab = ab[ab.abs().amax(dim=(1, 2, 3)) > GRAY_AB]
         place = (ab.round().long() + 128).clamp(0, 255)

@@ -54,9 +54,17 @@ def read_contestants(paths: list[str]) -> list[Contestant]:
     return found
 
 
-def reading(protocol: Protocol) -> dict[str, Any]:
-    """The arguments of `ColorDataModule` that a protocol fixes."""
-    return {"size": SIDE} if protocol == "stretch256" else {"size": None, "batch_size": 1}
+def fix_reading(arguments: dict[str, Any], protocol: Protocol) -> None:
+    """Set the arguments of `ColorDataModule` that a protocol decides.
+
+    Raises:
+        UserError: they were set to something else.
+    """
+    fixed = {"size": SIDE} if protocol == "stretch256" else {"size": None, "batch_size": 1}
+    for key, value in fixed.items():
+        if arguments.get(key, value) != value:
+            raise UserError(f"data.{key}={arguments[key]} is not protocol={protocol}: leave it away.")
+    arguments |= fixed
 
 
 def color(model: Colorizer, rgb: Tensor) -> Tensor:

@@ -1,0 +1,208 @@
+"""Evaluator: one pass over photographs, in which every contestant is scored."""
+
+import torch
+from lightning import LightningModule
+from PIL import Image, ImageOps
+from torch import Tensor, nn
+
+from colorlab.bins import soft_encode
+from colorlab.color import GRAY_AB, exact, rgb_to_lab
+from colorlab.data import ColorDataModule
+from colorlab.data.images import GRAY, Photographs, Pictures, Skipped
+from colorlab.evaluation.contestants import Contestant, color
+from colorlab.evaluation.networks import Eye
+from colorlab.metrics import SCALES, Colored, Name, auc_of_pixels, colorfulness_of, measure
+from colorlab.sheet import CELL, picture_of
+
+BASELINES = ("gray", "true")
+"""Judged beside the contestants, for the sake of scale: ab = 0, and the photograph itself."""
+
+Record = dict[str, Tensor]
+"""Of one contestant: a metric's value for each picture, [N], and under "seen N" what an eye saw of it, [N, D]."""
+
+
+class Evaluator(LightningModule):
+    """Scores contestants, run by `Trainer.predict` over batches of `Pictures`.
+
+    A picture without color is left out: there is nothing to compare with. Afterwards the first
+    process has everything in `index`, `records` and `extremes`.
+
+    Args:
+        contestants: who is judged, beside the baselines.
+        data, photographs: where the batches come from.
+        metrics: of those that need nothing but the pictures.
+        eyes: the networks that look at the pictures.
+        weights: of each bin's pixels in the rebalanced AuC, [313]; None does without.
+        extremes: how many of the best and of the worst pictures to keep by each metric.
+    """
+
+    def __init__(
+        self,
+        contestants: list[Contestant],
+        data: ColorDataModule,
+        photographs: Photographs,
+        metrics: list[Name],
+        eyes: list[Eye],
+        weights: Tensor | None,
+        extremes: int = 10,
+    ) -> None:
+        super().__init__()
+        self.models = nn.ModuleList(contestant.model for contestant in contestants)
+        self.names = [contestant.name for contestant in contestants]
+        self.data, self.photographs = data, photographs
+        self.metrics, self.weights = metrics, weights
+        self.eyes = eyes  # in no ModuleList: whatever the precision of the run, they stay in float32
+        self.index = torch.empty(0, dtype=torch.int64)
+        self.records: dict[str, Record] = {name: {} for name in (*BASELINES, *self.names)}
+        self.extremes = {name: Extremes(extremes) for name in self.names}
+
+    def on_predict_start(self) -> None:
+        for eye in self.eyes:
+            eye.network.to(self.device)
+
+    def on_after_batch_transfer(self, batch: Pictures, dataloader_idx: int) -> tuple[Tensor, Tensor]:
+        """Leave out what cannot be judged; the rgb of the rest, and which photographs they are."""
+        rgb = batch.rgb.float() / 255
+        gray = rgb_to_lab(rgb)[1].abs().amax(dim=(1, 2, 3)) <= GRAY_AB
+        skipped = [*batch.skipped, *(Skipped(int(index), GRAY) for index in batch.index[gray])]
+        self.data.note_skipped(batch._replace(skipped=skipped), self.photographs)
+        return rgb[~gray], batch.index[~gray]
+
+    def predict_step(self, batch: tuple[Tensor, Tensor]) -> None:
+        rgb, index = batch
+        if not len(index):
+            return
+        lightness, true = rgb_to_lab(rgb)
+        predicted = {name: color(model, rgb) for name, model in zip(self.names, self.models, strict=True)}
+        predicted = {"gray": torch.zeros_like(true), "true": true} | predicted
+        photograph = Colored(lightness, true, true)
+        with exact(self.device):
+            seen = [eye.see(photograph.photograph) for eye in self.eyes]
+            true_colorfulness = colorfulness_of(photograph.photograph)
+            for name, ab in predicted.items():
+                colored = Colored(lightness, ab, true)
+                colored.photograph = photograph.photograph
+                record = {key: value.cpu() for key, value in self._judge(colored, seen).items()}
+                held = self.records[name]
+                self.records[name] = {key: _join(held.get(key), value) for key, value in record.items()}
+                if name in self.extremes:
+                    record["colorfulness_true"] = true_colorfulness.cpu()
+                    self.extremes[name].consider(index.tolist(), record, colored)
+        self.index = _join(self.index, index.cpu())
+
+    def _judge(self, colored: Colored, true_seen: list[Tensor]) -> Record:
+        record = measure(colored, self.metrics)
+        if self.weights is not None:
+            record |= self._rebalanced(colored)
+        for place, (eye, true) in enumerate(zip(self.eyes, true_seen, strict=True)):
+            seen = eye.see(colored.picture)
+            record |= eye.compare(seen, true)
+            if eye.sets:
+                record[f"seen {place}"] = seen
+        return record
+
+    def _rebalanced(self, colored: Colored) -> Record:
+        """The AuC of pixels that count the more the rarer their true color, and how much each picture counts."""
+        nearest, _ = soft_encode(colored.true, k=1)
+        weight = self.weights.to(nearest.device)[nearest[:, 0]].double()
+        total = weight.sum(dim=(1, 2))
+        value = (weight * auc_of_pixels(colored)).sum(dim=(1, 2)) / total
+        return {"auc_rebalanced": value, "weight of auc_rebalanced": total}
+
+    def on_predict_end(self) -> None:
+        """Bring everything to the first process, in the order of the photographs."""
+        parts = [(self.index, self.records, self.extremes, self.data.skipped)]
+        if self.trainer.world_size > 1:
+            parts = [None] * self.trainer.world_size
+            own = (self.index, self.records, self.extremes, self.data.skipped)
+            torch.distributed.all_gather_object(parts, own)
+        parts = [part for part in parts if len(part[0])] or parts[:1]
+        order = torch.cat([index for index, *_ in parts]).argsort()
+        self.index = torch.cat([index for index, *_ in parts])[order]
+        for name in self.records:
+            keys = parts[0][1][name]
+            self.records[name] = {key: torch.cat([part[1][name][key] for part in parts])[order] for key in keys}
+        for _, _, extremes, skipped in parts:
+            self.data.skipped |= skipped
+            for name, own in self.extremes.items():
+                own.merge(extremes[name])
+
+
+def _join(held: Tensor | None, new: Tensor) -> Tensor:
+    return new if held is None else torch.cat((held, new))
+
+
+class Extremes:
+    """The best and the worst pictures of one contestant by each metric, kept small while all pass by.
+
+    Args:
+        count: how many of the best, and how many of the worst.
+    """
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self.goodness: dict[int, dict[str, float]] = {}  # photograph → metric → the higher the better
+        self.values: dict[int, Record] = {}
+        self.pictures: dict[int, dict[str, Image.Image]] = {}
+
+    def consider(self, index: list[int], record: Record, colored: Colored) -> None:
+        """Keep what is among the extremes so far of these photographs.
+
+        Args:
+            index: [B], which they are.
+            record: the values of each metric, [B], and the photographs' own as colorfulness_true.
+            colored: the pictures, [B, …].
+        """
+        for place, photograph in enumerate(index):
+            values = {name: float(record[name][place]) for name in SCALES if name in record}
+            self.values[photograph] = values
+            near = float(record["colorfulness_true"][place])
+            self.goodness[photograph] = {name: _goodness(name, value, near) for name, value in values.items()}
+        kept = self._kept()
+        for place, photograph in enumerate(index):
+            if photograph in kept:
+                one = slice(place, place + 1)
+                lightness = colored.lightness[one]
+                shades = {"true": colored.true, "gray": torch.zeros_like(colored.true), "predicted": colored.predicted}
+                self.pictures[photograph] = {
+                    heading: ImageOps.contain(picture_of(lightness, ab[one]), (CELL, CELL))
+                    for heading, ab in shades.items()
+                }
+        self._forget_all_but(kept)
+
+    def merge(self, other: "Extremes") -> None:
+        """Take over another process's."""
+        self.goodness |= other.goodness
+        self.values |= other.values
+        self.pictures |= other.pictures
+        self._forget_all_but(self._kept())
+
+    def best(self, metric: str) -> list[int]:
+        """Photographs, the best first."""
+        return self._ranked(metric)[::-1][: self.count]
+
+    def worst(self, metric: str) -> list[int]:
+        """Photographs, the worst first."""
+        return self._ranked(metric)[: self.count]
+
+    def metrics(self) -> list[str]:
+        """What there is to be best or worst by."""
+        return list(next(iter(self.goodness.values()), {}))
+
+    def _ranked(self, metric: str) -> list[int]:
+        known = [photograph for photograph, good in self.goodness.items() if good[metric] == good[metric]]
+        return sorted(known, key=lambda photograph: (self.goodness[photograph][metric], photograph))
+
+    def _kept(self) -> set[int]:
+        return {photograph for name in self.metrics() for photograph in (*self.best(name), *self.worst(name))}
+
+    def _forget_all_but(self, kept: set[int]) -> None:
+        for held in (self.goodness, self.values, self.pictures):
+            for photograph in held.keys() - kept:
+                del held[photograph]
+
+
+def _goodness(metric: str, value: float, true: float) -> float:
+    """Higher is better, whatever the metric."""
+    better = SCALES[metric].better
+    return value if better == "higher" else -value if better == "lower" else -abs(value - true)

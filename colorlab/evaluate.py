@@ -102,15 +102,13 @@ def _prepare(
     settings: Settings, contestants: "list[Contestant]", data: "ColorDataModule"
 ) -> "tuple[Evaluator, dict[str, Any]]":
     """The evaluator, and what its numbers will depend on."""
-    from typing import get_args
-
     from colorlab.bins import rebalancing
     from colorlab.data.images import content_fingerprint
     from colorlab.data.prior import cached_prior, read_prior
     from colorlab.evaluation.estimates import versions
     from colorlab.evaluation.evaluator import Evaluator
     from colorlab.evaluation.networks import open_eyes
-    from colorlab.metrics import SCALES, Name
+    from colorlab.metrics import SCALES
 
     for name in settings.metrics or ():
         if name not in SCALES:
@@ -127,9 +125,8 @@ def _prepare(
         path = Path(settings.prior).expanduser() if settings.prior else cached_prior(data, settings.split)
         weights = rebalancing(read_prior(path), uniform=0)
         prior = f"the colors of {settings.prior or 'the pictures judged'}"
-    plain_metrics = [name for name in get_args(Name) if name in wanted]
     photographs = data.reader(settings.split).dataset
-    evaluator = Evaluator(contestants, data, photographs, plain_metrics, eyes, weights)
+    evaluator = Evaluator(contestants, data, photographs, wanted, eyes, weights)
     facts = {
         "protocol": settings.protocol, "root": str(data.root), "split": settings.split,
         "fingerprint": content_fingerprint(data.root, files), "prior": prior, "left_out": left_out,
@@ -150,8 +147,8 @@ def _conclude(report: "Report", evaluator: "Evaluator", trainer: "Trainer", fold
     """Show the table, write the files, tell the tracker."""
     from rich.console import Console
 
-    from colorlab.evaluation.report import describe, print_tables, write
-    from colorlab.loggers import log_picture
+    from colorlab.evaluation.report import describe, print_tables, rows_of, write
+    from colorlab.loggers import log_picture, log_table
 
     pictures = write(report, evaluator, folder)
     console = Console()
@@ -167,6 +164,7 @@ def _conclude(report: "Report", evaluator: "Evaluator", trainer: "Trainer", fold
     for logger in trainer.loggers:
         logger.log_hyperparams(report.facts)
         logger.log_metrics(numbers, step=0)
+    log_table(trainer.loggers, "evaluation/table", rows_of(report))
     for picture in pictures:
         log_picture(trainer.loggers, f"evaluation/{picture.stem}", picture, step=0)
 

@@ -129,6 +129,13 @@ def log_picture(loggers: list[Logger], name: str, path: Path, step: int | None =
             logger.experiment.add_image(name, pixels, step, dataformats="HWC")
 
 
+def log_table(loggers: list[Logger], name: str, rows: list[dict[str, Any]]) -> None:
+    """Send a table, a dict a row, to every tracker that shows tables."""
+    for logger in loggers:
+        if isinstance(logger, WandbLogger):
+            logger.log_table(name, columns=list(rows[0]), data=[list(row.values()) for row in rows], step=0)
+
+
 def finish_tracker(failed: bool) -> None:
     """End the wandb run, if there is one: the next job of a sweep must begin its own."""
     if wandb.run is not None:

@@ -64,8 +64,8 @@ def ssim(colored: Colored) -> Tensor:
     ).reshape(-1)
 
 
-MS_SSIM_LEAST = 161
-"""Below this side, in pixels, a picture is too small for the five scales."""
+MS_SSIM_LEAST = 176
+"""Below this side, in pixels, a picture has less than the window's 11 left at the fifth scale."""
 
 
 def ms_ssim(colored: Colored) -> Tensor:
@@ -216,6 +216,7 @@ SCALES = {
 Name = Literal["psnr", "ssim", "ms_ssim", "ciede2000", "colorfulness", "auc", "ab_rmse"]
 """The metrics that need nothing but the pictures."""
 
+ON_PICTURES: tuple[Name, ...] = get_args(Name)
 IN_TRAINING: tuple[Name, ...] = ("psnr", "ssim", "ciede2000", "colorfulness")
 
 _MEASURES: dict[str, Callable[[Colored], Tensor]] = {
@@ -223,7 +224,7 @@ _MEASURES: dict[str, Callable[[Colored], Tensor]] = {
 }
 
 
-def measure(colored: Colored, names: Iterable[Name] = get_args(Name)) -> dict[str, Tensor]:
+def measure(colored: Colored, names: Iterable[Name] = ON_PICTURES) -> dict[str, Tensor]:
     """The values of these metrics, {name: [B] float32}."""
     with torch.no_grad(), exact(colored.lightness.device):
         return {name: _MEASURES[name](colored) for name in names}

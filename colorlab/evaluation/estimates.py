@@ -51,13 +51,13 @@ def summarize(evaluator: Evaluator, facts: dict[str, Any]) -> Report:
     estimates = {name: estimate_means(record) for name, record in evaluator.records.items()}
     true = evaluator.records["true"]
     for name, record in evaluator.records.items():
-        if "colorfulness" in record:
+        if "delta_colorfulness" in evaluator.metrics and "colorfulness" in record:
             difference = record["colorfulness"].mean() - true["colorfulness"].mean()
             estimates[name]["delta_colorfulness"] = Estimate(abs(float(difference)))
         for place, eye in enumerate(evaluator.eyes):
-            if eye.sets and len(true[key := f"seen {place}"]) > 1:
-                found = eye.compare_sets(record[key], true[key])
-                estimates[name] |= {metric: Estimate(value) for metric, value in found.items()}
+            if (key := f"seen {place}") in true and len(true[key]) > 1:
+                found = eye.compare_sets(record[key], true[key]).items()
+                estimates[name] |= {metric: Estimate(value) for metric, value in found if metric in evaluator.metrics}
     photographs = [evaluator.photographs.name(index) for index in evaluator.index.tolist()]
     return Report(facts, photographs, evaluator.records, estimates)
 

@@ -11,7 +11,7 @@ from colorlab.data import ColorDataModule
 from colorlab.data.images import GRAY, Photographs, Pictures, Skipped
 from colorlab.evaluation.contestants import Contestant, color
 from colorlab.evaluation.networks import Eye
-from colorlab.metrics import SCALES, Colored, Name, auc_of_pixels, colorfulness_of, measure
+from colorlab.metrics import ON_PICTURES, SCALES, Colored, auc_of_pixels, colorfulness_of, measure
 from colorlab.sheet import CELL, picture_of
 
 BASELINES = ("gray", "true")
@@ -30,7 +30,7 @@ class Evaluator(LightningModule):
     Args:
         contestants: who is judged, beside the baselines.
         data, photographs: where the batches come from.
-        metrics: of those that need nothing but the pictures.
+        metrics: the names of those wanted.
         eyes: the networks that look at the pictures.
         weights: of each bin's pixels in the rebalanced AuC, [313]; None does without.
         extremes: how many of the best and of the worst pictures to keep by each metric.
@@ -41,7 +41,7 @@ class Evaluator(LightningModule):
         contestants: list[Contestant],
         data: ColorDataModule,
         photographs: Photographs,
-        metrics: list[Name],
+        metrics: set[str],
         eyes: list[Eye],
         weights: Tensor | None,
         extremes: int = 10,
@@ -91,13 +91,13 @@ class Evaluator(LightningModule):
         self.index = _join(self.index, index.cpu())
 
     def _judge(self, colored: Colored, true_seen: list[Tensor]) -> Record:
-        record = measure(colored, self.metrics)
+        record = measure(colored, [name for name in ON_PICTURES if name in self.metrics])
         if self.weights is not None:
             record |= self._rebalanced(colored)
         for place, (eye, true) in enumerate(zip(self.eyes, true_seen, strict=True)):
             seen = eye.see(colored.picture)
-            record |= eye.compare(seen, true)
-            if eye.sets:
+            record |= {name: value for name, value in eye.compare(seen, true).items() if name in self.metrics}
+            if self.metrics.intersection(eye.sets):
                 record[f"seen {place}"] = seen
         return record
 

@@ -222,7 +222,7 @@ class _Seen(nn.Identity):
 
 def frechet_distance(predicted: Tensor, true: Tensor) -> float:
     """The Fréchet distance of two sets of features, [N, D] each."""
-    distance = FrechetInceptionDistance(_Seen(predicted.shape[1])).set_dtype(torch.float64)
+    distance = FrechetInceptionDistance(_Seen(predicted.shape[1]), sync_on_compute=False).set_dtype(torch.float64)
     distance.update(true.double(), real=True)
     distance.update(predicted.double(), real=False)
     return float(distance.compute())
@@ -237,7 +237,7 @@ def kernel_distance(predicted: Tensor, true: Tensor) -> float:
     subsets, size = (1, len(true)) if whole else (KID_SUBSETS, KID_SUBSET_SIZE)
     with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
         warnings.simplefilter("ignore", UserWarning)  # that it keeps the features, which we do already
-        distance = KernelInceptionDistance(_Seen(predicted.shape[1]), subsets, size)
+        distance = KernelInceptionDistance(_Seen(predicted.shape[1]), subsets, size, sync_on_compute=False)
         torch.manual_seed(0)
         distance.update(true, real=True)
         distance.update(predicted, real=False)

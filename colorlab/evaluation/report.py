@@ -109,16 +109,12 @@ def _plain(report: Report) -> dict[str, Any]:
 def _write_csv(report: Report, path: Path) -> None:
     facts = {key: value for key, value in report.facts.items() if not isinstance(value, dict)}
     facts |= {f"version_{name}": version for name, version in report.facts["versions"].items()}
-    rows = []
-    for model, held in report.estimates.items():
-        row: dict[str, Any] = {"model": model, **report.facts["checkpoints"].get(model, {})}
-        for metric in report.metrics:
-            estimate = held.get(metric, Estimate(math.nan))
-            row |= {metric: estimate.value, f"{metric}_low": estimate.low, f"{metric}_high": estimate.high}
-        rows.append(row | facts)
-    columns = list(dict.fromkeys(key for row in sorted(rows, key=len, reverse=True) for key in row))
+    rows = [
+        row | report.facts["checkpoints"].get(row["model"], {"checkpoint": None, "sha256": None}) | facts
+        for row in rows_of(report)
+    ]
     with path.open("w", newline="") as file:
-        table = csv.DictWriter(file, columns)
+        table = csv.DictWriter(file, rows[0])
         table.writeheader()
         table.writerows(rows)
 
@@ -149,6 +145,18 @@ def write_markdown(report: Report) -> str:
             cells.append(f"{number} ({interval(estimate, digits)})" if estimate.low is not None else number)
         lines.append(f"| {model} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n\n" + "\n".join(f"- {line}" for line in describe(report)) + "\n"
+
+
+def rows_of(report: Report) -> list[dict[str, Any]]:
+    """One row a model: its scores with their intervals."""
+    rows = []
+    for model, held in report.estimates.items():
+        row: dict[str, Any] = {"model": model}
+        for metric in report.metrics:
+            estimate = held.get(metric, Estimate(math.nan))
+            row |= {metric: estimate.value, f"{metric}_low": estimate.low, f"{metric}_high": estimate.high}
+        rows.append(row)
+    return rows
 
 
 def describe(report: Report) -> list[str]:
@@ -194,7 +202,8 @@ def draw_estimates(report: Report, path: Path) -> None:
         axes.set(title=f"{scale.title} {ARROWS[scale.better]}", yticks=range(len(models)), yticklabels=models)
         axes.set_ylim(-0.6, len(models) - 0.4)
         axes.grid(axis="x", alpha=0.3)
-        axes.label_outer()
+        axes.tick_params(labelleft=axes.get_subplotspec().is_first_col())
+        axes.locator_params(axis="x", nbins=5)
     for axes in panels[len(metrics) :]:
         axes.set_axis_off()
     figure.savefig(path, dpi=100)

@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 
 from colorlab.command_line import as_list, leave, quiet_libraries, run
 from colorlab.config import Plan, check, check_arguments, conf_folder, plain
-from colorlab.errors import UserError, did_you_mean
+from colorlab.errors import UserError
 
 if TYPE_CHECKING:
     from lightning import Trainer
@@ -102,34 +102,22 @@ def _prepare(
     settings: Settings, contestants: "list[Contestant]", data: "ColorDataModule"
 ) -> "tuple[Evaluator, dict[str, Any]]":
     """The evaluator, and what its numbers will depend on."""
-    from colorlab.bins import rebalancing
     from colorlab.data.images import content_fingerprint
-    from colorlab.data.prior import cached_prior, read_prior
+    from colorlab.data.prior import cached_prior
     from colorlab.evaluation.estimates import versions
     from colorlab.evaluation.evaluator import Evaluator
-    from colorlab.evaluation.networks import open_eyes
-    from colorlab.metrics import SCALES
+    from colorlab.evaluation.jury import Jury
 
-    for name in settings.metrics or ():
-        if name not in SCALES:
-            raise UserError(f"metrics={name} is not a metric: {did_you_mean(name, SCALES)}")
-    wanted = set(settings.metrics or SCALES)
     files = data.files(settings.split)
     if not files:
-        raise UserError(
-            f"split={settings.split} of {data.root} holds no photograph: {data.summary()}; split=all is all."
-        )
-    eyes, left_out = open_eyes(settings.metrics, settings.alexnet, settings.inception)
-    weights, prior = None, "nothing"
-    if "auc_rebalanced" in wanted:
-        path = Path(settings.prior).expanduser() if settings.prior else cached_prior(data, settings.split)
-        weights = rebalancing(read_prior(path), uniform=0)
-        prior = f"the colors of {settings.prior or 'the pictures judged'}"
-    photographs = data.reader(settings.split).dataset
-    evaluator = Evaluator(contestants, data, photographs, wanted, eyes, weights)
+        raise UserError(f"split={settings.split} of {data.root} is empty ({data.summary()}); split=all takes all.")
+    prior = Path(settings.prior).expanduser() if settings.prior else cached_prior(data, settings.split)
+    jury = Jury(settings.metrics, prior, settings.alexnet, settings.inception)
+    evaluator = Evaluator(contestants, data, data.reader(settings.split).dataset, jury)
     facts = {
         "protocol": settings.protocol, "root": str(data.root), "split": settings.split,
-        "fingerprint": content_fingerprint(data.root, files), "prior": prior, "left_out": left_out,
+        "fingerprint": content_fingerprint(data.root, files), "left_out": jury.left_out,
+        "prior": f"the colors of {settings.prior or 'the pictures judged'}",
         "checkpoints": {each.name: {"checkpoint": str(each.checkpoint), "sha256": each.sha256} for each in contestants},
         "versions": versions(),
     }  # fmt: skip

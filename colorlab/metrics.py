@@ -213,6 +213,13 @@ SCALES = {
 }
 """Every metric colorlab knows, in the order of its tables."""
 
+
+def goodness(metric: str, value: float, true: float) -> float:
+    """A value turned so that higher is better, given the photograph's own value."""
+    better = SCALES[metric].better
+    return value if better == "higher" else -value if better == "lower" else -abs(value - true)
+
+
 Name = Literal["psnr", "ssim", "ms_ssim", "ciede2000", "colorfulness", "auc", "ab_rmse"]
 """The metrics that need nothing but the pictures."""
 

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from colorlab.evaluation.evaluator import BASELINES, Evaluator, Record
-from colorlab.metrics import SCALES
+from colorlab.evaluation.evaluator import BASELINES, Evaluator
+from colorlab.evaluation.jury import Record
+from colorlab.metrics import SCALES, goodness
 
 RESAMPLES = 2000
 LEVEL = 0.95
@@ -48,16 +49,10 @@ class Report:
 
 def summarize(evaluator: Evaluator, facts: dict[str, Any]) -> Report:
     """The report of an evaluator that has seen all photographs."""
+    jury, true = evaluator.jury, evaluator.records["true"]
     estimates = {name: estimate_means(record) for name, record in evaluator.records.items()}
-    true = evaluator.records["true"]
     for name, record in evaluator.records.items():
-        if "delta_colorfulness" in evaluator.metrics and "colorfulness" in record:
-            difference = record["colorfulness"].mean() - true["colorfulness"].mean()
-            estimates[name]["delta_colorfulness"] = Estimate(abs(float(difference)))
-        for place, eye in enumerate(evaluator.eyes):
-            if (key := f"seen {place}") in true and len(true[key]) > 1:
-                found = eye.compare_sets(record[key], true[key]).items()
-                estimates[name] |= {metric: Estimate(value) for metric, value in found if metric in evaluator.metrics}
+        estimates[name] |= {metric: Estimate(value) for metric, value in jury.judge_sets(record, true).items()}
     photographs = [evaluator.photographs.name(index) for index in evaluator.index.tolist()]
     return Report(facts, photographs, evaluator.records, estimates)
 
@@ -106,12 +101,8 @@ def best_of(report: Report, metric: str) -> set[str]:
     if len(found) < 2:
         return set()
     true = report.estimates["true"][metric].value
-    better = SCALES[metric].better
-    goodness = {
-        name: value if better == "higher" else -value if better == "lower" else -abs(value - true)
-        for name, value in found.items()
-    }
-    return {name for name, value in goodness.items() if value == max(goodness.values())}
+    good = {name: goodness(metric, value, true) for name, value in found.items()}
+    return {name for name, value in good.items() if value == max(good.values())}
 
 
 def versions() -> dict[str, str]:

@@ -5,20 +5,16 @@ from lightning import LightningModule
 from PIL import Image, ImageOps
 from torch import Tensor, nn
 
-from colorlab.bins import soft_encode
-from colorlab.color import GRAY_AB, exact, rgb_to_lab
+from colorlab.color import GRAY_AB, rgb_to_lab
 from colorlab.data import ColorDataModule
 from colorlab.data.images import GRAY, Photographs, Pictures, Skipped
 from colorlab.evaluation.contestants import Contestant, color
-from colorlab.evaluation.networks import Eye
-from colorlab.metrics import ON_PICTURES, SCALES, Colored, auc_of_pixels, colorfulness_of, measure
+from colorlab.evaluation.jury import Jury, Record
+from colorlab.metrics import SCALES, Colored, colorfulness_of, goodness
 from colorlab.sheet import CELL, picture_of
 
 BASELINES = ("gray", "true")
 """Judged beside the contestants, for the sake of scale: ab = 0, and the photograph itself."""
-
-Record = dict[str, Tensor]
-"""Of one contestant: a metric's value for each picture, [N], and under "seen N" what an eye saw of it, [N, D]."""
 
 
 class Evaluator(LightningModule):
@@ -30,9 +26,7 @@ class Evaluator(LightningModule):
     Args:
         contestants: who is judged, beside the baselines.
         data, photographs: where the batches come from.
-        metrics: the names of those wanted.
-        eyes: the networks that look at the pictures.
-        weights: of each bin's pixels in the rebalanced AuC, [313]; None does without.
+        jury: who judges.
         extremes: how many of the best and of the worst pictures to keep by each metric.
     """
 
@@ -41,24 +35,20 @@ class Evaluator(LightningModule):
         contestants: list[Contestant],
         data: ColorDataModule,
         photographs: Photographs,
-        metrics: set[str],
-        eyes: list[Eye],
-        weights: Tensor | None,
+        jury: Jury,
         extremes: int = 10,
     ) -> None:
         super().__init__()
         self.models = nn.ModuleList(contestant.model for contestant in contestants)
         self.names = [contestant.name for contestant in contestants]
         self.data, self.photographs = data, photographs
-        self.metrics, self.weights = metrics, weights
-        self.eyes = eyes  # in no ModuleList: whatever the precision of the run, they stay in float32
+        self.jury = jury  # no module: whatever the precision of the run, its networks stay in float32
         self.index = torch.empty(0, dtype=torch.int64)
         self.records: dict[str, Record] = {name: {} for name in (*BASELINES, *self.names)}
         self.extremes = {name: Extremes(extremes) for name in self.names}
 
     def on_predict_start(self) -> None:
-        for eye in self.eyes:
-            eye.network.to(self.device)
+        self.jury.to(self.device)
 
     def on_after_batch_transfer(self, batch: Pictures, dataloader_idx: int) -> tuple[Tensor, Tensor]:
         """Leave out what cannot be judged; the rgb of the rest, and which photographs they are."""
@@ -76,38 +66,17 @@ class Evaluator(LightningModule):
         predicted = {name: color(model, rgb) for name, model in zip(self.names, self.models, strict=True)}
         predicted = {"gray": torch.zeros_like(true), "true": true} | predicted
         photograph = Colored(lightness, true, true)
-        with exact(self.device):
-            seen = [eye.see(photograph.photograph) for eye in self.eyes]
-            true_colorfulness = colorfulness_of(photograph.photograph)
-            for name, ab in predicted.items():
-                colored = Colored(lightness, ab, true)
-                colored.photograph = photograph.photograph
-                record = {key: value.cpu() for key, value in self._judge(colored, seen).items()}
-                held = self.records[name]
-                self.records[name] = {key: _join(held.get(key), value) for key, value in record.items()}
-                if name in self.extremes:
-                    record["colorfulness_true"] = true_colorfulness.cpu()
-                    self.extremes[name].consider(index.tolist(), record, colored)
+        seen = self.jury.see(photograph.photograph)
+        true_colorfulness = colorfulness_of(photograph.photograph).cpu()
+        for name, ab in predicted.items():
+            colored = Colored(lightness, ab, true)
+            colored.photograph = photograph.photograph
+            record = {key: value.cpu() for key, value in self.jury.judge(colored, seen).items()}
+            held = self.records[name]
+            self.records[name] = {key: _join(held.get(key), value) for key, value in record.items()}
+            if name in self.extremes:
+                self.extremes[name].consider(index.tolist(), record, true_colorfulness, colored)
         self.index = _join(self.index, index.cpu())
-
-    def _judge(self, colored: Colored, true_seen: list[Tensor]) -> Record:
-        record = measure(colored, [name for name in ON_PICTURES if name in self.metrics])
-        if self.weights is not None:
-            record |= self._rebalanced(colored)
-        for place, (eye, true) in enumerate(zip(self.eyes, true_seen, strict=True)):
-            seen = eye.see(colored.picture)
-            record |= {name: value for name, value in eye.compare(seen, true).items() if name in self.metrics}
-            if self.metrics.intersection(eye.sets):
-                record[f"seen {place}"] = seen
-        return record
-
-    def _rebalanced(self, colored: Colored) -> Record:
-        """The AuC of pixels that count the more the rarer their true color, and how much each picture counts."""
-        nearest, _ = soft_encode(colored.true, k=1)
-        weight = self.weights.to(nearest.device)[nearest[:, 0]].double()
-        total = weight.sum(dim=(1, 2))
-        value = (weight * auc_of_pixels(colored)).sum(dim=(1, 2)) / total
-        return {"auc_rebalanced": value, "weight of auc_rebalanced": total}
 
     def on_predict_end(self) -> None:
         """Bring everything to the first process, in the order of the photographs."""
@@ -145,19 +114,20 @@ class Extremes:
         self.values: dict[int, Record] = {}
         self.pictures: dict[int, dict[str, Image.Image]] = {}
 
-    def consider(self, index: list[int], record: Record, colored: Colored) -> None:
+    def consider(self, index: list[int], record: Record, true_colorfulness: Tensor, colored: Colored) -> None:
         """Keep what is among the extremes so far of these photographs.
 
         Args:
             index: [B], which they are.
-            record: the values of each metric, [B], and the photographs' own as colorfulness_true.
+            record: the values of each metric, [B].
+            true_colorfulness: of the photographs themselves, [B].
             colored: the pictures, [B, …].
         """
         for place, photograph in enumerate(index):
             values = {name: float(record[name][place]) for name in SCALES if name in record}
             self.values[photograph] = values
-            near = float(record["colorfulness_true"][place])
-            self.goodness[photograph] = {name: _goodness(name, value, near) for name, value in values.items()}
+            near = float(true_colorfulness[place])
+            self.goodness[photograph] = {name: goodness(name, value, near) for name, value in values.items()}
         kept = self._kept()
         for place, photograph in enumerate(index):
             if photograph in kept:
@@ -200,9 +170,3 @@ class Extremes:
         for held in (self.goodness, self.values, self.pictures):
             for photograph in held.keys() - kept:
                 del held[photograph]
-
-
-def _goodness(metric: str, value: float, true: float) -> float:
-    """Higher is better, whatever the metric."""
-    better = SCALES[metric].better
-    return value if better == "higher" else -value if better == "lower" else -abs(value - true)

@@ -8,14 +8,12 @@ from functools import cached_property
 from typing import Literal, NamedTuple, get_args
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
-from torchmetrics.functional.image import (
-    multiscale_structural_similarity_index_measure,
-    peak_signal_noise_ratio,
-    structural_similarity_index_measure,
-)
+from torchmetrics.functional.image import peak_signal_noise_ratio
 
 from colorlab.color import exact, lab_to_rgb, rgb_to_lab
+from colorlab.errors import UserError, did_you_mean
 
 
 class Colored:
@@ -57,13 +55,16 @@ def psnr(colored: Colored) -> Tensor:
 def ssim(colored: Colored) -> Tensor:
     """Structural similarity, [B], at most 1: the mean over the three channels of rgb.
 
-    Source: Wang et al., "Image quality assessment", 2004, with its 11×11 Gaussian of σ 1.5.
+    Where the window reaches beyond the picture there is no value, as in the authors' program;
+    torchmetrics counts the mirrored border, and is off by some thousandths.
+
+    Source: Wang et al., "Image quality assessment: from error visibility to structural similarity", 2004.
     """
-    return structural_similarity_index_measure(
-        colored.picture, colored.photograph, data_range=1.0, reduction="none"
-    ).reshape(-1)
+    structure, luminance = _similarity(colored.picture, colored.photograph)
+    return (structure * luminance).mean(dim=(1, 2, 3))
 
 
+SCALE_POWERS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 MS_SSIM_LEAST = 176
 """Below this side, in pixels, a picture has less than the window's 11 left at the fifth scale."""
 
@@ -71,13 +72,43 @@ MS_SSIM_LEAST = 176
 def ms_ssim(colored: Colored) -> Tensor:
     """Structural similarity over five scales, [B], at most 1; NaN for pictures too small for them.
 
-    Source: Wang, Simoncelli, Bovik, "Multiscale structural similarity", 2003.
+    The product over the scales is taken of each channel of rgb, then the mean over the three (our
+    choice); a negative mean of a scale counts as 0.
+
+    Source: Wang, Simoncelli, Bovik, "Multiscale structural similarity for image quality assessment", 2003.
     """
-    if min(colored.picture.shape[-2:]) < MS_SSIM_LEAST:
-        return torch.full_like(colored.picture[:, 0, 0, 0], torch.nan)
-    return multiscale_structural_similarity_index_measure(
-        colored.picture, colored.photograph, data_range=1.0, reduction="none"
-    ).reshape(-1)
+    one, other = colored.picture, colored.photograph
+    product = torch.ones_like(one[:, :, 0, 0])
+    if min(one.shape[-2:]) < MS_SSIM_LEAST:
+        return product.mean(dim=1) * torch.nan
+    for scale, power in enumerate(SCALE_POWERS, start=1):
+        structure, luminance = _similarity(one, other)
+        similarity = structure * luminance if scale == len(SCALE_POWERS) else structure
+        product = product * similarity.mean(dim=(2, 3)).clamp(min=0) ** power
+        one, other = F.avg_pool2d(one, 2), F.avg_pool2d(other, 2)
+    return product.mean(dim=1)
+
+
+def _similarity(one: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
+    """The contrast-and-structure and the luminance term of SSIM, [B, 3, H − 10, W − 10] each."""
+    place = torch.arange(-5, 6, dtype=one.dtype, device=one.device)
+    window = (-(place**2) / (2 * 1.5**2)).exp()
+    window = window / window.sum()
+
+    def blur(picture: Tensor) -> Tensor:
+        flat = picture.flatten(0, 1)[:, None]
+        flat = F.conv2d(F.conv2d(flat, window[None, None, :, None]), window[None, None, None])
+        return flat[:, 0].unflatten(0, picture.shape[:2])
+
+    level = other.mean(dim=(2, 3), keepdim=True)  # variances of what lies about 0 lose no digits in float32
+    one, other = one - level, other - level
+    mean_one, mean_other = blur(one), blur(other)
+    variances = blur(one * one + other * other) - mean_one**2 - mean_other**2
+    covariance = blur(one * other) - mean_one * mean_other
+    structure = (2 * covariance + 0.03**2) / (variances + 0.03**2)
+    mean_one, mean_other = mean_one + level, mean_other + level
+    luminance = (2 * mean_one * mean_other + 0.01**2) / (mean_one**2 + mean_other**2 + 0.01**2)
+    return structure, luminance
 
 
 def ciede2000(colored: Colored) -> Tensor:
@@ -229,6 +260,17 @@ IN_TRAINING: tuple[Name, ...] = ("psnr", "ssim", "ciede2000", "colorfulness")
 _MEASURES: dict[str, Callable[[Colored], Tensor]] = {
     function.__name__: function for function in (psnr, ssim, ms_ssim, ciede2000, colorfulness, auc, ab_rmse)
 }
+
+
+def check_names(names: Iterable[str]) -> None:
+    """Say so if one of these is no metric.
+
+    Raises:
+        UserError: one is unknown.
+    """
+    for name in names:
+        if name not in SCALES:
+            raise UserError(f"metrics={name} is not a metric: {did_you_mean(str(name), SCALES)}")
 
 
 def measure(colored: Colored, names: Iterable[Name] = ON_PICTURES) -> dict[str, Tensor]:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from colorlab.data import ColorDataModule
 
 KEYS = (
-    "model", "optim", "schedule", "objective", "data", "callbacks", "logger", "trainer",
+    "model", "optim", "schedule", "objective", "data", "callbacks", "logger", "trainer", "metrics",
     "seed", "resume", "test", "debug", "run",
 )  # fmt: skip
 DEBUG = {"max_epochs": 1, "limit_train_batches": 1, "limit_val_batches": 1, "limit_test_batches": 1}
@@ -57,7 +57,7 @@ def train(cfg: dict[str, Any], folder: RunFolder, overrides: list[str]) -> float
     data: ColorDataModule = plans["data"].build()
     model: Colorizer = plans["model"].build()
     objective = _objective(plans["objective"], data, folder)
-    model.prepare_training(objective, plans["optim"].partial(), plans["schedule"].build())
+    model.prepare_training(objective, plans["optim"].partial(), plans["schedule"].build(), cfg["metrics"])
     trainer = _trainer(cfg, plans, folder)
     if rank_zero_only.rank == 0:
         folder.write_configuration(cfg, overrides)
@@ -94,12 +94,24 @@ def _check(cfg: dict[str, Any]) -> dict[str, Any]:
             raise UserError(f"{key}={cfg[key]} must be true or false.")
     if not isinstance(cfg["seed"], int) or isinstance(cfg["seed"], bool) or cfg["seed"] < 0:
         raise UserError(f"seed={cfg['seed']} must be a whole number from 0 up: it makes a run repeatable.")
+    _check_metrics(cfg["metrics"])
     plans: dict[str, Any] = {key: check(cfg[key], key) for key in ("model", "schedule", "objective", "data", "trainer")}
     plans["optim"] = check(cfg["optim"], "optim", given=("params",))
     for group in ("callbacks", "logger"):
         nodes = {name: node for name, node in (cfg[group] or {}).items() if node}
         plans[group] = {name: check(node, f"{group}.{name}") for name, node in nodes.items()}
     return plans
+
+
+def _check_metrics(names: Any) -> None:
+    from colorlab.metrics import ON_PICTURES, check_names
+
+    if not isinstance(names, list):
+        raise UserError(f"metrics={names} must be a list: metrics=[psnr,ssim].")
+    check_names(names)
+    for name in names:
+        if name not in ON_PICTURES:
+            raise UserError(f"metrics={name} is too dear for each validation: callbacks=evaluation measures it.")
 
 
 def _trainer(cfg: dict[str, Any], plans: dict[str, Any], folder: RunFolder) -> "Trainer":
@@ -188,6 +200,7 @@ def _conclude(trainer: "Trainer", data: "ColorDataModule", folder: RunFolder, be
     if "test/psnr" in metrics:
         gray = metrics["test/psnr_gray"]
         lines.append(f"PSNR on the test photographs: {metrics['test/psnr']:.2f} dB (gray picture: {gray:.2f} dB)")
+    if "test/colorfulness" in metrics:
         colorful, true = metrics["test/colorfulness"], metrics["test/colorfulness_true"]
         lines.append(f"colorfulness of them: {colorful:.1f} (true pictures: {true:.1f})")
     places = {

@@ -91,7 +91,7 @@ def compare(lightness: Tensor, true: Tensor, predicted: Prediction) -> Row:
         true: ab, [1, 2, H, W] in -128..127.
         predicted: of this one photograph.
     """
-    score = scores(lightness, predicted.ab, true)
+    score = scores(lightness, predicted.ab, true, ("psnr",))
     pictures = {
         "true": picture_of(lightness, true),
         "gray": picture_of(lightness, torch.zeros_like(true)),
@@ -102,7 +102,7 @@ def compare(lightness: Tensor, true: Tensor, predicted: Prediction) -> Row:
         likeliest = _enlarge(mode(predicted.logits), lightness)
         confidence = predicted.logits.float().softmax(dim=1).amax(dim=1, keepdim=True)
         pictures["mode"] = picture_of(lightness, likeliest)
-        captions["mode"] = f"{scores(lightness, likeliest, true)['psnr'].item():.1f} dB"
+        captions["mode"] = f"{scores(lightness, likeliest, true, ['psnr'])['psnr'].item():.1f} dB"
         shown = colormaps["viridis"](_enlarge(confidence, lightness)[0, 0].cpu().numpy(), bytes=True)
         pictures["confidence"] = Image.fromarray(shown).convert("RGB")
         captions["confidence"] = f"mean {confidence.mean().item():.2f}"

@@ -8,9 +8,8 @@ from torch import Tensor
 from colorlab.bins import rebalancing, soft_encode
 from colorlab.color import exact
 from colorlab.data.prior import read_prior
-from colorlab.errors import UserError, did_you_mean
 from colorlab.evaluation.networks import open_eyes
-from colorlab.metrics import ON_PICTURES, SCALES, Colored, auc_of_pixels, measure
+from colorlab.metrics import ON_PICTURES, SCALES, Colored, auc_of_pixels, check_names, measure
 
 Record = dict[str, Tensor]
 """What was found of some pictures: by the name of a metric its values, [N]; beside them, under
@@ -89,17 +88,6 @@ class Jury:
             if key in record and len(record[key]) > 1:  # one picture has no distribution
                 found |= eye.compare_sets(record[key], true[key])
         return {name: value for name, value in found.items() if name in self.metrics}
-
-
-def check_names(names: list[str] | tuple[str, ...], known: tuple[str, ...] = tuple(SCALES)) -> None:
-    """Say so if one of these is no metric.
-
-    Raises:
-        UserError: one is unknown.
-    """
-    for name in names:
-        if name not in known:
-            raise UserError(f"metrics={name} is not a metric: {did_you_mean(name, known)}")
 
 
 def mean_of(record: Record, metric: str) -> float:

@@ -1,6 +1,6 @@
 """Colorizer: the training life that every model shares."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -13,7 +13,7 @@ from torchmetrics import MeanMetric
 
 from colorlab.bins import STRIDE, annealed_mean
 from colorlab.errors import UserError
-from colorlab.metrics import scores
+from colorlab.metrics import IN_TRAINING, Name, scores
 from colorlab.schedules import Constant, Schedule
 
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
@@ -55,6 +55,7 @@ class Colorizer(LightningModule):
         self.objective: nn.Module = nn.MSELoss()
         self.optim: OptimizerFactory = torch.optim.Adam
         self.schedule: Schedule = Constant()
+        self.metrics: Sequence[Name] = IN_TRAINING
         self.plateau_factor = 1.0
         self.train_loss = MeanMetric()
 
@@ -134,7 +135,13 @@ class Colorizer(LightningModule):
 
     # -- training ---------------------------------------------------------------------------------
 
-    def prepare_training(self, objective: nn.Module, optim: OptimizerFactory, schedule: Schedule) -> None:
+    def prepare_training(
+        self,
+        objective: nn.Module,
+        optim: OptimizerFactory,
+        schedule: Schedule,
+        metrics: Sequence[Name] = IN_TRAINING,
+    ) -> None:
         """Say what the model learns from.
 
         Args:
@@ -142,6 +149,7 @@ class Colorizer(LightningModule):
                 (logits of the bins, true ab).
             optim: makes the optimizer of the parameters.
             schedule: the optimizer's course.
+            metrics: what predictions are judged by in validation and test.
 
         Raises:
             UserError: the objective wants bins and the model has none.
@@ -150,7 +158,7 @@ class Colorizer(LightningModule):
             raise UserError(
                 f"This objective classifies into color bins, and {self.title} has none: add model.head=bins."
             )
-        self.objective, self.optim, self.schedule = objective, optim, schedule
+        self.objective, self.optim, self.schedule, self.metrics = objective, optim, schedule, metrics
 
     def configure_optimizers(self) -> Optimizer:
         return self.optim(self.parameters())
@@ -209,7 +217,7 @@ class Colorizer(LightningModule):
         output = self.run(batch.L)
         predicted = self.decode(output, batch.L.shape[-2:]).float()
         if len(predicted):
-            judgement = {"loss": self.cost(output, batch.ab), **scores(batch.L, predicted, batch.ab)}
+            judgement = {"loss": self.cost(output, batch.ab), **scores(batch.L, predicted, batch.ab, self.metrics)}
             for name, score in judgement.items():
                 shown = name in ("loss", "psnr")
                 self.log(f"{stage}/{name}", score.mean(), prog_bar=shown, batch_size=len(predicted), sync_dist=True)

@@ -7,6 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
+
+from colorlab.models.colorizer import Colorizer
 
 SMALL = (
     "model=cunet", "model.width=4", "data.size=32", "data.batch_size=16", "data.workers=1",
@@ -34,6 +37,13 @@ def start(module: str, *arguments: str, cwd: Path) -> subprocess.Popen:
     return subprocess.Popen(
         command, cwd=cwd, start_new_session=True, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
+
+
+def checkpoint_of(model: Colorizer, path: Path) -> Path:
+    """The part of Lightning's checkpoint that `colorlab.load` reads."""
+    content = {"state_dict": model.state_dict(), "hyper_parameters": dict(model.hparams)}
+    torch.save(content | {"colorizer": model.qualified_name()}, path)
+    return path
 
 
 @pytest.fixture

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
+from conftest import checkpoint_of
 from torch import Tensor, nn
 
 from colorlab.bins import CENTERS
 from colorlab.export import main
 from colorlab.models import ECCV16, CUNet
-from colorlab.models.colorizer import Colorizer
 
 
 class Stranger(nn.Module):
@@ -46,13 +46,6 @@ class Stranger(nn.Module):
         for number in range(1, 9):
             x = getattr(self, f"model{number}")(x)
         return F.interpolate(self.model_out(x.softmax(1)), scale_factor=4, mode="bilinear") * 110
-
-
-def checkpoint_of(model: Colorizer, path: Path) -> Path:
-    """The part of Lightning's checkpoint that `colorlab.load` reads."""
-    content = {"state_dict": model.state_dict(), "hyper_parameters": dict(model.hparams)}
-    torch.save(content | {"colorizer": model.qualified_name()}, path)
-    return path
 
 
 Export = Callable[..., None]

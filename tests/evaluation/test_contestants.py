@@ -1,0 +1,82 @@
+"""Who is judged, and what they are shown."""
+
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from conftest import checkpoint_of
+
+from colorlab.color import rgb_to_lab
+from colorlab.data.images import SAMPLES, find_photographs, read_photograph
+from colorlab.errors import UserError
+from colorlab.evaluation.contestants import color, fix_reading, read_contestants
+from colorlab.models import CUNet
+
+
+def run_folder(path: Path, *names: str) -> Path:
+    (path / "checkpoints").mkdir(parents=True)
+    for name in names:
+        checkpoint_of(CUNet(width=2), path / "checkpoints" / f"{name}.ckpt")
+    return path
+
+
+def test_a_run_folder_stands_for_the_lowest_loss_in_its_names(tmp_path: Path) -> None:
+    run = run_folder(
+        tmp_path / "run", "cunet_epoch001_loss20.5", "cunet_epoch009_loss3.25", "cunet_epoch010_loss11.0", "last"
+    )
+    (contestant,) = read_contestants([str(run)])
+    assert contestant.name == "cunet_epoch009_loss3.25"
+
+
+def test_a_run_folder_without_losses_stands_for_its_last_checkpoint(tmp_path: Path) -> None:
+    (contestant,) = read_contestants([str(run_folder(tmp_path / "run", "last"))])
+    assert contestant.checkpoint == tmp_path / "run" / "checkpoints" / "last.ckpt"
+
+
+def test_files_of_one_name_are_told_apart_by_their_folders(tmp_path: Path) -> None:
+    runs = [run_folder(tmp_path / name, "last") for name in ("monday", "tuesday")]
+    found = read_contestants([str(run) for run in runs])
+    assert [contestant.name for contestant in found] == ["monday_last", "tuesday_last"]
+    assert found[0].sha256 != found[1].sha256
+
+
+def test_one_checkpoint_cannot_be_its_own_rival(tmp_path: Path) -> None:
+    run = run_folder(tmp_path / "run", "last")
+    with pytest.raises(UserError, match="twice"):
+        read_contestants([str(run), str(run / "checkpoints" / "last.ckpt")])
+
+
+@pytest.fixture(scope="module")
+def model() -> CUNet:
+    torch.manual_seed(0)
+    return CUNet(width=2).eval()
+
+
+def photograph(height: int, width: int) -> torch.Tensor:
+    rgb = read_photograph(SAMPLES / find_photographs(SAMPLES)[7])[None].float() / 255
+    return F.interpolate(rgb, (height, width), mode="bilinear", antialias=True)
+
+
+def test_a_picture_of_256_is_seen_as_it_is(model: CUNet) -> None:
+    rgb = photograph(256, 256)
+    with torch.no_grad():
+        assert torch.equal(color(model, rgb), model(rgb_to_lab(rgb)[0]))
+
+
+@pytest.mark.parametrize("size", [(300, 421), (97, 64)])
+def test_a_picture_of_another_size_gets_the_color_of_its_256_version(model: CUNet, size: tuple[int, int]) -> None:
+    rgb = photograph(*size)
+    with torch.no_grad():
+        found = color(model, rgb)
+        shown = F.interpolate(rgb, (256, 256), mode="bilinear", antialias=True)
+        small = model(rgb_to_lab(shown)[0])
+    assert found.shape == (1, 2, *size)
+    back = F.interpolate(found, (256, 256), mode="bilinear", antialias=True)
+    assert (back - small).abs().mean() < 0.2 * small.std()
+
+
+@pytest.mark.parametrize(("protocol", "key", "value"), [("stretch256", "size", 128), ("native", "batch_size", 8)])
+def test_what_the_protocol_decides_cannot_be_set_otherwise(protocol: str, key: str, value: int) -> None:
+    with pytest.raises(UserError, match=f"data.{key}={value} is not protocol={protocol}"):
+        fix_reading({key: value}, protocol)

@@ -6,8 +6,9 @@
     ab:  [B, 2, H, W] float32, CIE a* and b*, about -128..127
 
 Conversions run in float32 whatever surrounds them. kornia guards only against half-precision
-*inputs*: under bf16 autocast, or with TF32 matrix products on CUDA, its 3×3 matrix loses up to
-three units of a and b. So autocast and TF32 are off in here.
+*inputs*: under bf16 autocast, with TF32 matrix products on CUDA, or where Lightning's "bf16-true"
+makes bf16 the default of new tensors, its 3×3 matrix loses up to three units of a and b. So all
+three are off in here.
 """
 
 from collections.abc import Iterator
@@ -27,15 +28,17 @@ AB_MAX = 128.0
 
 @contextmanager
 def exact(device: torch.device) -> Iterator[None]:
-    """Float32 arithmetic that is float32: no autocast, no TF32."""
+    """Float32 arithmetic that is float32: no autocast, no TF32, no other default for new tensors."""
     cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
-    before = cudnn.allow_tf32, matmul.allow_tf32
+    before, dtype = (cudnn.allow_tf32, matmul.allow_tf32), torch.get_default_dtype()
     cudnn.allow_tf32 = matmul.allow_tf32 = False
+    torch.set_default_dtype(torch.float32)
     try:
         with torch.autocast(device.type, enabled=False):
             yield
     finally:
         cudnn.allow_tf32, matmul.allow_tf32 = before
+        torch.set_default_dtype(dtype)
 
 
 def rgb_to_lab(rgb: Tensor) -> tuple[Tensor, Tensor]:

@@ -62,6 +62,19 @@ def test_bytes_and_fractions_mean_the_same_color() -> None:
         assert torch.equal(one, other)
 
 
+def test_lab_is_exact_where_new_tensors_are_bf16_by_default() -> None:
+    rgb = torch.linspace(0, 1, 3 * 64).reshape(1, 3, 8, 8)
+    expected = lab_to_rgb(*rgb_to_lab(rgb)), *rgb_to_lab(rgb)
+    torch.set_default_dtype(torch.bfloat16)
+    try:
+        found = lab_to_rgb(*rgb_to_lab(rgb)), *rgb_to_lab(rgb)
+        assert torch.get_default_dtype() == torch.bfloat16
+    finally:
+        torch.set_default_dtype(torch.float32)
+    for one, other in zip(found, expected, strict=True):
+        assert torch.equal(one, other)
+
+
 def test_tf32_is_given_back_as_it_was_found() -> None:
     matmul = torch.backends.cuda.matmul
     before = matmul.allow_tf32

@@ -8,6 +8,7 @@ from torch import Tensor
 from colorlab.bins import rebalancing, soft_encode
 from colorlab.color import exact
 from colorlab.data.prior import read_prior
+from colorlab.errors import UserError
 from colorlab.evaluation.networks import open_eyes
 from colorlab.metrics import ON_PICTURES, SCALES, Colored, auc_of_pixels, check_names, measure
 
@@ -42,9 +43,13 @@ class Jury:
     ) -> None:
         check_names(metrics or ())
         self.eyes, self.left_out = open_eyes(metrics, alexnet, inception)
-        if prior is None and not metrics:
-            self.left_out["auc_rebalanced"] = "no prior was given."
-        self.metrics = [name for name in metrics or SCALES if name not in self.left_out]
+        if prior is None:
+            if "auc_rebalanced" in (metrics or ()):
+                raise UserError("auc_rebalanced needs a prior of the photographs' colors.")
+            self.left_out |= {} if metrics else {"auc_rebalanced": "no prior was given."}
+        wanted = {*(metrics or SCALES)} - self.left_out.keys()
+        wanted |= {"colorfulness"} if "delta_colorfulness" in wanted else set()  # of which it is the difference
+        self.metrics = [name for name in SCALES if name in wanted]
         self.weights = None if prior is None else rebalancing(read_prior(prior), uniform=0)
 
     def to(self, device: torch.device) -> None:

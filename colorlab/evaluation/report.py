@@ -223,6 +223,6 @@ def _draw_extremes(report: Report, evaluator: Evaluator, folder: Path) -> list[P
                     caption = {"gray": "", "predicted": f"{SCALES[metric].title} {value}"}
                     rows.append((Path(names(photograph)).stem, Row(extremes.pictures[photograph], caption)))
                 if rows:
-                    paths.append(folder / f"{model}_{metric}_{kind}.png")
-                    draw_sheet(rows).save(paths[-1])
+                    paths.append(folder / f"{model}_{metric}_{kind}.jpg")
+                    draw_sheet(rows).save(paths[-1], quality=92, subsampling=0)
     return paths

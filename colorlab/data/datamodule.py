@@ -98,7 +98,11 @@ class ColorDataModule(LightningDataModule):
 
     def reader(self, split: Part) -> DataLoader:
         """The photographs of a split outside training: each once, in order, unreadable ones left out."""
-        return DataLoader(Photographs(self.root, self.files(split), self.size, fill=False), **self._reading())
+        return self.reader_of(self.files(split))
+
+    def reader_of(self, names: list[str]) -> DataLoader:
+        """As `reader`, of the photographs with these names below `root`."""
+        return DataLoader(Photographs(self.root, names, self.size, fill=False), **self._reading())
 
     def files(self, split: Part) -> list[str]:
         """The names of a split's photographs, below `root`."""

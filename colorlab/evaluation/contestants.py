@@ -84,8 +84,3 @@ def color(model: Colorizer, rgb: Tensor) -> Tensor:
         return model(rgb_to_lab(rgb)[0]).float()
     shown = F.interpolate(rgb, (SIDE, SIDE), mode="bilinear", antialias=True).clamp(0, 1)
     return F.interpolate(model(rgb_to_lab(shown)[0]).float(), size, mode="bilinear", align_corners=False)
-
-
-def gray(rgb: Tensor) -> Tensor:
-    """The prediction of a network that learned nothing: ab = 0."""
-    return torch.zeros_like(rgb[:, :2])

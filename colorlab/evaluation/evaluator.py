@@ -1,4 +1,4 @@
-"""Evaluator: one pass over photographs, in which every contestant is scored."""
+"""One pass over photographs, in which every contestant colors and is scored."""
 
 import torch
 from lightning import LightningModule
@@ -17,11 +17,39 @@ BASELINES = ("gray", "true")
 """Judged beside the contestants, for the sake of scale: ab = 0, and the photograph itself."""
 
 
-class Evaluator(LightningModule):
-    """Scores contestants, run by `Trainer.predict` over batches of `Pictures`.
+class Contest(LightningModule):
+    """Contestants before photographs, run by `Trainer.predict` over batches of `Pictures`.
 
-    A picture without color is left out: there is nothing to compare with. Afterwards the first
-    process has everything in `index`, `records` and `extremes`.
+    A picture without color is left out: there is nothing to compare with.
+
+    Args:
+        contestants: who colors.
+        data, photographs: where the batches come from.
+    """
+
+    def __init__(self, contestants: list[Contestant], data: ColorDataModule, photographs: Photographs) -> None:
+        super().__init__()
+        self.models = nn.ModuleList(contestant.model for contestant in contestants)
+        self.names = [contestant.name for contestant in contestants]
+        self.data, self.photographs = data, photographs
+
+    def on_after_batch_transfer(self, batch: Pictures, dataloader_idx: int) -> tuple[Tensor, Tensor]:
+        """Leave out what cannot be judged; the rgb of the rest, and which photographs they are."""
+        rgb = batch.rgb.float() / 255
+        gray = rgb_to_lab(rgb)[1].abs().amax(dim=(1, 2, 3)) <= GRAY_AB
+        skipped = [*batch.skipped, *(Skipped(int(index), GRAY) for index in batch.index[gray])]
+        self.data.note_skipped(batch._replace(skipped=skipped), self.photographs)
+        return rgb[~gray], batch.index[~gray]
+
+    def color(self, rgb: Tensor) -> dict[str, Tensor]:
+        """The ab that each contestant predicts for photographs, [B, 3, H, W] in 0..1."""
+        return {name: color(model, rgb) for name, model in zip(self.names, self.models, strict=True)}
+
+
+class Evaluator(Contest):
+    """Scores contestants and the baselines on photographs, in one pass.
+
+    Afterwards the first process has everything in `index`, `records` and `extremes`.
 
     Args:
         contestants: who is judged, beside the baselines.
@@ -38,10 +66,7 @@ class Evaluator(LightningModule):
         jury: Jury,
         extremes: int = 10,
     ) -> None:
-        super().__init__()
-        self.models = nn.ModuleList(contestant.model for contestant in contestants)
-        self.names = [contestant.name for contestant in contestants]
-        self.data, self.photographs = data, photographs
+        super().__init__(contestants, data, photographs)
         self.jury = jury  # no module: whatever the precision of the run, its networks stay in float32
         self.index = torch.empty(0, dtype=torch.int64)
         self.records: dict[str, Record] = {name: {} for name in (*BASELINES, *self.names)}
@@ -50,21 +75,12 @@ class Evaluator(LightningModule):
     def on_predict_start(self) -> None:
         self.jury.to(self.device)
 
-    def on_after_batch_transfer(self, batch: Pictures, dataloader_idx: int) -> tuple[Tensor, Tensor]:
-        """Leave out what cannot be judged; the rgb of the rest, and which photographs they are."""
-        rgb = batch.rgb.float() / 255
-        gray = rgb_to_lab(rgb)[1].abs().amax(dim=(1, 2, 3)) <= GRAY_AB
-        skipped = [*batch.skipped, *(Skipped(int(index), GRAY) for index in batch.index[gray])]
-        self.data.note_skipped(batch._replace(skipped=skipped), self.photographs)
-        return rgb[~gray], batch.index[~gray]
-
     def predict_step(self, batch: tuple[Tensor, Tensor]) -> None:
         rgb, index = batch
         if not len(index):
             return
         lightness, true = rgb_to_lab(rgb)
-        predicted = {name: color(model, rgb) for name, model in zip(self.names, self.models, strict=True)}
-        predicted = {"gray": torch.zeros_like(true), "true": true} | predicted
+        predicted = {"gray": torch.zeros_like(true), "true": true, **self.color(rgb)}
         photograph = Colored(lightness, true, true)
         seen = self.jury.see(photograph.photograph)
         true_colorfulness = colorfulness_of(photograph.photograph).cpu()

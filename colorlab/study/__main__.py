@@ -1,0 +1,258 @@
+"""Ask people which one is the fake: `python -m colorlab.study checkpoint=PATH[,PATH…] data.root=PHOTOS`."""
+
+import importlib.util
+import json
+import os
+import random
+import socket
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import hydra
+from omegaconf import DictConfig
+
+from colorlab.command_line import as_list, leave, quiet_libraries, run
+from colorlab.config import Plan, check, check_arguments, conf_folder, plain
+from colorlab.errors import UserError
+
+if TYPE_CHECKING:
+    from colorlab.study.store import Protocol
+
+GROUPS = ("data", "trainer", "logger", "run")
+
+
+@dataclass
+class Settings:
+    """A study and how it is served.
+
+    Args:
+        checkpoint: files or run folders, whose pictures are the fakes; a study that goes on needs none.
+        out: the study's folder; one that exists goes on with its pairs and answers.
+        report: tell what was answered, in place of asking.
+        protocol: native shows pictures in their own shape.
+        split: which of the photographs.
+        pictures: how many of them at most.
+        practice, counted: pairs each person sees.
+        vigilance: the share of the counted pairs whose fake has random colors.
+        exposure: how long a pair is shown, in seconds.
+        host, port: where the page is served; port 0 takes a free one.
+        seed: another one chooses other photographs and draws other pairs.
+    """
+
+    out: str
+    checkpoint: list[str] | None = None
+    report: bool = False
+    protocol: Literal["stretch256", "native"] = "native"
+    split: Literal["train", "val", "test", "all"] = "test"
+    pictures: int = 200
+    practice: int = 10
+    counted: int = 40
+    vigilance: float = 0.1
+    exposure: float = 1.0
+    host: str = "127.0.0.1"
+    port: int = 8000
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        bounds = {
+            "pictures": (1, 100_000), "practice": (0, 1000), "counted": (1, 1000), "vigilance": (0, 0.5),
+            "exposure": (0.05, 60), "port": (0, 65_535),
+        }  # fmt: skip
+        for key, (low, high) in bounds.items():
+            if not low <= getattr(self, key) <= high:
+                raise UserError(f"{key}={getattr(self, key)} must lie between {low} and {high}.")
+
+
+class StudyFolder:
+    """The folder of a study.
+
+        study.json         what it depends on: checkpoints, photographs, versions
+        pictures/          the photographs and their fakes
+        answers.sqlite     who was asked what, and what they answered
+        report.json, …     what came out, written by --report
+
+    Args:
+        path: the folder; it need not exist.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.pictures = path / "pictures"
+        self.answers = path / "answers.sqlite"
+        self._facts = path / "study.json"
+
+    def facts(self) -> dict[str, Any] | None:
+        """What the study depends on; None if there is no study here."""
+        return json.loads(self._facts.read_text()) if self._facts.is_file() else None
+
+    def write_facts(self, facts: dict[str, Any]) -> None:
+        """Keep what the study depends on; last of all, when its pictures are whole."""
+        part = self._facts.with_suffix(".part")
+        part.write_text(json.dumps(facts, indent=2, ensure_ascii=False))
+        part.replace(self._facts)
+
+
+def prepare(settings: Settings, cfg: dict[str, Any], folder: StudyFolder) -> dict[str, Any]:
+    """Paint the pictures of a new study, or go on with the one in the folder; what it depends on.
+
+    Raises:
+        UserError: the configuration, a checkpoint or the photographs cannot be used, or the folder
+            holds a study of other models.
+    """
+    from colorlab.evaluation.contestants import fix_reading, read_contestants
+
+    facts = folder.facts()
+    if facts is None and not settings.checkpoint:
+        raise UserError("checkpoint is missing: add checkpoint=… to the command.")
+    contestants = read_contestants(settings.checkpoint or [])
+    entered = {each.name: {"checkpoint": str(each.checkpoint), "sha256": each.sha256} for each in contestants}
+    if facts is not None:
+        held = {each["sha256"] for each in facts["checkpoints"].values()}
+        if contestants and {each.sha256 for each in contestants} != held:
+            raise UserError(
+                f"out={folder.path} holds a study of {', '.join(facts['checkpoints'])}: give another out=…."
+            )
+        return facts
+    from colorlab.data.images import content_fingerprint
+    from colorlab.evaluation.estimates import versions
+    from colorlab.study.pictures import TRUE, Painter
+
+    plans = {key: check(cfg[key], key) for key in ("data", "trainer")}
+    fix_reading(plans["data"].arguments, settings.protocol)
+    data = plans["data"].build()
+    files = data.files(settings.split)
+    if not files:
+        raise UserError(f"split={settings.split} of {data.root} is empty ({data.summary()}); split=all takes all.")
+    chosen = sorted(random.Random(settings.seed).sample(files, min(settings.pictures, len(files))))
+    loader = data.reader_of(chosen)
+    folder.pictures.mkdir(parents=True, exist_ok=True)
+    painter = Painter(contestants, data, loader.dataset, folder.pictures)
+    _trainer(plans["trainer"], folder.path).predict(painter, loader, return_predictions=False)
+    painted = sorted(int(path.stem) for path in (folder.pictures / TRUE).glob("*.png"))
+    facts = {
+        "checkpoints": entered, "protocol": settings.protocol, "exposure": settings.exposure,
+        "root": str(data.root), "split": settings.split, "fingerprint": content_fingerprint(data.root, chosen),
+        "photographs": {place: chosen[place] for place in painted}, "versions": versions(),
+    }  # fmt: skip
+    folder.write_facts(facts)
+    return facts
+
+
+def _trainer(plan: Plan, folder: Path) -> Any:
+    from lightning.pytorch.callbacks import RichProgressBar
+
+    progress = [RichProgressBar()] if plan.arguments.get("enable_progress_bar", True) else []
+    plan.arguments.setdefault("enable_model_summary", False)
+    return plan.build(default_root_dir=folder, logger=False, callbacks=progress)
+
+
+def serve(settings: Settings, facts: dict[str, Any], folder: StudyFolder) -> None:
+    """Serve the page until it is ended with Ctrl-C.
+
+    Raises:
+        UserError: there are too few pictures, or the port is taken.
+    """
+    import uvicorn
+
+    from colorlab.study.server import make_app
+    from colorlab.study.store import Store, fit_protocol
+
+    protocol: Protocol = fit_protocol(
+        settings.practice, settings.counted, settings.vigilance, len(facts["photographs"])
+    )
+    if protocol.counted - protocol.vigilance < 1:
+        raise UserError(f"{len(facts['photographs'])} photographs with color are too few for a study.")
+    if protocol.counted < settings.counted:
+        print(f"There are {len(facts['photographs'])} photographs: {protocol.practice} pairs for practice, "
+              f"{protocol.counted} counted.")  # fmt: skip
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((settings.host, settings.port))
+        except OSError as error:
+            raise UserError(
+                f"{settings.host}:{settings.port} cannot be used ({error.strerror}): port=0 finds one."
+            ) from error
+        host, port = listener.getsockname()
+        hosts = ["*"] if host == "0.0.0.0" else ["127.0.0.1", "localhost", host]
+        store = Store(folder.answers)
+        models = list(facts["checkpoints"])
+        app = make_app(store, folder.pictures, protocol, models, facts["exposure"], settings.seed, hosts)
+        print(f"The study is at http://{host}:{port} — Ctrl-C ends it, and nothing is lost.", flush=True)
+        try:
+            uvicorn.Server(uvicorn.Config(app, log_level="warning")).run(sockets=[listener])
+        except KeyboardInterrupt:
+            pass
+        finally:
+            store.close()
+    print(f"\nThe report: python -m colorlab.study --report out={os.path.relpath(folder.path)}")
+
+
+def tell(folder: StudyFolder, logger: dict[str, Any] | None) -> None:
+    """Show and write what was answered, and send it to the tracker.
+
+    Raises:
+        UserError: there is no study in the folder, or nobody has answered.
+    """
+    from rich.console import Console
+
+    from colorlab.loggers import log_picture
+    from colorlab.study.report import table_of, write
+    from colorlab.study.store import Store
+
+    facts = folder.facts()
+    if facts is None:
+        raise UserError(f"out={folder.path} holds no study.")
+    store = Store(folder.answers)
+    answers = store.answers()
+    store.close()
+    if not answers:
+        raise UserError(f"Nobody has answered in {folder.path} yet.")
+    loggers = [check(node, f"logger.{name}").build() for name, node in (logger or {}).items() if node]
+    report, sheets = write(answers, facts, folder.path)
+    Console().print(table_of(report))
+    print(f"{report['participants']} participants; left out: {report['inattentive']} inattentive, "
+          f"{report['mistimed']} answers to pairs not seen for {facts['exposure']:g} s; guessing gives 50 %")  # fmt: skip
+    print(f"results: {os.path.relpath(folder.path)} (report.json .csv, pictures.csv, most and least convincing .png)")
+    for each in loggers:
+        each.log_hyperparams({key: value for key, value in report.items() if key != "models"})
+        each.log_metrics({f"{name}/fooling_rate": rate["value"] for name, rate in report["models"].items()}, step=0)
+    for sheet in sheets:
+        log_picture(loggers, f"study/{sheet.stem}", sheet, step=0)
+
+
+@hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name="study")
+def _job(cfg: DictConfig) -> None:
+    missing = [name for name in ("fastapi", "uvicorn") if importlib.util.find_spec(name) is None]
+    failed = True
+    try:
+        if missing:
+            raise UserError("A study needs fastapi and uvicorn: pip install 'colorlab[study]'.")
+        quiet_libraries()
+        content = plain(cfg)
+        top = {key: value for key, value in content.items() if key not in GROUPS}
+        settings: Settings = check_arguments(Settings, top).build()
+        folder = StudyFolder(Path(settings.out).expanduser())
+        if settings.report:
+            tell(folder, content["logger"])
+        else:
+            serve(settings, prepare(settings, content, folder), folder)
+        failed = False
+    except UserError as error:
+        leave(error)
+    finally:
+        if (loggers := sys.modules.get("colorlab.loggers")) is not None:
+            loggers.finish_tracker(failed)
+
+
+def main() -> None:
+    """Entry point of `colorlab-study`."""
+    words = ["report=true" if word == "--report" else word for word in sys.argv[1:]]
+    sys.argv[1:] = as_list(words, "checkpoint")
+    run(_job, (*Settings.__annotations__, *GROUPS))
+
+
+if __name__ == "__main__":
+    main()

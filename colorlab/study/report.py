@@ -1,0 +1,183 @@
+"""How often people were fooled."""
+
+import csv
+import json
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from rich.table import Table
+
+from colorlab.evaluation.estimates import LEVEL, RESAMPLES, Estimate
+from colorlab.sheet import Row, draw_sheet
+from colorlab.study.pictures import TRUE, picture_path
+from colorlab.study.store import Answer
+
+ATTENTIVE = 0.75
+"""Who finds fewer of the fakes in random colors than this share is left out (our choice)."""
+
+EXPOSURE_TOLERANCE = 0.2
+"""An answer counts if its pair was seen for the time meant, give or take this share of it (our choice)."""
+
+EXTREMES = 10
+
+
+@dataclass
+class Counted:
+    """The answers that count, and how many do not.
+
+    Args:
+        answers: to the counted pairs.
+        participants: who gave them.
+        inattentive: participants left out.
+        mistimed: answers left out.
+    """
+
+    answers: list[Answer]
+    participants: int
+    inattentive: int
+    mistimed: int
+
+
+def count_answers(answers: list[Answer], exposure: float) -> Counted:
+    """Leave out who did not look, and pairs that were seen too long or too briefly (exposure in seconds)."""
+    by_person: dict[int, list[Answer]] = defaultdict(list)
+    for answer in answers:
+        by_person[answer.trial.participant].append(answer)
+    kept: list[Answer] = []
+    people = inattentive = mistimed = 0
+    for own in by_person.values():
+        vigilance = [not answer.fooled for answer in own if answer.trial.kind == "vigilance"]
+        if vigilance and sum(vigilance) < ATTENTIVE * len(vigilance):
+            inattentive += 1
+            continue
+        counted = [answer for answer in own if answer.trial.kind == "counted"]
+        timed = [each for each in counted if abs(each.exposure_ms / 1000 / exposure - 1) <= EXPOSURE_TOLERANCE]
+        mistimed += len(counted) - len(timed)
+        people += bool(timed)
+        kept += timed
+    return Counted(kept, people, inattentive, mistimed)
+
+
+def fooling_rates(answers: list[Answer]) -> dict[str, Estimate]:
+    """How often each model's pictures were taken for the photograph, in percent, with its 95 % bootstrap interval.
+
+    Participants are drawn again with replacement, 2000 times, and of each the answers: what one
+    person says is less independent than what two do. 50 % is what guessing gives.
+    """
+    people: dict[str, dict[int, list[bool]]] = defaultdict(lambda: defaultdict(list))
+    for answer in answers:
+        people[answer.trial.model][answer.trial.participant].append(answer.fooled)
+    rates = {}
+    for model, by_person in sorted(people.items()):
+        chance = np.random.default_rng(0)
+        fooled = [sum(own) for own in by_person.values()]
+        asked = [len(own) for own in by_person.values()]
+        drawn = np.empty(RESAMPLES)
+        for resample in range(RESAMPLES):
+            chosen = chance.integers(len(asked), size=len(asked))
+            hits = sum(chance.binomial(asked[who], fooled[who] / asked[who]) for who in chosen)
+            drawn[resample] = hits / sum(asked[who] for who in chosen)
+        low, high = np.percentile(drawn * 100, [50 - LEVEL * 50, 50 + LEVEL * 50])
+        rates[model] = Estimate(100 * sum(fooled) / sum(asked), float(low), float(high))
+    return rates
+
+
+@dataclass
+class Picture:
+    """What people said of one model's version of one photograph."""
+
+    photograph: int
+    model: str
+    shown: int
+    fooled: int
+
+    @property
+    def convincing(self) -> float:
+        """The rate, drawn toward one half where few were asked: one lucky answer is no record."""
+        return (self.fooled + 1) / (self.shown + 2)
+
+
+def rate_pictures(answers: list[Answer]) -> list[Picture]:
+    """Each picture that was asked about, the most convincing first."""
+    said: dict[tuple[int, str], list[bool]] = defaultdict(list)
+    for answer in answers:
+        said[answer.trial.photograph, answer.trial.model].append(answer.fooled)
+    pictures = [Picture(*key, len(fooled), sum(fooled)) for key, fooled in said.items()]
+    return sorted(pictures, key=lambda picture: (-picture.convincing, picture.photograph, picture.model))
+
+
+def write(answers: list[Answer], study: dict[str, Any], folder: Path) -> tuple[dict[str, Any], list[Path]]:
+    """Write report.json, report.csv, pictures.csv and the two sheets.
+
+    Args:
+        answers: all of them.
+        study: what the study depends on, as its study.json holds it.
+        folder: the study's, with its pictures.
+
+    Returns:
+        The content of report.json, and the sheets.
+    """
+    counted = count_answers(answers, study["exposure"])
+    pictures = rate_pictures(counted.answers)
+    asked = _tally(counted.answers, lambda answer: answer.trial.model)
+    report = {
+        "models": {name: vars(rate) | {"answers": asked[name]} for name, rate in fooling_rates(counted.answers).items()},
+        "participants": counted.participants, "inattentive": counted.inattentive, "mistimed": counted.mistimed,
+        **study,
+    }  # fmt: skip
+    (folder / "report.json").write_text(json.dumps(report, indent=2, ensure_ascii=False))
+    facts = {key: value for key, value in report.items() if not isinstance(value, dict | list)}
+    _write_csv(folder / "report.csv", [{"model": name, **found, **facts} for name, found in report["models"].items()])
+    names = study["photographs"]
+    rows = [
+        {
+            "picture": names[str(each.photograph)], "model": each.model, "shown": each.shown, "fooled": each.fooled,
+            "rate": 100 * each.fooled / each.shown,
+        }
+        for each in pictures
+    ]  # fmt: skip
+    _write_csv(folder / "pictures.csv", rows)
+    sheets = []
+    for name, chosen in (("most_convincing", pictures[:EXTREMES]), ("least_convincing", pictures[::-1][:EXTREMES])):
+        if chosen:
+            sheets.append(folder / f"{name}.png")
+            draw_sheet([_row(each, names, folder / "pictures") for each in chosen]).save(sheets[-1])
+    return report, sheets
+
+
+def _tally(answers: list[Answer], key: Callable[[Answer], str]) -> dict[str, int]:
+    found: dict[str, int] = defaultdict(int)
+    for answer in answers:
+        found[key(answer)] += 1
+    return found
+
+
+def _write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
+    with path.open("w", newline="") as file:
+        if rows:
+            table = csv.DictWriter(file, rows[0])
+            table.writeheader()
+            table.writerows(rows)
+
+
+def _row(picture: Picture, names: dict[str, str], folder: Path) -> tuple[str, Row]:
+    both = {}
+    for heading, version in (("photograph", TRUE), ("fake", picture.model)):
+        with Image.open(picture_path(folder, version, picture.photograph)) as file:
+            both[heading] = file.convert("RGB")
+    return Path(names[str(picture.photograph)]).stem, Row(both, {"fake": f"fooled {picture.fooled} of {picture.shown}"})
+
+
+def table_of(report: dict[str, Any]) -> Table:
+    """The fooling rates for the screen."""
+    table = Table("model", box=None, header_style="bold")
+    for heading in ("fooled (%)", f"{LEVEL:.0%} interval", "answers"):
+        table.add_column(heading, justify="right")
+    for name, rate in report["models"].items():
+        table.add_row(name, f"{rate['value']:.1f}", f"{rate['low']:.1f}–{rate['high']:.1f}", str(rate["answers"]))
+    return table

@@ -47,6 +47,8 @@ def as_list(arguments: list[str], key: str) -> list[str]:
 
 def quiet_libraries() -> None:
     """Keep from the screen what the libraries say of themselves, and nothing that a person could act on."""
+    import lightning.pytorch  # noqa: F401 — which sets its logger's level, so it must come first
+
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     for message in (
         r"`isinstance\(treespec, LeafSpec\)` is deprecated",  # Lightning 2.6 with torch 2.14

@@ -159,14 +159,14 @@ def serve(settings: Settings, facts: dict[str, Any], folder: StudyFolder) -> Non
     from colorlab.study.server import make_app
     from colorlab.study.store import Store, fit_protocol
 
-    protocol: Protocol = fit_protocol(
-        settings.practice, settings.counted, settings.vigilance, len(facts["photographs"])
-    )
+    painted = len(facts["photographs"])
+    protocol: Protocol = fit_protocol(settings.practice, settings.counted, settings.vigilance, painted)
     if protocol.counted - protocol.vigilance < 1:
-        raise UserError(f"{len(facts['photographs'])} photographs with color are too few for a study.")
+        raise UserError(f"{painted} photographs with color are too few for a study.")
     if protocol.counted < settings.counted:
-        print(f"There are {len(facts['photographs'])} photographs: {protocol.practice} pairs for practice, "
-              f"{protocol.counted} counted.")  # fmt: skip
+        print(
+            f"Of {painted} photographs come {protocol.practice} pairs for practice and {protocol.counted} that count."
+        )
     with socket.socket() as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -213,8 +213,8 @@ def tell(folder: StudyFolder, logger: dict[str, Any] | None) -> None:
     loggers = [check(node, f"logger.{name}").build() for name, node in (logger or {}).items() if node]
     report, sheets = write(answers, facts, folder.path)
     Console().print(table_of(report))
-    print(f"{report['participants']} participants; left out: {report['inattentive']} inattentive, "
-          f"{report['mistimed']} answers to pairs not seen for {facts['exposure']:g} s; guessing gives 50 %")  # fmt: skip
+    left_out = f"{report['inattentive']} inattentive, {report['mistimed']} answers to pairs seen too long or briefly"
+    print(f"participants: {report['participants']}; left out: {left_out}; guessing fools 50 %")
     print(f"results: {os.path.relpath(folder.path)} (report.json .csv, pictures.csv, most and least convincing .png)")
     for each in loggers:
         each.log_hyperparams({key: value for key, value in report.items() if key != "models"})

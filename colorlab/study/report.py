@@ -2,8 +2,7 @@
 
 import csv
 import json
-from collections import defaultdict
-from collections.abc import Callable
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -124,9 +123,10 @@ def write(answers: list[Answer], study: dict[str, Any], folder: Path) -> tuple[d
     """
     counted = count_answers(answers, study["exposure"])
     pictures = rate_pictures(counted.answers)
-    asked = _tally(counted.answers, lambda answer: answer.trial.model)
+    rates = fooling_rates(counted.answers)
+    asked = Counter(answer.trial.model for answer in counted.answers)
     report = {
-        "models": {name: vars(rate) | {"answers": asked[name]} for name, rate in fooling_rates(counted.answers).items()},
+        "models": {name: vars(rate) | {"answers": asked[name]} for name, rate in rates.items()},
         "participants": counted.participants, "inattentive": counted.inattentive, "mistimed": counted.mistimed,
         **study,
     }  # fmt: skip
@@ -148,13 +148,6 @@ def write(answers: list[Answer], study: dict[str, Any], folder: Path) -> tuple[d
             sheets.append(folder / f"{name}.png")
             draw_sheet([_row(each, names, folder / "pictures") for each in chosen]).save(sheets[-1])
     return report, sheets
-
-
-def _tally(answers: list[Answer], key: Callable[[Answer], str]) -> dict[str, int]:
-    found: dict[str, int] = defaultdict(int)
-    for answer in answers:
-        found[key(answer)] += 1
-    return found
 
 
 def _write_csv(path: Path, rows: list[dict[str, Any]]) -> None:

@@ -18,7 +18,10 @@ from colorlab.study.store import NotAsked, Protocol, Side, Store, Trial
 
 COOKIE = "participant"
 HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
-POLICY = "default-src 'self'; img-src 'self' data:; script-src 'unsafe-inline'; style-src 'unsafe-inline'; frame-ancestors 'none'"
+POLICY = (
+    "default-src 'self'; img-src 'self' data:; script-src 'unsafe-inline'; style-src 'unsafe-inline';"
+    " frame-ancestors 'none'"
+)
 
 Token = Annotated[str | None, Cookie(alias=COOKIE)]
 

@@ -101,11 +101,12 @@ def prepare(settings: Settings, cfg: dict[str, Any], folder: StudyFolder) -> dic
         UserError: the configuration, a checkpoint or the photographs cannot be used, or the folder
             holds a study of other models.
     """
-    from colorlab.evaluation.contestants import fix_reading, read_contestants
-
     facts = folder.facts()
     if facts is None and not settings.checkpoint:
         raise UserError("checkpoint is missing: add checkpoint=… to the command.")
+    quiet_libraries()
+    from colorlab.evaluation.contestants import fix_reading, read_contestants
+
     contestants = read_contestants(settings.checkpoint or [])
     entered = {each.name: {"checkpoint": str(each.checkpoint), "sha256": each.sha256} for each in contestants}
     if facts is not None:
@@ -171,6 +172,7 @@ def serve(settings: Settings, facts: dict[str, Any], folder: StudyFolder) -> Non
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((settings.host, settings.port))
+            listener.listen()  # from here on a browser that comes early waits
         except OSError as error:
             raise UserError(
                 f"{settings.host}:{settings.port} cannot be used ({error.strerror}): port=0 finds one."
@@ -196,15 +198,15 @@ def tell(folder: StudyFolder, logger: dict[str, Any] | None) -> None:
     Raises:
         UserError: there is no study in the folder, or nobody has answered.
     """
+    facts = folder.facts()
+    if facts is None:
+        raise UserError(f"out={folder.path} holds no study.")
     from rich.console import Console
 
     from colorlab.loggers import log_picture
     from colorlab.study.report import table_of, write
     from colorlab.study.store import Store
 
-    facts = folder.facts()
-    if facts is None:
-        raise UserError(f"out={folder.path} holds no study.")
     store = Store(folder.answers)
     answers = store.answers()
     store.close()
@@ -230,7 +232,6 @@ def _job(cfg: DictConfig) -> None:
     try:
         if missing:
             raise UserError("A study needs fastapi and uvicorn: pip install 'colorlab[study]'.")
-        quiet_libraries()
         content = plain(cfg)
         top = {key: value for key, value in content.items() if key not in GROUPS}
         settings: Settings = check_arguments(Settings, top).build()

@@ -1,0 +1,287 @@
+"""A study from the command to the report: a real server, a real browser, and no answer lost."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from conftest import checkpoint_of, start
+from PIL import Image
+from selenium import webdriver
+from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.ui import WebDriverWait
+
+from colorlab.data.images import SAMPLES, find_photographs
+from colorlab.models import CUNet
+from colorlab.study.store import VIGILANCE, Store
+
+CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+FLAGS = (
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
+    "--disable-background-networking", "--disable-component-update",
+)  # fmt: skip
+EXPOSURE = 0.3
+PAIRS = ("practice=1", "counted=4", "vigilance=0.25", f"exposure={EXPOSURE}", "port=0")
+
+
+class Server:
+    """A study being served in a process of its own."""
+
+    def __init__(self, folder: Path, *words: str) -> None:
+        self.process = start("study", "out=study", *PAIRS, *words, cwd=folder)
+        lines = []
+        for line in self.process.stdout:
+            lines.append(line)
+            if found := re.search(r"http://127.0.0.1:\d+", line):
+                self.address = found[0]
+                return
+        pytest.fail("".join(lines) + self.process.stderr.read())
+
+    def end(self, how: int) -> str:
+        os.killpg(self.process.pid, how)
+        return self.process.communicate(timeout=30)[0]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("study")
+    (folder / "photographs").mkdir()
+    for name in find_photographs(SAMPLES)[10:200:25]:
+        shutil.copy(SAMPLES / name, folder / "photographs")
+    torch.manual_seed(0)
+    checkpoint_of(CUNet(width=2), folder / "cunet.ckpt")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
+    if not (CHROMIUM and DRIVER):
+        pytest.skip("needs Debian's chromium and chromium-driver")
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('chromium')}"):
+        options.add_argument(flag)
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
+    yield driver
+    driver.quit()
+
+
+def screen(browser: webdriver.Chrome, width: int, height: int) -> None:
+    size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+
+
+def wait(browser: webdriver.Chrome, condition: Callable[[webdriver.Chrome], bool]) -> None:
+    WebDriverWait(browser, 15, poll_frequency=0.02).until(condition)
+
+
+def stage(browser: webdriver.Chrome) -> str:
+    """shown, asking or told; nothing while there are no pictures."""
+    element = browser.find_element(By.ID, "stage")
+    return element.get_attribute("class") if element.is_displayed() else ""
+
+
+def is_seen(browser: webdriver.Chrome, name: str) -> bool:
+    return browser.find_element(By.ID, name).is_displayed()
+
+
+def click(browser: webdriver.Chrome, name: str) -> None:
+    wait(browser, lambda browser: is_seen(browser, name))
+    browser.find_element(By.ID, name).click()
+
+
+def press(browser: webdriver.Chrome, key: str) -> None:
+    ActionChains(browser).send_keys(key).perform()
+
+
+def place(browser: webdriver.Chrome) -> str:
+    return browser.find_element(By.ID, "place").text
+
+
+def fits(browser: webdriver.Chrome) -> bool:
+    return browser.execute_script("return document.documentElement.scrollWidth <= window.innerWidth")
+
+
+def fake_of(folder: Path, browser: webdriver.Chrome) -> str:
+    """What the page does not know: read from the study's database, by the cookie of this browser."""
+    store = Store(folder / "study" / "answers.sqlite")
+    side = store.open_trial(browser.get_cookie("participant")["value"]).fake
+    store.close()
+    return side
+
+
+@pytest.fixture(scope="module")
+def taken(folder: Path, browser: webdriver.Chrome) -> SimpleNamespace:
+    """One person's study on a desk, a reload and a crash in its middle; then another's on a phone."""
+    seen: dict[str, object] = {}
+    words = (
+        "checkpoint=cunet.ckpt",
+        "data=folder",
+        "data.root=photographs",
+        "data.workers=0",
+        "split=all",
+        "trainer=cpu",
+    )
+    server = Server(folder, *words)
+    screen(browser, 1280, 800)
+    browser.get(server.address)
+    wait(browser, lambda browser: is_seen(browser, "begin"))
+    seen["welcome"] = browser.find_element(By.ID, "welcome").text
+    press(browser, Keys.ENTER)
+    wait(browser, lambda browser: stage(browser) == "shown")
+    boxes = [browser.find_element(By.ID, f"{side}-picture").rect for side in ("left", "right")]
+    seen["side by side"] = boxes[0]["x"] + boxes[0]["width"] <= boxes[1]["x"] and boxes[0]["y"] == boxes[1]["y"]
+    wait(browser, lambda browser: stage(browser) == "asking")
+    seen["hidden"] = [browser.find_element(By.ID, f"{side}-picture").is_displayed() for side in ("left", "right")]
+    fake = fake_of(folder, browser)
+    press(browser, Keys.ARROW_LEFT)
+    wait(browser, lambda browser: "told" in stage(browser))
+    seen["told"] = browser.find_element(By.ID, "line").text
+    seen["truth"] = f"{'Right' if fake == 'left' else 'Wrong'}: the {fake} one is the fake."
+    press(browser, Keys.SPACE)
+    click(browser, "count")
+
+    def look_and_answer(fooled: bool, by_key: bool) -> None:
+        wait(browser, lambda browser: stage(browser) == "asking")
+        before, fake = place(browser), fake_of(folder, browser)
+        side = {"left": "right", "right": "left"}[fake] if fooled else fake
+        if by_key:
+            press(browser, Keys.ARROW_LEFT if side == "left" else Keys.ARROW_RIGHT)
+        else:
+            browser.find_element(By.ID, side).click()
+        wait(browser, lambda browser: place(browser) != before or is_seen(browser, "done"))
+
+    look_and_answer(fooled=False, by_key=True)
+    browser.refresh()
+    wait(browser, lambda browser: place(browser) != "")
+    seen["after reload"] = place(browser)
+    look_and_answer(fooled=False, by_key=False)
+    server.end(signal.SIGKILL)
+    press(browser, Keys.ARROW_LEFT)
+    wait(browser, lambda browser: stage(browser) == "asking" or is_seen(browser, "trouble"))
+    press(browser, Keys.ARROW_LEFT)
+    wait(browser, lambda browser: is_seen(browser, "trouble"))
+
+    server = Server(folder)  # goes on with its pairs and answers, on another port
+    browser.get(server.address)
+    wait(browser, lambda browser: place(browser) != "")
+    seen["after crash"] = place(browser)
+    look_and_answer(fooled=False, by_key=True)
+    look_and_answer(fooled=False, by_key=True)
+    wait(browser, lambda browser: is_seen(browser, "done"))
+    seen["thanks"] = browser.find_element(By.ID, "result").text
+
+    screen(browser, 360, 740)
+    seen["phone fits"] = [fits(browser)]
+    click(browser, "another")
+    wait(browser, lambda browser: stage(browser) == "asking")
+    seen["phone fits"].append(fits(browser))
+    browser.find_element(By.ID, "right").click()
+    wait(browser, lambda browser: "told" in stage(browser))
+    browser.find_element(By.ID, "left").click()
+    click(browser, "count")
+    for _ in range(4):
+        look_and_answer(fooled=is_counted(folder, browser), by_key=False)
+    seen["complaints"] = [entry for entry in browser.get_log("browser") if "ERR_CONNECTION" not in entry["message"]]
+    seen["farewell"] = server.end(signal.SIGINT)
+    return SimpleNamespace(folder=folder, **{key.replace(" ", "_"): value for key, value in seen.items()})
+
+
+def is_counted(folder: Path, browser: webdriver.Chrome) -> bool:
+    store = Store(folder / "study" / "answers.sqlite")
+    trial = store.open_trial(browser.get_cookie("participant")["value"])
+    store.close()
+    return trial.kind == "counted"
+
+
+def test_the_page_leads_from_the_first_pair_to_the_last(taken: SimpleNamespace) -> None:
+    assert "0.3 seconds" in taken.welcome
+    assert "then come 4 pairs that count" in taken.welcome
+    assert taken.side_by_side
+    assert taken.hidden == [False, False]
+    assert taken.told.startswith(taken.truth)
+    assert taken.thanks == "You found the fake in 4 of 4 pairs."
+    assert taken.complaints == []
+
+
+def test_a_reload_and_a_crash_go_on_where_the_person_was(taken: SimpleNamespace) -> None:
+    assert taken.after_reload == "2 of 4"
+    assert taken.after_crash == "3 of 4"
+
+
+def test_a_phone_shows_the_page_without_scrolling_sideways(taken: SimpleNamespace) -> None:
+    assert taken.phone_fits == [True, True]
+
+
+def test_pairs_are_seen_for_the_time_meant(taken: SimpleNamespace) -> None:
+    store = Store(taken.folder / "study" / "answers.sqlite")
+    answers = store.answers()
+    store.close()
+    assert len(answers) == 10
+    assert np.median([answer.exposure_ms / 1000 for answer in answers]) == pytest.approx(EXPOSURE, abs=0.02)
+    assert min(answer.response_ms for answer in answers) > 0
+
+
+def test_the_server_says_how_to_get_the_report(taken: SimpleNamespace) -> None:
+    assert "python -m colorlab.study --report out=study" in taken.farewell
+
+
+def report(folder: Path, *words: str) -> subprocess.CompletedProcess:
+    process = start("study", "--report", *words, cwd=folder)
+    out, error = process.communicate(timeout=120)
+    return subprocess.CompletedProcess(process.args, process.returncode, out, error)
+
+
+def test_the_report_tells_who_was_fooled(taken: SimpleNamespace) -> None:
+    """Three counted pairs each: the first person saw through all, the second through none."""
+    done = report(taken.folder, "out=study")
+    assert done.returncode == 0, done.stderr
+    found = json.loads((taken.folder / "study" / "report.json").read_text())
+    mistimed = found["mistimed"]
+    assert mistimed <= 2
+    assert found["participants"] == 2
+    assert found["models"]["cunet"]["answers"] == 6 - mistimed
+    assert found["models"]["cunet"]["value"] == pytest.approx(50, abs=20)
+    assert f"{found['models']['cunet']['value']:.1f}" in done.stdout
+    assert found["checkpoints"]["cunet"]["sha256"]
+    assert VIGILANCE not in found["models"]
+    for sheet in ("most_convincing", "least_convincing"):
+        assert Image.open(taken.folder / "study" / f"{sheet}.png").width > 300
+    (part,) = (taken.folder / "study").glob("wandb/offline-run-*")
+    assert list(part.glob("*.wandb"))
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["out=new"], "checkpoint is missing: add checkpoint=… to the command."),
+        (["out=new", "--report"], "out=new holds no study."),
+        (["out=new", "exposure=0"], "exposure=0.0 must lie between 0.05 and 60."),
+        (["out=new", "conted=3"], "Unknown key conted: did you mean counted?"),
+    ],
+)
+def test_a_mistake_gets_a_sentence(words: list[str], sentence: str, folder: Path) -> None:
+    process = start("study", *words, cwd=folder)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert sentence in error.strip().splitlines()[-1]
+    assert "Traceback" not in error
+
+
+def test_a_study_is_not_mixed_with_one_of_other_models(taken: SimpleNamespace) -> None:
+    torch.manual_seed(1)
+    checkpoint_of(CUNet(width=2), taken.folder / "other.ckpt")
+    process = start("study", "out=study", "checkpoint=other.ckpt", cwd=taken.folder)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert "holds a study of cunet" in error

@@ -11,12 +11,11 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from colorlab.command_line import as_list, leave, quiet_libraries, run
-from colorlab.config import Plan, check, check_arguments, conf_folder, plain
+from colorlab.config import check, check_arguments, conf_folder, plain
 from colorlab.errors import UserError
 
 if TYPE_CHECKING:
     from lightning import Trainer
-    from lightning.pytorch.loggers import Logger
 
     from colorlab.data import ColorDataModule
     from colorlab.evaluation.contestants import Contestant
@@ -70,12 +69,13 @@ def evaluate(cfg: dict[str, Any], folder: Path) -> "Report | None":
     quiet_libraries()
     from colorlab.evaluation.contestants import fix_reading, read_contestants
     from colorlab.evaluation.estimates import summarize
+    from colorlab.evaluation.evaluator import trainer_of
 
     contestants = read_contestants(settings.checkpoint)
     fix_reading(plans["data"].arguments, settings.protocol)
     data: ColorDataModule = plans["data"].build()
     evaluator, facts = _prepare(settings, contestants, data)
-    trainer: Trainer = _trainer(plans["trainer"], [logger.build() for logger in loggers], folder)
+    trainer = trainer_of(plans["trainer"], folder, [logger.build() for logger in loggers])
     trainer.predict(evaluator, data.reader(settings.split), return_predictions=False)
     if rank_zero_only.rank != 0:
         return None
@@ -88,14 +88,6 @@ def evaluate(cfg: dict[str, Any], folder: Path) -> "Report | None":
     report = summarize(evaluator, facts)
     _conclude(report, evaluator, trainer, folder)
     return report
-
-
-def _trainer(plan: Plan, loggers: "list[Logger]", folder: Path) -> "Trainer":
-    from lightning.pytorch.callbacks import RichProgressBar
-
-    progress = [RichProgressBar()] if plan.arguments.get("enable_progress_bar", True) else []
-    plan.arguments.setdefault("enable_model_summary", False)
-    return plan.build(default_root_dir=folder, logger=loggers, callbacks=progress)
 
 
 def _prepare(

@@ -1,11 +1,16 @@
 """One pass over photographs, in which every contestant colors and is scored."""
 
+from pathlib import Path
+
 import torch
-from lightning import LightningModule
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import RichProgressBar
+from lightning.pytorch.loggers import Logger
 from PIL import Image, ImageOps
 from torch import Tensor, nn
 
 from colorlab.color import GRAY_AB, rgb_to_lab
+from colorlab.config import Plan
 from colorlab.data import ColorDataModule
 from colorlab.data.images import GRAY, Photographs, Pictures, Skipped
 from colorlab.evaluation.contestants import Contestant, color
@@ -186,3 +191,10 @@ class Extremes:
         for held in (self.goodness, self.values, self.pictures):
             for photograph in held.keys() - kept:
                 del held[photograph]
+
+
+def trainer_of(plan: Plan, folder: Path, loggers: list[Logger]) -> Trainer:
+    """The Trainer of a plan, for a `Contest`."""
+    progress = [RichProgressBar()] if plan.arguments.get("enable_progress_bar", True) else []
+    plan.arguments.setdefault("enable_model_summary", False)
+    return plan.build(default_root_dir=folder, logger=loggers, callbacks=progress)

@@ -1,7 +1,6 @@
 """Ask people which one is the fake: `python -m colorlab.study checkpoint=PATH[,PATH…] data.root=PHOTOS`."""
 
 import importlib.util
-import json
 import os
 import random
 import socket
@@ -14,8 +13,9 @@ import hydra
 from omegaconf import DictConfig
 
 from colorlab.command_line import as_list, leave, quiet_libraries, run
-from colorlab.config import Plan, check, check_arguments, conf_folder, plain
+from colorlab.config import check, check_arguments, conf_folder, plain
 from colorlab.errors import UserError
+from colorlab.study.folder import StudyFolder
 
 if TYPE_CHECKING:
     from colorlab.study.store import Protocol
@@ -65,35 +65,6 @@ class Settings:
                 raise UserError(f"{key}={getattr(self, key)} must lie between {low} and {high}.")
 
 
-class StudyFolder:
-    """The folder of a study.
-
-        study.json         what it depends on: checkpoints, photographs, versions
-        pictures/          the photographs and their fakes
-        answers.sqlite     who was asked what, and what they answered
-        report.json, …     what came out, written by --report
-
-    Args:
-        path: the folder; it need not exist.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.pictures = path / "pictures"
-        self.answers = path / "answers.sqlite"
-        self._facts = path / "study.json"
-
-    def facts(self) -> dict[str, Any] | None:
-        """What the study depends on; None if there is no study here."""
-        return json.loads(self._facts.read_text()) if self._facts.is_file() else None
-
-    def write_facts(self, facts: dict[str, Any]) -> None:
-        """Keep what the study depends on; last of all, when its pictures are whole."""
-        part = self._facts.with_suffix(".part")
-        part.write_text(json.dumps(facts, indent=2, ensure_ascii=False))
-        part.replace(self._facts)
-
-
 def prepare(settings: Settings, cfg: dict[str, Any], folder: StudyFolder) -> dict[str, Any]:
     """Paint the pictures of a new study, or go on with the one in the folder; what it depends on.
 
@@ -118,6 +89,7 @@ def prepare(settings: Settings, cfg: dict[str, Any], folder: StudyFolder) -> dic
         return facts
     from colorlab.data.images import content_fingerprint
     from colorlab.evaluation.estimates import versions
+    from colorlab.evaluation.evaluator import trainer_of
     from colorlab.study.pictures import TRUE, Painter
 
     plans = {key: check(cfg[key], key) for key in ("data", "trainer")}
@@ -130,7 +102,8 @@ def prepare(settings: Settings, cfg: dict[str, Any], folder: StudyFolder) -> dic
     loader = data.reader_of(chosen)
     folder.pictures.mkdir(parents=True, exist_ok=True)
     painter = Painter(contestants, data, loader.dataset, folder.pictures)
-    _trainer(plans["trainer"], folder.path).predict(painter, loader, return_predictions=False)
+    trainer = trainer_of(plans["trainer"], folder.path, loggers=[])
+    trainer.predict(painter, loader, return_predictions=False)
     painted = sorted(int(path.stem) for path in (folder.pictures / TRUE).glob("*.png"))
     facts = {
         "checkpoints": entered, "protocol": settings.protocol, "exposure": settings.exposure,
@@ -139,14 +112,6 @@ def prepare(settings: Settings, cfg: dict[str, Any], folder: StudyFolder) -> dic
     }  # fmt: skip
     folder.write_facts(facts)
     return facts
-
-
-def _trainer(plan: Plan, folder: Path) -> Any:
-    from lightning.pytorch.callbacks import RichProgressBar
-
-    progress = [RichProgressBar()] if plan.arguments.get("enable_progress_bar", True) else []
-    plan.arguments.setdefault("enable_model_summary", False)
-    return plan.build(default_root_dir=folder, logger=False, callbacks=progress)
 
 
 def serve(settings: Settings, facts: dict[str, Any], folder: StudyFolder) -> None:

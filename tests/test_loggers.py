@@ -23,10 +23,10 @@ from colorlab.models import CUNet
 from colorlab.run_folder import RunFolder
 
 EACH_EPOCH = {
-    "train/loss", "val/loss", "val/psnr", "val/psnr_gray", "val/colorfulness", "val/colorfulness_true",
-    "optim/lr", "optim/weight_decay", "speed/images_per_second",
+    "train/loss", "val/loss", "val/psnr", "val/psnr_gray", "val/ssim", "val/ciede2000",
+    "val/colorfulness", "val/colorfulness_true", "optim/lr", "optim/weight_decay", "speed/images_per_second",
 }  # fmt: skip
-AT_THE_END = {"test/loss", "test/psnr", "test/psnr_gray", "test/colorfulness", "test/colorfulness_true"}
+AT_THE_END = {name.replace("val/", "test/") for name in EACH_EPOCH if name.startswith("val/")}
 
 
 # -- metrics.csv -------------------------------------------------------------------------------------

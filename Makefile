@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test lint format clean
+.PHONY: help setup browser train test lint format clean
 
 help:     ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 12
@@ -17,11 +17,16 @@ $(READY): constraints.txt pyproject.toml
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
+browser:  ## install Debian's Chromium for the tests of pages, where one may; without it they are skipped
+	@{ command -v chromium && command -v chromedriver; } >/dev/null || \
+		{ [ "$$(id -u)" = 0 ] && apt-get -qq update && apt-get -qq install --no-install-recommends chromium chromium-driver; } \
+		>/dev/null 2>&1 || echo "No Chromium here, and it cannot be installed: the tests of pages will be skipped."
+
 train: $(READY)  ## train the demo on the built-in photographs: minutes, no GPU, no download
 	$(BIN)/python -m colorlab.train experiment=demo
 
-test: $(READY)  ## run the tests
-	$(BIN)/python -m pytest
+test: $(READY) browser  ## run the tests
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile
 
 lint: $(READY)  ## check the code's style
 	$(BIN)/ruff check colorlab tests

@@ -29,6 +29,7 @@ def _quiet_environment(tmp_path_factory: pytest.TempPathFactory) -> None:
     os.environ["WANDB_MODE"] = "offline"
     os.environ["COLUMNS"] = "200"
     os.environ["OMP_NUM_THREADS"] = "1"  # several small processes at once must not fight over the cores
+    torch.set_num_threads(1)
 
 
 def start(module: str, *arguments: str, cwd: Path) -> subprocess.Popen:

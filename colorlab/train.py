@@ -49,8 +49,9 @@ def train(cfg: dict[str, Any], folder: RunFolder, overrides: list[str]) -> float
     plans = _check(cfg)
     one_size = plans["data"].arguments.get("size", 0) is not None
     for group, fast in fast_settings(plans["trainer"], plans["optim"], one_size).items():
-        plans[group].arguments = fast | plans[group].arguments
-        cfg[group] = fast | cfg[group]
+        chosen = {key: value for key, value in fast.items() if key not in cfg[group]}
+        plans[group].arguments |= chosen
+        cfg[group] |= chosen
     import torch
     from lightning import seed_everything
     from lightning.pytorch.utilities import rank_zero_only

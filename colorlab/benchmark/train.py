@@ -5,7 +5,7 @@ import multiprocessing
 import tempfile
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 from typing import Any
 
@@ -199,11 +199,12 @@ def most_memory(setting: Setting, batch: int) -> int | None:
 
 
 def memory_of(setting: Setting, batch: int) -> int | None:
+    """`most_memory`, in that process."""
     with multiprocessing.get_context("spawn").Pool(1) as process:
         return process.apply(most_memory, (setting, batch))
 
 
-def largest_batch(setting: Setting) -> int:
+def most_pictures(setting: Setting) -> int:
     """The largest batch that fits, to a sixteenth: doubled until it does not, then halving the rest."""
     fits = setting.batch
     while memory_of(setting, 2 * fits) is not None:
@@ -246,11 +247,12 @@ def run(options: argparse.Namespace) -> Result:
         setting = Setting(name, options.width, options.size, options.batch, device, precision, options.compile)
         seconds = step_seconds(setting, options.steps, options.rounds)
         flop = flop_per_picture(setting)
-        once, twice = (memory_of(setting, batch) for batch in (options.batch, 2 * options.batch))
+        eager = replace(setting, compiled=False)  # each size would be compiled anew
+        once, twice = (memory_of(eager, batch) for batch in (options.batch, 2 * options.batch))
         facts["models"][name] = {"seconds": seconds, "flop per picture": flop, "bytes": {"batch": once, "twice": twice}}
         held = {
             "MiB a picture": (twice - once) / options.batch / 2**20 if once and twice else None,
-            "largest batch": largest_batch(setting) if device == "cuda" and once else None,
+            "largest batch": most_pictures(eager) if device == "cuda" and once else None,
         }
         rows += _rows(setting, seconds, flop, peaks, held)
         if options.epochs:

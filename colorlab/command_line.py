@@ -55,6 +55,7 @@ def quiet_libraries() -> None:
         r"The 'val_dataloader' does not have many workers", r"The 'train_dataloader' does not have many workers",
         r"The '(test|predict)_dataloader' does not have many workers", r"predict returned None",
         r"Checkpoint directory .* exists and is not empty",
+        r"The number of training batches \(\d+\) is smaller than the logging interval",  # we log epochs
     ):  # fmt: skip
         warnings.filterwarnings("ignore", message)
 

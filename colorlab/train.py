@@ -14,6 +14,7 @@ from omegaconf import DictConfig
 from colorlab.command_line import key_of, leave, quiet_libraries, run
 from colorlab.config import Plan, check, conf_folder, plain
 from colorlab.errors import UserError, did_you_mean
+from colorlab.hardware import fast_settings, largest_batch
 from colorlab.run_folder import RunFolder, find_checkpoint
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ KEYS = (
     "model", "optim", "schedule", "objective", "data", "callbacks", "logger", "trainer", "metrics",
     "seed", "resume", "test", "debug", "run",
 )  # fmt: skip
+SWITCHES = {"model": "compile", "trainer": "scale_batch"}
+"""What may stand beside a target's own arguments: it says how to train, and not what to build."""
 DEBUG = {"max_epochs": 1, "limit_train_batches": 1, "limit_val_batches": 1, "limit_test_batches": 1}
 
 
@@ -44,6 +47,11 @@ def train(cfg: dict[str, Any], folder: RunFolder, overrides: list[str]) -> float
         UserError: the configuration or the data cannot be trained with.
     """
     plans = _check(cfg)
+    one_size = plans["data"].arguments.get("size", 0) is not None
+    for group, fast in fast_settings(plans["trainer"], plans["optim"], one_size).items():
+        chosen = {key: value for key, value in fast.items() if key not in cfg[group]}
+        plans[group].arguments |= chosen
+        cfg[group] |= chosen
     import torch
     from lightning import seed_everything
     from lightning.pytorch.utilities import rank_zero_only
@@ -57,7 +65,11 @@ def train(cfg: dict[str, Any], folder: RunFolder, overrides: list[str]) -> float
     data: ColorDataModule = plans["data"].build()
     model: Colorizer = plans["model"].build()
     objective = _objective(plans["objective"], data, folder)
-    model.prepare_training(objective, plans["optim"].partial(), plans["schedule"].build(), cfg["metrics"])
+    optim, schedule = plans["optim"].partial(), plans["schedule"].build()
+    model.prepare_training(objective, optim, schedule, cfg["metrics"], cfg["model"].get("compile", False))
+    if cfg["trainer"].get("scale_batch"):
+        cfg["data"]["batch_size"] = data.batch_size = largest_batch(model, data, plans["trainer"])
+        overrides = [*overrides, f"data.batch_size={data.batch_size}", "trainer.scale_batch=false"]  # for a resume
     trainer = _trainer(cfg, plans, folder)
     if rank_zero_only.rank == 0:
         folder.write_configuration(cfg, overrides)
@@ -89,13 +101,18 @@ def _check(cfg: dict[str, Any]) -> dict[str, Any]:
     for key in cfg:
         if key not in KEYS:
             raise UserError(f"Unknown key {key}: {did_you_mean(key, list(KEYS))}")
-    for key in ("test", "debug"):
-        if not isinstance(cfg[key], bool):
-            raise UserError(f"{key}={cfg[key]} must be true or false.")
+    switches = {f"{group}.{key}": cfg[group].get(key, False) for group, key in SWITCHES.items()}
+    for key, value in {"test": cfg["test"], "debug": cfg["debug"], **switches}.items():
+        if not isinstance(value, bool):
+            raise UserError(f"{key}={value} must be true or false.")
+    if cfg["resume"] and switches["trainer.scale_batch"]:
+        raise UserError("trainer.scale_batch=true is for a new run: a resumed one goes on with its own batch size.")
     if not isinstance(cfg["seed"], int) or isinstance(cfg["seed"], bool) or cfg["seed"] < 0:
         raise UserError(f"seed={cfg['seed']} must be a whole number from 0 up: it makes a run repeatable.")
     _check_metrics(cfg["metrics"])
-    plans: dict[str, Any] = {key: check(cfg[key], key) for key in ("model", "schedule", "objective", "data", "trainer")}
+    plans: dict[str, Any] = {}
+    for group in ("model", "schedule", "objective", "data", "trainer"):
+        plans[group] = check({key: value for key, value in cfg[group].items() if key != SWITCHES.get(group)}, group)
     plans["optim"] = check(cfg["optim"], "optim", given=("params",))
     for group in ("callbacks", "logger"):
         nodes = {name: node for name, node in (cfg[group] or {}).items() if node}
@@ -118,7 +135,7 @@ def _trainer(cfg: dict[str, Any], plans: dict[str, Any], folder: RunFolder) -> "
     plan: Plan = plans["trainer"]
     if cfg["debug"]:
         plan.arguments |= DEBUG
-    defaults = {"log_every_n_steps": 1, "num_sanity_val_steps": 0, "enable_model_summary": False}
+    defaults = {"log_every_n_steps": 10, "num_sanity_val_steps": 0, "enable_model_summary": False}
     plan.arguments = defaults | plan.arguments
     loggers = [logger.build() for logger in plans["logger"].values()]
     callbacks = [callback.build() for callback in plans["callbacks"].values()]
@@ -148,7 +165,7 @@ def _checkpoint(path: Path, model: Plan) -> Path:
     wanted = model.target.qualified_name()
     if checkpoint.get("colorizer") != wanted:
         raise UserError(f"resume={path} holds {checkpoint.get('colorizer', 'bare weights')}, not {wanted}.")
-    held = checkpoint["hyper_parameters"]
+    held = checkpoint.get("hyper_parameters", {})
     for key, value in model.arguments.items():
         if key != "weights" and held.get(key) != value:
             raise UserError(f"resume={path} was trained with model.{key}={held.get(key)}, not {value}.")

@@ -2,6 +2,7 @@
 
 import csv
 import os
+import runpy
 import signal
 import subprocess
 import sys
@@ -180,6 +181,10 @@ MISTAKES = {
     "objective=classification model.head=ab": "cunet has none: add model.head=bins",
     "objective=rebalanced_classification objective.prior=/nowhere": "There is no prior at /nowhere",
     "model.head=bins model.temperature=0": "model.temperature=0 must be above 0",
+    "model.compile=maybe": "model.compile=maybe must be true or false",
+    "trainer.scale_batch=64": "trainer.scale_batch=64 must be true or false",
+    "trainer.scale_batch=true trainer=ddp trainer.accelerator=cpu trainer.devices=2": "looks on one device",
+    "optim.fused=true trainer.gradient_clip_val=1 trainer.precision=bf16-mixed": "do not go together in bf16-mixed",
     "callbacks.plateau.factor=2": "must lie between 0 and 1",
     "callbacks=plateau callbacks.plateau.monitor=val/los": "is not logged; did you mean val/loss?",
 }
@@ -192,6 +197,13 @@ def exit_of(monkeypatch: pytest.MonkeyPatch, *overrides: str) -> int | None:
     with pytest.raises(SystemExit) as left:
         main()
     return left.value.code
+
+
+def run_here(monkeypatch: pytest.MonkeyPatch, *overrides: str) -> None:
+    """Run the command in this process to its good end."""
+    GlobalHydra.instance().clear()
+    monkeypatch.setattr(sys, "argv", ["colorlab-train", *overrides])
+    main()
 
 
 @pytest.mark.parametrize("words", MISTAKES)
@@ -235,6 +247,29 @@ def test_help_lists_the_groups_and_their_choices(train: Command) -> None:
     for group in groups:
         choices = ", ".join(sorted(file.stem for file in group.glob("*.yaml")))
         assert f"\n{group.name}: {choices}\n" in done.stdout
+
+
+# -- the batch that fits -----------------------------------------------------------------------------
+
+
+def test_a_found_batch_size_trains_as_if_it_had_been_given(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("colorlab.hardware.MOST_PICTURES", {"cpu": 40})
+    small = [word for word in SMALL if not word.startswith(("data.batch_size", "data.size", "model.width"))]
+    smaller = ("model.width=2", "data.size=16", "data.workers=0", "callbacks.comparison=null", "trainer.max_epochs=1")
+    run_here(monkeypatch, *small, *smaller, "trainer.scale_batch=true", "hydra.run.dir=found")
+    assert "data.batch_size=32 found by trainer.scale_batch" in capsys.readouterr().out
+    run_here(monkeypatch, *small, *smaller, "data.batch_size=32", "hydra.run.dir=given")
+    found, given = RunFolder(tmp_path / "found"), RunFolder(tmp_path / "given")
+    assert largest_difference(found.newest_checkpoint(), given.newest_checkpoint()) == 0
+    assert read_metrics(found)["train/loss"] == read_metrics(given)["train/loss"]
+    here, there = (read(run.newest_checkpoint())["callbacks"]["RandomState"] for run in (found, given))
+    assert torch.equal(here["torch"], there["torch"])
+    run_here(monkeypatch, "resume=found", "trainer.max_epochs=2")  # and looks no more
+    assert read(found.newest_checkpoint())["global_step"] == 10
+    assert "found by" not in capsys.readouterr().out
 
 
 # -- sweeps ------------------------------------------------------------------------------------------
@@ -302,6 +337,65 @@ def test_the_training_loss_of_two_processes_is_that_of_all_photographs(in_two_pr
 def test_two_processes_show_ten_photographs_as_one_does(in_two_processes: RunFolder, finished: RunFolder) -> None:
     here, there = (Image.open(run.comparison / "epoch001.png") for run in (in_two_processes, finished))
     assert here.size == there.size
+
+
+PLAIN = """
+import colorlab.models
+from torch import nn
+from colorlab.models import Colorizer
+from colorlab.train import main
+
+class Plain(Colorizer):  # without BatchNorm, whose statistics are each process's own
+    def __init__(self, weights: str | None = None) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 2, 3, padding=1))
+        self.initialize(weights)
+
+    def network(self, lightness):
+        return self.layers((lightness - 50) / 50)
+
+colorlab.models.Plain = Plain
+main()
+"""
+
+
+@pytest.fixture
+def plain(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Command:
+    """Train the model above, in a process of its own or in this one."""
+    monkeypatch.chdir(tmp_path)
+    script = tmp_path / "plain.py"
+    script.write_text(PLAIN)
+
+    def run(*overrides: str, alone: bool = False) -> None:
+        if alone:
+            command = [sys.executable, str(script), *overrides]
+            subprocess.run(command, check=True, capture_output=True, timeout=300)
+        else:
+            GlobalHydra.instance().clear()
+            monkeypatch.setattr(sys, "argv", [str(script), *overrides])
+            runpy.run_path(str(script))
+
+    return run
+
+
+def test_one_batch_gives_the_same_weights_in_two_processes_or_in_two_parts(plain: Command, tmp_path: Path) -> None:
+    """8 pictures in each of two processes, or twice 8 accumulated, are 16 at once; the rate, too, is the same."""
+    model = ("model._target_=colorlab.models.Plain", "schedule=cosine", "schedule.warmup=1", "trainer.max_epochs=2")
+    small = ("data.size=32", "data.workers=0", "logger=csv", "test=false", "callbacks.comparison=null", *model)
+    nine, twice_nine = ("trainer.limit_train_batches=9",), ("trainer.limit_train_batches=18",)
+    ddp = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2")
+    kept = ("callbacks.every.every_n_train_steps=12", "callbacks.every.filename=kept")
+    parts = ("trainer=cpu", "trainer.accumulate_grad_batches=2", *twice_nine, *kept)
+    plain(*small, *nine, "trainer=cpu", "data.batch_size=16", "hydra.run.dir=whole")
+    plain(*small, *nine, *ddp, "data.batch_size=8", "hydra.run.dir=processes", alone=True)
+    plain(*small, *parts, "data.batch_size=8", "hydra.run.dir=parts")
+    ends = [RunFolder(tmp_path / name).newest_checkpoint() for name in ("whole", "processes", "parts")]
+    for end in ends:
+        assert read(end)["global_step"] == 18
+        assert largest_difference(ends[0], end) < 1e-5
+    end = ends[2].rename(tmp_path / "end.ckpt")
+    plain("resume=parts/checkpoints/kept.ckpt")  # in the middle of the second epoch
+    assert largest_difference(ends[2], end) == 0
 
 
 # -- color bins --------------------------------------------------------------------------------------

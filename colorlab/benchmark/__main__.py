@@ -10,6 +10,7 @@ from colorlab.errors import UserError
 
 BENCHMARKS = {
     "bins": "Zhang's objective against dense targets (needs scikit-learn)",
+    "train": "a training step against a bare PyTorch loop, and against fp32",
 }
 """The modules of this package, and what each measures."""
 

@@ -22,7 +22,8 @@ class Speed(Callback):
     ) -> None:
         self._pictures += len(batch.L) * trainer.world_size
         speed = self._pictures / (time.perf_counter() - self._started)
-        model.log("images/s", speed, prog_bar=True, logger=False)
+        if model.shows(batch_idx):
+            model.log("images/s", speed, prog_bar=True, logger=False)
         if trainer.is_last_batch:
             model.log("speed/images_per_second", speed, on_step=False, on_epoch=True)
 

@@ -59,7 +59,7 @@ def load(path: str | Path) -> Colorizer:
     known = {kind.qualified_name(): kind for kind in _subclasses(Colorizer)}
     if name not in known:
         raise UserError(f"{path} holds a {name}: import it first (known: {', '.join(sorted(known))}).")
-    model = known[name](**checkpoint["hyper_parameters"])
+    model = known[name](**checkpoint.get("hyper_parameters", {}))  # Lightning leaves out none at all
     model.load_state_dict(checkpoint["state_dict"])
     return model.eval()
 

@@ -1,0 +1,288 @@
+"""A training step: colorlab's against a bare PyTorch loop, the fast settings against fp32, and what a GPU could do."""
+
+import argparse
+import multiprocessing
+import tempfile
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from statistics import median
+from typing import Any
+
+import torch
+from lightning import Callback, Trainer
+from lightning.pytorch.utilities.memory import is_oom_error
+from rich.console import Console
+from rich.progress import track
+from torch import nn
+from torch.utils.data import DataLoader, Dataset
+from torch.utils.flop_counter import FlopCounterMode
+
+from colorlab.benchmark.measuring import Result, now, peak, reset_peak
+from colorlab.callbacks.plateau import PlateauDecay
+from colorlab.callbacks.progress import Progress
+from colorlab.callbacks.random_state import RandomState
+from colorlab.callbacks.speed import Speed
+from colorlab.command_line import quiet_libraries
+from colorlab.config import Plan
+from colorlab.data import ColorDataModule
+from colorlab.data.device import Batch, RandomCropFlip
+from colorlab.hardware import fast_settings
+from colorlab.loggers import MetricsCSV
+from colorlab.models import ECCV16, Colorizer, CUNet
+from colorlab.schedules import Constant
+
+MODELS: dict[str, type[Colorizer]] = {"eccv16": ECCV16, "cunet": CUNet}
+OURS, BARE, EAGER, REAL = "colorlab", "bare loop", "bare loop, fp32 eager", "colorlab, photographs"
+
+
+@dataclass
+class Setting:
+    """What is trained, and how."""
+
+    model: str
+    width: int
+    size: int
+    batch: int
+    device: str
+    precision: str
+    compiled: bool
+
+    def build(self) -> Colorizer:
+        torch.manual_seed(0)
+        return MODELS[self.model](width=self.width).to(self.device).train()
+
+    def pictures(self, batch: int | None = None) -> Batch:
+        """A batch that lies on the device."""
+        batch, size, place = batch or self.batch, self.size, {"device": self.device}
+        lightness, ab = torch.rand(batch, 1, size, size, **place) * 100, torch.randn(batch, 2, size, size, **place) * 20
+        return Batch(lightness, ab, torch.arange(batch, **place))
+
+
+# -- the loops -------------------------------------------------------------------------------------
+
+
+def bare_step(setting: Setting, batch: int | None = None, eager: bool = False) -> Callable[[], None]:
+    """A training step in PyTorch alone; `eager` in float32 as torch is without being told anything."""
+    model, pictures, objective = setting.build(), setting.pictures(batch), nn.MSELoss()
+    if eager:
+        model.to(memory_format=torch.contiguous_format)
+    optimizer = torch.optim.Adam(model.parameters(), 1e-3, weight_decay=1e-4, fused=None if eager else True)
+    compiled, mixed = setting.compiled and not eager, setting.precision == "bf16-mixed" and not eager
+    network = torch.compile(model.network, dynamic=False) if compiled else model.network
+
+    def step() -> None:
+        with torch.autocast(setting.device, torch.bfloat16, enabled=mixed):
+            loss = objective(network(pictures.L).float(), pictures.ab)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+    return step
+
+
+class Turns(Callback):
+    """Times the Trainer's steps, and between them, in turn, those of other loops: machines are noisy.
+
+    Args:
+        others: one step of each.
+        steps: of each in a round; the first round warms up and is not counted.
+        device: whose work is waited for.
+    """
+
+    def __init__(self, others: dict[str, Callable[[], None]], steps: int, device: str) -> None:
+        self.others, self.steps, self.device = others, steps, device
+        self.seconds: dict[str, list[float]] = defaultdict(list)
+        self._began = 0.0
+
+    def on_train_batch_start(self, trainer: Trainer, model: Colorizer, batch: Batch, batch_idx: int) -> None:
+        if batch_idx % self.steps:
+            return
+        if batch_idx > self.steps:
+            self.seconds[OURS].append((now(self.device) - self._began) / self.steps)
+        for name, step in self.others.items():
+            began = now(self.device)
+            for _ in range(self.steps):
+                step()
+            if batch_idx:
+                self.seconds[name].append((now(self.device) - began) / self.steps)
+        self._began = now(self.device)
+
+
+class Resident(Dataset):
+    """The same batch `count` times: nothing is read, nothing is moved."""
+
+    def __init__(self, batch: Batch, count: int) -> None:
+        self.batch, self.count = batch, count
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> Batch:
+        if index >= self.count:
+            raise IndexError
+        return self.batch
+
+
+def train(setting: Setting, folder: str, callbacks: list[Callback], epochs: int, **data: Any) -> Trainer:
+    """Train as `colorlab.train` does, with all that it has on."""
+    model = setting.build()
+    optim = Plan(torch.optim.Adam, {"lr": 1e-3, "weight_decay": 1e-4, "fused": True}).partial()
+    model.prepare_training(nn.MSELoss(), optim, Constant(), compile_network=setting.compiled)
+    everything = [Progress(), Speed(), RandomState(), PlateauDecay(patience=None), *callbacks]
+    trainer = Trainer(
+        max_epochs=epochs, accelerator=setting.device, devices=1, precision=setting.precision, benchmark=True,
+        logger=MetricsCSV(folder), callbacks=everything, default_root_dir=folder, enable_checkpointing=False,
+        enable_model_summary=False, num_sanity_val_steps=0, limit_val_batches=0, log_every_n_steps=10,
+    )  # fmt: skip
+    trainer.fit(model, **data)
+    return trainer
+
+
+# -- measured --------------------------------------------------------------------------------------
+
+
+def step_seconds(setting: Setting, steps: int, rounds: int) -> dict[str, list[float]]:
+    """Seconds of a step in each round, by loop, on one batch that lies on the device."""
+    turns = Turns({BARE: bare_step(setting), EAGER: bare_step(setting, eager=True)}, steps, setting.device)
+    batches = DataLoader(Resident(setting.pictures(), steps * (rounds + 1) + 1), batch_size=None)
+    with tempfile.TemporaryDirectory() as folder:
+        train(setting, folder, [turns], epochs=1, train_dataloaders=batches)
+    return {name: seconds[-rounds:] for name, seconds in turns.seconds.items()}
+
+
+def photographs_per_second(setting: Setting, root: str | None, workers: int | None, epochs: int) -> float:
+    """Of photographs read from files, in the last of some epochs."""
+    with tempfile.TemporaryDirectory() as folder:
+        data = ColorDataModule(root, setting.size, setting.batch, workers=workers, augment=RandomCropFlip())
+        trainer = train(setting, folder, [], epochs, datamodule=data)
+        return float(trainer.callback_metrics["speed/images_per_second"])
+
+
+def flop_per_picture(setting: Setting) -> int:
+    """Of forward and backward, by torch's count: 2 for a multiplication and an addition."""
+    model = setting.build().to("meta")
+    with FlopCounterMode(display=False) as counter:
+        model.network(torch.empty(1, 1, setting.size, setting.size, device="meta")).sum().backward()
+    return counter.get_total_flops()
+
+
+def matmul_flops(device: str, dtype: torch.dtype) -> float:
+    """The most floating-point operations a second that the device reaches in a product of square matrices."""
+    side, repeats = (8192, 20) if device == "cuda" else (1024, 4)
+    one, other = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
+    seconds = []
+    for _ in range(10):
+        began = now(device)
+        for _ in range(repeats):
+            one @ other
+        seconds.append((now(device) - began) / repeats)
+    return 2 * side**3 / min(seconds)
+
+
+def most_memory(setting: Setting, batch: int) -> int | None:
+    """The most bytes held in two training steps of the bare loop; None if there are not so many.
+
+    Called in a process of its own, which has never held more.
+    """
+    quiet_libraries()
+    try:
+        step = bare_step(setting, batch)
+        reset_peak(setting.device)
+        step()
+        step()  # the first one makes the optimizer's state
+    except RuntimeError as error:
+        if is_oom_error(error):
+            return None
+        raise
+    return peak(setting.device)
+
+
+def memory_of(setting: Setting, batch: int) -> int | None:
+    """`most_memory`, in that process."""
+    with multiprocessing.get_context("spawn").Pool(1) as process:
+        return process.apply(most_memory, (setting, batch))
+
+
+def most_pictures(setting: Setting) -> int:
+    """The largest batch that fits, to a sixteenth: doubled until it does not, then halving the rest."""
+    fits = setting.batch
+    while memory_of(setting, 2 * fits) is not None:
+        fits *= 2
+    step = fits // 2
+    for _ in range(4):
+        if step and memory_of(setting, fits + step) is not None:
+            fits += step
+        step //= 2
+    return fits
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What of it can be chosen."""
+    cuda = torch.cuda.is_available()
+    parser.add_argument("--device", default="cuda" if cuda else "cpu", choices=("cpu", "cuda"))
+    parser.add_argument("--model", nargs="+", default=list(MODELS), choices=list(MODELS), help="both")
+    parser.add_argument("--precision", choices=("32-true", "bf16-mixed"), help="what colorlab chooses for the device")
+    parser.add_argument("--compile", action=argparse.BooleanOptionalAction, default=cuda, help="on a GPU")
+    parser.add_argument("--root", help="a folder of photographs (the built-in ones)")
+    parser.add_argument("--workers", type=int, help="processes that read them (a core each, at most 8)")
+    for name, default, meaning in (
+        ("width", 64, "of the networks"), ("size", 256, "side of the pictures"), ("batch", 32, "pictures a step"),
+        ("steps", 20, "of each loop in a round"), ("rounds", 5, "of all loops in turn"),
+        ("epochs", 3, "of the photographs, the last of which counts; 0 for none"),
+    ):  # fmt: skip
+        parser.add_argument(f"--{name}", type=int, default=default, help=f"{meaning} ({default})")
+
+
+def run(options: argparse.Namespace) -> Result:
+    """All loops of each model."""
+    quiet_libraries()
+    torch.set_float32_matmul_precision("high")
+    device = options.device
+    chosen = fast_settings(Plan(Trainer, {"accelerator": device}), Plan(torch.optim.Adam, {}))["trainer"]["precision"]
+    precision = options.precision or chosen
+    peaks = {name: matmul_flops(device, dtype) for name, dtype in (("bf16", torch.bfloat16), ("fp32", torch.float32))}
+    rows, facts = [], {"options": {**vars(options), "json": None}, "matmul FLOP/s": peaks, "models": {}}
+    for name in track(options.model, "Measuring", console=Console(stderr=True), transient=True):
+        setting = Setting(name, options.width, options.size, options.batch, device, precision, options.compile)
+        seconds = step_seconds(setting, options.steps, options.rounds)
+        flop = flop_per_picture(setting)
+        eager = replace(setting, compiled=False)  # each size would be compiled anew
+        once, twice = (memory_of(eager, batch) for batch in (options.batch, 2 * options.batch))
+        facts["models"][name] = {"seconds": seconds, "flop per picture": flop, "bytes": {"batch": once, "twice": twice}}
+        held = {
+            "MiB a picture": (twice - once) / options.batch / 2**20 if once and twice else None,
+            "largest batch": most_pictures(eager) if device == "cuda" and once else None,
+        }
+        rows += _rows(setting, seconds, flop, peaks, held)
+        if options.epochs:
+            speed = photographs_per_second(setting, options.root, options.workers, options.epochs)
+            rows.append(dict.fromkeys(rows[0]) | {"model": name, "loop": REAL, "images/s": speed})
+            rows[-1]["% of resident"] = 100 * speed * median(seconds[OURS]) / options.batch
+    empty = {heading for heading in rows[0] if all(row[heading] is None for row in rows)}
+    rows = [{heading: cell for heading, cell in row.items() if heading not in empty} for row in rows]
+    title = f"a training step of {options.batch} × {options.size}², width {options.width}, on {device} in {precision}"
+    return Result(f"{title}{', compiled' * options.compile}; {options.rounds}×{options.steps} times", rows, facts)
+
+
+def _rows(
+    setting: Setting, seconds: dict[str, list[float]], flop: int, peaks: dict[str, float], held: dict[str, Any]
+) -> list[dict[str, Any]]:
+    """The table's rows of a model. Lightning's overhead is the median over the rounds of what ours takes longer."""
+    overhead = median(ours - bare for ours, bare in zip(seconds[OURS], seconds[BARE], strict=True))
+    rows = []
+    for way in (OURS, BARE, EAGER):
+        step = median(seconds[way])
+        flops = flop * setting.batch / step
+        top = peaks["bf16" if setting.precision == "bf16-mixed" and way != EAGER else "fp32"]
+        ours = way == OURS
+        rows.append({
+            "model": setting.model, "loop": way, "ms a step": step * 1e3, "images/s": setting.batch / step,
+            "× eager": median(seconds[EAGER]) / step,
+            "overhead µs": overhead * 1e6 if ours else None,
+            "overhead %": 100 * overhead / median(seconds[BARE]) if ours else None,
+            "% of matmul": 100 * flops / top,
+            **{heading: value if way == BARE else None for heading, value in held.items()},
+            "% of resident": None,
+        })  # fmt: skip
+    return rows

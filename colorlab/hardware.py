@@ -1,0 +1,107 @@
+"""What the machine allows: the settings of a training that a person need not choose."""
+
+import logging
+import math
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from copy import deepcopy
+from typing import TYPE_CHECKING, Any
+
+from colorlab.config import Plan
+from colorlab.errors import UserError
+
+if TYPE_CHECKING:
+    from colorlab.data import ColorDataModule
+    from colorlab.models import Colorizer
+
+MIXED = ("bf16-mixed", "16-mixed")
+MOST_PICTURES = {"cpu": 64}
+"""In a batch that `largest_batch` finds: a CPU out of memory does not say so, it kills. Elsewhere 8192."""
+
+
+def fast_settings(trainer: Plan, optim: Plan, one_size: bool = True) -> dict[str, dict[str, Any]]:
+    """The fastest settings by group; what the configuration gives wins over them.
+
+    bf16 where the GPU that will be used has it; an optimizer that updates all weights in one kernel;
+    cuDNN's algorithms chosen by trying them, unless the run must be deterministic or the pictures'
+    sizes differ, when it would try again for each.
+
+    Args:
+        trainer, optim: what they are built from.
+        one_size: whether all training pictures have the same size.
+
+    Raises:
+        UserError: a fused optimizer is asked for where gradients of a mixed precision are clipped.
+    """
+    given = trainer.arguments
+    fastest = "bf16-mixed" if _has_bf16(given.get("accelerator", "auto")) else "32-true"
+    precision = given.get("precision", fastest)  # null, too, is a choice: Lightning's, float32
+    clips = bool(given.get("gradient_clip_val")) and precision in MIXED
+    if clips and optim.arguments.get("fused"):
+        raise UserError(
+            f"optim.fused=true and trainer.gradient_clip_val do not go together in {precision}: leave one of them out."
+        )
+    settings: dict[str, dict[str, Any]] = {
+        "trainer": {"precision": precision, "benchmark": one_size and not given.get("deterministic")}
+    }
+    if optim.accepts("fused") and not clips and not optim.arguments.get("foreach"):
+        settings["optim"] = {"fused": True}
+    return settings
+
+
+def _has_bf16(accelerator: str) -> bool:
+    """Whether Lightning's `accelerator` will be a GPU that computes in bf16."""
+    import torch
+
+    if accelerator not in ("auto", "gpu", "cuda") or not torch.cuda.is_available():
+        return False
+    return torch.cuda.is_bf16_supported(including_emulation=False)
+
+
+def largest_batch(model: "Colorizer", data: "ColorDataModule", trainer: Plan) -> int:
+    """Find how many pictures a training step has memory for: 2, 4, 8 and so on, until they do not fit.
+
+    Lightning's tuner trains a copy of the model for three steps of each size; the model and the random
+    state are afterwards what they were. It stops at the number of training pictures, and on a CPU at 64.
+
+    Raises:
+        UserError: training is to run on several devices.
+    """
+    from lightning.pytorch.tuner import Tuner
+    from lightning.pytorch.utilities.seed import isolate_rng
+
+    quiet = {"logger": False, "callbacks": [], "enable_progress_bar": False, "enable_model_summary": False}
+    short = {"max_epochs": 3, "num_sanity_val_steps": 0, "enable_checkpointing": False, "log_every_n_steps": 1}
+    whole = {key: value for key, value in trainer.arguments.items() if not key.startswith(("limit_", "max_"))}
+    with isolate_rng(), tempfile.TemporaryDirectory() as folder:
+        search = Plan(trainer.target, whole | quiet | short).build(default_root_dir=folder)
+        if search.world_size > 1:
+            raise UserError(
+                "trainer.scale_batch=true looks on one device: add trainer.devices=1, and give what it finds to the"
+                " run on several as data.batch_size=N."
+            )
+        limit = MOST_PICTURES.get(search.strategy.root_device.type, 8192)
+        trials = max(1, math.floor(math.log2(min(limit, len(data.names["train"])))))
+        with _telling_of_sizes():
+            found = Tuner(search).scale_batch_size(deepcopy(model), datamodule=data, max_trials=trials)
+    print(f"data.batch_size={found} found by trainer.scale_batch", flush=True)
+    return found
+
+
+@contextmanager
+def _telling_of_sizes() -> Iterator[None]:
+    """Let through what Lightning's tuner says of each size it tries."""
+    log = logging.getLogger("lightning.pytorch.utilities.rank_zero")
+    before = log.level
+
+    def of_a_size(record: logging.LogRecord) -> bool:
+        return record.getMessage().startswith("Batch size")
+
+    log.setLevel(logging.INFO)
+    log.addFilter(of_a_size)
+    try:
+        yield
+    finally:
+        log.removeFilter(of_a_size)
+        log.setLevel(before)

@@ -21,7 +21,7 @@ class RunFolder:
         curves.png         the same as a picture
         prior.npz, .png    how often each color occurs, where the objective asks for it
         trackers.json      where the trackers show it
-        wandb_id, wandb/   the tracker's
+        wandb_id, wandb/   the tracker's; likewise tensorboard/, mlflow_id
 
     Args:
         path: the folder; it need not exist.
@@ -36,6 +36,7 @@ class RunFolder:
         self.curves = self.path / "curves.png"
         self.prior = self.path / "prior.npz"
         self.wandb_id = self.path / "wandb_id"
+        self.mlflow_id = self.path / "mlflow_id"
         self.trackers = self.path / "trackers.json"
         self._overrides = self.path / "overrides.yaml"
         self._decay_request = self.path / "decay.request"

@@ -80,7 +80,7 @@ class Comparison(Callback):
         path = RunFolder(trainer.default_root_dir).comparison / file
         path.parent.mkdir(parents=True, exist_ok=True)
         save_sheet(draw_sheet(named), path)
-        log_picture(trainer.loggers, f"pictures/{split}", path, trainer.global_step)
+        log_picture(trainer.loggers, f"pictures/{split}", path, trainer.global_step, trainer.current_epoch)
 
 
 def compare(lightness: Tensor, true: Tensor, predicted: Prediction) -> Row:

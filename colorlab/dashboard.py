@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 LOSS = "val/loss.min"
 """What runs are compared by: the summary's least validation loss (see colorlab.loggers)."""
 
-RATES = ("lr", "weight_decay")
-
 
 def make_workspace(project: str, entity: str, name: str = "colorlab") -> "Workspace":
     """The definition of a workspace that answers, from top to bottom: which run, why, and how does it look?
@@ -29,7 +27,7 @@ def make_workspace(project: str, entity: str, name: str = "colorlab") -> "Worksp
     import wandb_workspaces.reports.v2 as panels
     import wandb_workspaces.workspaces as workspaces
 
-    model, lr, weight_decay = (panels.Config(key) for key in ("model.name", *(f"optim.{key}" for key in RATES)))
+    model, lr, weight_decay = (panels.Config(key) for key in ("model.name", "optim.lr", "optim.weight_decay"))
     best = panels.SummaryMetric(LOSS)
     columns = [
         panels.ParallelCoordinatesPlotColumn(model, "model"),
@@ -75,7 +73,9 @@ def make_workspace(project: str, entity: str, name: str = "colorlab") -> "Worksp
         settings=workspaces.WorkspaceSettings(x_axis="epoch", group_by_prefix="first", max_runs=50),
         runset_settings=workspaces.RunsetSettings(
             order=[workspaces.Ordering(workspaces.Summary(LOSS))],
-            pinned_columns=[f"summary:{LOSS}", "summary:val/psnr.max", *(f"config:optim.value.{key}" for key in RATES)],
+            pinned_columns=[
+                f"summary:{LOSS}", "summary:val/psnr.max", "config:optim.value.lr", "config:optim.value.weight_decay",
+            ],
         ),
     )  # fmt: skip
 
@@ -95,7 +95,8 @@ def publish(workspace: "Workspace") -> str:
     try:
         return workspace.save().url
     except Exception as error:  # wandb's own, requests', its service's: whatever came over the wire
-        raise UserError(f"wandb did not take the dashboard: {str(error).splitlines()[0]}") from error
+        reason = str(error) or type(error).__name__
+        raise UserError(f"wandb did not take the dashboard: {reason.splitlines()[0]}") from error
 
 
 def write_definition(workspace: "Workspace", path: Path) -> None:

@@ -9,6 +9,8 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
+from urllib.request import urlopen
 
 import numpy as np
 import wandb
@@ -214,7 +216,7 @@ def mlflow_logger(
     from mlflow.exceptions import MlflowException
 
     uri = uri or mlflow.get_tracking_uri()
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    _check_answers(uri)
     logger = MLflowInFolder(
         RunFolder(folder), experiment_name=experiment, run_name=name, tracking_uri=uri,
         tags={"mlflow.note.content": notes or "", "group": group or "", "tags": ", ".join(tags or [])},
@@ -224,6 +226,18 @@ def mlflow_logger(
     except MlflowException as error:
         raise UserError(f"logger.mlflow.uri={uri}: {str(error).splitlines()[0]}") from error
     return logger
+
+
+def _check_answers(uri: str) -> None:
+    """Ask once: mlflow itself would try for minutes, as it should only when a server goes away while a run trains."""
+    if not uri.startswith("http"):
+        return
+    try:
+        urlopen(f"{uri.rstrip('/')}/health", timeout=10).close()
+    except HTTPError:  # a server that wants to know who asks; mlflow will say
+        pass
+    except OSError as error:
+        raise UserError(f"logger.mlflow.uri={uri} does not answer: {error}.") from error
 
 
 # -- what trackers show ------------------------------------------------------------------------------

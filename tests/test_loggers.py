@@ -295,7 +295,7 @@ def test_the_run_remembers_where_it_is_shown(tracked: SimpleNamespace) -> None:
 
 
 def test_an_mlflow_server_that_does_not_answer_is_said(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"logger\.mlflow\.uri=http://127\.0\.0\.1:9"):
+    with pytest.raises(UserError, match=r"logger\.mlflow\.uri=http://127\.0\.0\.1:9 does not answer"):
         mlflow_logger(str(tmp_path), uri="http://127.0.0.1:9")
 
 

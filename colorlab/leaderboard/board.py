@@ -16,6 +16,9 @@ from colorlab.leaderboard.run import Run
 
 STYLES = {"done": "green", "running": "cyan", "failed": "red", "killed": "red"}
 
+NOT_SETTINGS = ("hydra", "sweep", "resume", "reproduce")
+"""Overrides that say how a run was started, and nothing of what it is."""
+
 
 @dataclass
 class Number:
@@ -128,7 +131,7 @@ def make_board(runs: list[Run], sort: str = "loss") -> Board:
         UserError: there is no such column or override.
     """
     keys = list(dict.fromkeys(key for run in runs for key in run.overrides))
-    given = [key for key in keys if not key.startswith("hydra.") and key not in ("hydra", "resume")]
+    given = [key for key in keys if not key.startswith(NOT_SETTINGS)]
     differing = [
         key for key in given if len({run.setting(key) for run in runs if run.config or key in run.overrides}) > 1
     ]

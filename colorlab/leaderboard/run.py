@@ -84,8 +84,8 @@ class Run:
     @property
     def parameters(self) -> int | None:
         """The network's; None where it cannot be built here."""
-        model = self.config.get("model")
-        return _count_parameters(json.dumps({**model, "weights": None})) if model else None
+        model = {key: value for key, value in (self.config.get("model") or {}).items() if key != "weights"}
+        return _count_parameters(json.dumps(model)) if model else None
 
     def setting(self, key: str) -> str:
         """What an override of this key was set to, in this run by default; "" where that has no short form."""

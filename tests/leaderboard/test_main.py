@@ -34,9 +34,10 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     """Two runs that a multirun ended well, and what a cluster may leave beside them."""
     where = tmp_path_factory.mktemp("board")
     few = ("trainer.limit_train_batches=1", "model.width=2", "model=cunet,eccv16", "logger=csv")
+    decays = ("callbacks=plateau", "callbacks.plateau.patience=1", "callbacks.plateau.min_delta=1e9")
     places = ("hydra.sweep.dir=sweep", "hydra.sweep.subdir=${hydra.job.num}")
     small = [word for word in SMALL if not word.startswith(("model", "logger"))]
-    process = start("train", "-m", *small, *few, *places, cwd=where)
+    process = start("train", "-m", *small, *few, *decays, *places, cwd=where)
     out, error = process.communicate(timeout=300)
     assert process.returncode == 0, error
     folder = where / "sweep"
@@ -218,6 +219,7 @@ def test_the_curves_are_the_runs_losses_and_a_pointer_picks_one(page: webdriver.
                 assert dict(map(tuple, by_name[name][metric])) == pytest.approx(course, rel=1e-4), metric
     assert content["metrics"][0] == "val/loss"
     assert len(page.find_elements(By.CSS_SELECTOR, "polyline.curve")) == 3
+    assert len(page.find_elements(By.CSS_SELECTOR, "path.mark")) == 2  # the finished runs decayed in their second epoch
     assert lit(page, "polyline") == []
     dot = page.find_element(By.CSS_SELECTOR, "circle.dot")
     ActionChains(page).move_to_element(dot).perform()

@@ -102,8 +102,10 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         port = free.getsockname()[1]
     words = ("--host", "127.0.0.1", "--port", str(port), "--workers", "1")
     command = [Path(sys.executable).with_name("mlflow"), "server", *words]
+    lean = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}  # it would start more processes
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    process = subprocess.Popen(command, cwd=tmp_path_factory.mktemp("mlflow"), start_new_session=True, **quiet)
+    where = tmp_path_factory.mktemp("mlflow")
+    process = subprocess.Popen(command, cwd=where, env=lean, start_new_session=True, **quiet)
     address = f"http://127.0.0.1:{port}"
     deadline = time.monotonic() + 120
     while True:
@@ -114,8 +116,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             break
         time.sleep(0.2)
     yield address
-    os.killpg(process.pid, signal.SIGTERM)
-    process.wait(30)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 @pytest.fixture(scope="module")

@@ -43,6 +43,8 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     folder = where / "sweep"
     written = sorted(path.name for path in folder.glob("leaderboard.*"))
 
+    addresses = {"wandb": "https://wandb.example/team/fish/runs/1", "evil": "javascript:document.title=3"}
+    (folder / "0" / "trackers.json").write_text(json.dumps(addresses))
     unfinished = folder / "unfinished"
     shutil.copytree(folder / "0", unfinished)
     lines = (folder / "0" / "metrics.csv").read_text().splitlines()
@@ -244,6 +246,8 @@ def test_the_pictures_of_all_runs_are_of_the_same_photographs(page: webdriver.Ch
 def test_links_lead_to_the_files_of_the_run(page: webdriver.Chrome, sweep: SimpleNamespace) -> None:
     page.find_element(By.CSS_SELECTOR, "tr[data-run='0'] .link").click()
     links = {each.text: each.get_attribute("href") for each in page.find_elements(By.CSS_SELECTOR, "#places a")}
+    assert links.pop("wandb") == "https://wandb.example/team/fish/runs/1"
+    assert "evil" not in links  # a link may lead anywhere, but not run script
     paths = {text: Path(unquote(urlsplit(href).path)) for text, href in links.items()}
     assert {"folder", "best checkpoint", "last checkpoint", "configuration", "curves"} <= set(paths)
     assert all(path.exists() for path in paths.values())

@@ -56,7 +56,7 @@ def _count(number: float) -> str:
 NUMBERS = {
     "epochs": Number("epochs", lambda run: run.epochs, "{:.0f}".format, None, "trained so far, of those planned"),
     "loss": Number(
-        "best loss", lambda run: run.at_best(run.monitor[0]), "{:.5g}".format, "less",
+        "best loss", lambda run: run.at_best(run.monitor[0]), "{:#.5g}".format, "less",
         "of the validation photographs; the columns beside it are of the same epoch",
     ),
     "psnr": Number("PSNR", lambda run: run.at_best("val/psnr"), "{:.2f}".format, "more", "in dB, in the best epoch"),

@@ -56,7 +56,7 @@ def _count(number: float) -> str:
 NUMBERS = {
     "epochs": Number("epochs", lambda run: run.epochs, "{:.0f}".format, None, "trained so far, of those planned"),
     "loss": Number(
-        "best loss", lambda run: run.at_best(run.monitor[0]), "{:#.5g}".format, "less",
+        "best loss", lambda run: run.loss, "{:#.5g}".format, "less",
         "of the validation photographs; the columns beside it are of the same epoch",
     ),
     "psnr": Number("PSNR", lambda run: run.at_best("val/psnr"), "{:.2f}".format, "more", "in dB, in the best epoch"),
@@ -125,7 +125,7 @@ def make_board(runs: list[Run], sort: str = "loss") -> Board:
 
     Args:
         runs: at least one.
-        sort: the column, or the override, to order them by; the best or smallest comes first.
+        sort: the column to order them by, the best or the largest first; or an override, the smallest first.
 
     Raises:
         UserError: there is no such column or override.
@@ -155,8 +155,7 @@ def _rank(run: Run, sort: str) -> tuple[bool, float, str]:
     """Runs without the value come last."""
     if sort in NUMBERS:
         value = NUMBERS[sort].value(run)
-        falls = run.monitor[1] if sort == "loss" else NUMBERS[sort].better == "less"
-        return value is None, (value or 0.0) * (1 if falls else -1), ""
+        return value is None, (value or 0.0) * (1 if NUMBERS[sort].better == "less" else -1), ""
     text = run.setting(sort)
     try:
         return False, float(text), text

@@ -64,6 +64,12 @@ class Run:
         """The value of a metric in the best epoch."""
         return self.metrics.get(metric, {}).get(self.best_epoch)
 
+    @property
+    def loss(self) -> float | None:
+        """The loss in the best epoch, also of a run whose best epoch is chosen by another number."""
+        name, _ = self.monitor
+        return self.at_best(name if name.endswith("loss") else "val/loss")
+
     def last(self, metric: str) -> float | None:
         return next(reversed(self.metrics.get(metric, {}).values()), None)
 

@@ -134,6 +134,21 @@ def test_it_is_ordered_as_asked(sweep: SimpleNamespace, leaderboard: Callable[..
     assert [row["model"] for row in rows_of(tmp_path).values()][-1] == "eccv16"
 
 
+def test_a_run_judged_by_psnr_is_told_in_the_epoch_of_its_best_psnr(
+    sweep: SimpleNamespace, leaderboard: Callable[..., str], tmp_path: Path
+) -> None:
+    folder = RunFolder(tmp_path / "run")
+    folder.path.mkdir()
+    config = (sweep.folder / "0" / "config.yaml").read_text()
+    folder.config.write_text(
+        config.replace("monitor: val/loss\n    save", "monitor: val/psnr\n    mode: max\n    save")
+    )
+    folder.metrics.write_text("epoch,step,val/loss,val/psnr\n0,0,1.0,20\n1,1,3.0,23\n2,2,2.0,21\n")
+    leaderboard(tmp_path)
+    (row,) = rows_of(tmp_path).values()
+    assert (row["monitor"], row["best_epoch"], row["psnr"], row["loss"]) == ("val/psnr", "1", "23.0", "3.0")
+
+
 def test_several_folders_make_one_board(
     sweep: SimpleNamespace, leaderboard: Callable[..., str], tmp_path: Path
 ) -> None:

@@ -1,18 +1,25 @@
 """Where a run's numbers go: always a CSV file, and the tracker of choice."""
 
 import csv
+import importlib.util
+import json
 import os
 import secrets
 from collections import defaultdict
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
+from urllib.request import urlopen
 
 import numpy as np
 import wandb
-from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
+from lightning.pytorch.loggers import Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 from PIL import Image
 
+from colorlab.errors import UserError
+from colorlab.metrics import SCALES
 from colorlab.run_folder import RunFolder
 
 
@@ -90,6 +97,36 @@ def read_metrics(folder: RunFolder) -> dict[str, dict[int, float]]:
     return dict(metrics)
 
 
+# -- wandb -------------------------------------------------------------------------------------------
+
+
+class WandbByEpoch(WandbLogger):
+    """A wandb logger whose panels have epochs on their x-axis and whose summary holds the best values too.
+
+    What it logs is defined when its name comes up first: a pattern such as `val/*` would compete with
+    the one that Lightning defines for all names.
+    """
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self._defined: set[str] = {"epoch"}
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
+        if "epoch" in metrics:
+            for name in metrics.keys() - self._defined:
+                self.experiment.define_metric(name, step_metric="epoch", summary=summary_of(name))
+                self._defined.add(name)
+        super().log_metrics(metrics, step)
+
+
+def summary_of(name: str) -> str | None:
+    """What a run's summary holds of a metric beside its last value: the least or the greatest, if one is the best."""
+    metric = name.rpartition("/")[2]
+    better = "lower" if metric == "loss" else SCALES[metric].better if metric in SCALES else None
+    return {"lower": "last,min", "higher": "last,max"}.get(better)
+
+
 def wandb_logger(
     folder: str,
     project: str = "colorlab",
@@ -97,7 +134,7 @@ def wandb_logger(
     group: str | None = None,
     tags: list[str] | None = None,
     notes: str | None = None,
-) -> WandbLogger:
+) -> WandbByEpoch:
     """A wandb logger that never asks: online for whoever is logged in, else offline.
 
     The run's id is kept in its folder, so that a resumed run goes on in the same wandb run.
@@ -112,21 +149,129 @@ def wandb_logger(
     if not id_file.exists():
         id_file.parent.mkdir(parents=True, exist_ok=True)
         id_file.write_text(secrets.token_hex(4))
-    return WandbLogger(
+    return WandbByEpoch(
         save_dir=folder, project=project, name=name, group=group, tags=tags or [], notes=notes,
         id=id_file.read_text(), resume="allow", mode=mode,
     )  # fmt: skip
 
 
-def log_picture(loggers: list[Logger], name: str, path: Path, step: int | None = None) -> None:
+# -- mlflow ------------------------------------------------------------------------------------------
+
+
+class MLflowInFolder(MLFlowLogger):
+    """An mlflow logger that keeps its run's id in the run's folder, so that a resume goes on in the same run.
+
+    MLflow holds each parameter to its first value: of a resumed run's, only new ones are added.
+
+    Args:
+        folder: the run's folder.
+        settings: Lightning's MLFlowLogger's.
+    """
+
+    def __init__(self, folder: RunFolder, **settings: Any) -> None:
+        known = folder.mlflow_id.read_text() if folder.mlflow_id.exists() else None
+        super().__init__(run_id=known, **settings)
+        self.folder = folder
+
+    @rank_zero_only
+    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
+        run = self.experiment.get_run(self.run_id)
+        self.experiment.update_run(self.run_id, status="RUNNING")
+        self.folder.path.mkdir(parents=True, exist_ok=True)
+        self.folder.mlflow_id.write_text(self.run_id)
+        super().log_hyperparams({key: value for key, value in _leaves(params) if key not in run.data.params})
+
+
+def _leaves(params: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in params.items():
+        if isinstance(value, Mapping) and value:
+            yield from _leaves(value, f"{prefix}{key}/")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def mlflow_logger(
+    folder: str,
+    experiment: str = "colorlab",
+    name: str | None = None,
+    group: str | None = None,
+    tags: list[str] | None = None,
+    notes: str | None = None,
+    uri: str | None = None,
+) -> MLflowInFolder:
+    """A logger to an mlflow server or database.
+
+    Args:
+        folder: the run's folder.
+        experiment, name, group, tags, notes: how mlflow files the run.
+        uri: the server's address; None is MLFLOW_TRACKING_URI, else a database in the current folder,
+            where `mlflow server` finds it.
+
+    Raises:
+        UserError: mlflow is not installed, or does not answer there.
+    """
+    if importlib.util.find_spec("mlflow") is None:
+        raise UserError("logger=mlflow needs mlflow: pip install 'colorlab[mlflow]'.")
+    import mlflow
+    from mlflow.exceptions import MlflowException
+
+    uri = uri or mlflow.get_tracking_uri()
+    _check_answers(uri)
+    logger = MLflowInFolder(
+        RunFolder(folder), experiment_name=experiment, run_name=name, tracking_uri=uri,
+        tags={"mlflow.note.content": notes or "", "group": group or "", "tags": ", ".join(tags or [])},
+    )  # fmt: skip
+    try:
+        _ = logger.experiment
+    except MlflowException as error:
+        raise UserError(f"logger.mlflow.uri={uri}: {str(error).splitlines()[0]}") from error
+    return logger
+
+
+def _check_answers(uri: str) -> None:
+    """Ask once: mlflow itself would try for minutes, as it should only when a server goes away while a run trains."""
+    if not uri.startswith("http"):
+        return
+    try:
+        urlopen(f"{uri.rstrip('/')}/health", timeout=10).close()
+    except HTTPError:  # a server that wants to know who asks; mlflow will say
+        pass
+    except OSError as error:
+        raise UserError(f"logger.mlflow.uri={uri} does not answer: {error}.") from error
+
+
+# -- what trackers show ------------------------------------------------------------------------------
+
+
+@rank_zero_only
+def remember_trackers(loggers: list[Logger], folder: RunFolder) -> None:
+    """Keep the addresses at which trackers show the run, for the leaderboard."""
+    addresses = json.loads(folder.trackers.read_text()) if folder.trackers.exists() else {}
+    for logger in loggers:
+        if isinstance(logger, WandbLogger) and (address := getattr(logger.experiment, "url", None)):
+            addresses["wandb"] = address
+        elif isinstance(logger, MLflowInFolder) and logger._tracking_uri.startswith("http"):
+            place = f"experiments/{logger.experiment_id}/runs/{logger.run_id}"
+            addresses["mlflow"] = f"{logger._tracking_uri.rstrip('/')}/#/{place}"
+    if addresses:
+        folder.trackers.write_text(json.dumps(addresses, indent=2))
+
+
+def log_picture(loggers: list[Logger], name: str, path: Path, step: int, epoch: int | None = None) -> None:
     """Send a picture file to every tracker that shows pictures."""
     for logger in loggers:
         if isinstance(logger, WandbLogger):
-            logger.log_image(name, [str(path)], step=step)
+            row = {name: [wandb.Image(str(path))]} | ({} if epoch is None else {"epoch": epoch})
+            logger.log_metrics(row, step)
         elif isinstance(logger, TensorBoardLogger):
-            with Image.open(path) as picture:
-                pixels = np.asarray(picture.convert("RGB"))
-            logger.experiment.add_image(name, pixels, step, dataformats="HWC")
+            logger.experiment.add_image(name, _pixels(path), step, dataformats="HWC")
+        elif isinstance(logger, MLFlowLogger):
+            logger.experiment.log_image(logger.run_id, _pixels(path), key=name, step=step, synchronous=True)
+
+
+def _pixels(path: Path) -> np.ndarray:
+    with Image.open(path) as picture:
+        return np.asarray(picture.convert("RGB"))
 
 
 def log_table(loggers: list[Logger], name: str, rows: list[dict[str, Any]]) -> None:

@@ -20,7 +20,8 @@ class RunFolder:
         metrics.csv        one row an epoch
         curves.png         the same as a picture
         prior.npz, .png    how often each color occurs, where the objective asks for it
-        wandb_id, wandb/   the tracker's
+        trackers.json      where the trackers show it
+        wandb_id, wandb/   the tracker's; likewise tensorboard/, mlflow_id
 
     Args:
         path: the folder; it need not exist.
@@ -35,6 +36,8 @@ class RunFolder:
         self.curves = self.path / "curves.png"
         self.prior = self.path / "prior.npz"
         self.wandb_id = self.path / "wandb_id"
+        self.mlflow_id = self.path / "mlflow_id"
+        self.trackers = self.path / "trackers.json"
         self._overrides = self.path / "overrides.yaml"
         self._decay_request = self.path / "decay.request"
 
@@ -63,6 +66,10 @@ class RunFolder:
         """
         named = [path for path in self.checkpoints.glob("*_epoch*_loss*.ckpt") if _loss(path) is not None]
         return min(named, key=lambda path: (_loss(path), path.name)) if named else self.newest_checkpoint()
+
+    def newest_validation_sheet(self) -> Path | None:
+        """The sheet of the validation photographs drawn last: the same ones in each run on the same data."""
+        return max(self.comparison.glob("epoch*.png"), key=lambda sheet: (len(sheet.name), sheet.name), default=None)
 
     def newest_comparison(self) -> Path | None:
         """The sheet of pictures drawn last, if there is one."""

@@ -1,8 +1,11 @@
 """A sheet of pictures: rows of photographs, columns of what was made of them."""
 
+import json
+from pathlib import Path
 from typing import NamedTuple
 
 from PIL import Image, ImageDraw, ImageFont, ImageOps
+from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 from torchvision.transforms.functional import to_pil_image
 
@@ -10,6 +13,8 @@ from colorlab.color import lab_to_rgb
 
 CELL, GAP, CAPTION, HEADER = 192, 6, 22, 30
 INK, PAPER = "#222222", "#ffffff"
+CONTENT = "colorlab sheet"
+"""The text in a sheet's file that says which picture is where."""
 
 
 class Row(NamedTuple):
@@ -25,7 +30,11 @@ def picture_of(lightness: Tensor, ab: Tensor) -> Image.Image:
 
 
 def draw_sheet(rows: list[tuple[str, Row]]) -> Image.Image:
-    """Draw named rows of pictures under their headings, in two blocks side by side."""
+    """Draw named rows of pictures under their headings, in two blocks side by side.
+
+    `save_sheet` keeps with it what is where.
+    """
+    content = [{"name": name, "captions": row.captions, "boxes": {}} for name, row in rows]
     half = (len(rows) + 1) // 2
     blocks = 2 if len(rows) > 1 else 1
     headings = list(rows[0][1].pictures)
@@ -40,10 +49,33 @@ def draw_sheet(rows: list[tuple[str, Row]]) -> Image.Image:
             for line, (name, row) in enumerate(rows[block * half : (block + 1) * half]):
                 y = HEADER + line * (CELL + CAPTION + GAP)
                 cell = ImageOps.contain(row.pictures[heading], (CELL, CELL), Image.Resampling.BICUBIC)
-                sheet.paste(cell, (x + (CELL - cell.width) // 2, y + (CELL - cell.height) // 2))
+                left, top = x + (CELL - cell.width) // 2, y + (CELL - cell.height) // 2
+                sheet.paste(cell, (left, top))
+                content[block * half + line]["boxes"][heading] = [left, top, left + cell.width, top + cell.height]
                 caption = row.captions.get(heading, _shorten(name, small))
                 draw.text((x + CELL / 2, y + CELL + CAPTION / 2), caption, INK, small, anchor="mm")
+    sheet.info[CONTENT] = json.dumps(content)
     return sheet
+
+
+def save_sheet(sheet: Image.Image, path: Path) -> None:
+    """Write a PNG from which `read_sheet` gets the rows back; it appears only when it is whole."""
+    content = PngInfo()
+    content.add_itxt(CONTENT, sheet.info[CONTENT])
+    part = path.with_suffix(".part")
+    sheet.save(part, "PNG", pnginfo=content)
+    part.replace(path)
+
+
+def read_sheet(path: Path) -> list[tuple[str, Row]]:
+    """The named rows of a sheet, its pictures at the size they have there; none if the file does not say."""
+    with Image.open(path) as sheet:
+        sheet.load()
+    content = json.loads(sheet.info.get(CONTENT, "[]"))
+    return [
+        (each["name"], Row({name: sheet.crop(box) for name, box in each["boxes"].items()}, each["captions"]))
+        for each in content
+    ]
 
 
 def _shorten(name: str, font: ImageFont.FreeTypeFont) -> str:

@@ -56,7 +56,7 @@ def train(cfg: dict[str, Any], folder: RunFolder, overrides: list[str]) -> float
     from lightning import seed_everything
     from lightning.pytorch.utilities import rank_zero_only
 
-    from colorlab.loggers import finish_tracker
+    from colorlab.loggers import finish_tracker, remember_trackers
     from colorlab.models import Colorizer
 
     quiet_libraries()
@@ -77,6 +77,7 @@ def train(cfg: dict[str, Any], folder: RunFolder, overrides: list[str]) -> float
     weights = sum(parameter.numel() for parameter in model.parameters())
     for logger in trainer.loggers:
         logger.log_hyperparams({**cfg, "model": {**cfg["model"], "name": model.title, "parameters": weights}})
+    remember_trackers(trainer.loggers, folder)
     torch.set_float32_matmul_precision("high")
     failed = True
     try:

@@ -1,30 +1,45 @@
-"""Where the numbers of a run go: the CSV file, wandb (offline) and tensorboard, read back by their own tools."""
+"""Where a run's numbers go: the CSV file, wandb (offline), tensorboard and mlflow, read back by their own tools."""
 
 import csv
 import glob
 import io
 import json
+import os
 import shlex
+import signal
+import socket
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from urllib.request import urlopen
 
 import pytest
 import yaml
 from conftest import SMALL, start
+from hydra.core.global_hydra import GlobalHydra
+from mlflow import MlflowClient
+from mlflow.entities import Run
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from wandb.sdk.launch.sweeps.utils import create_sweep_command_args
 
-from colorlab.loggers import MetricsCSV, read_metrics
+from colorlab.config import conf_folder
+from colorlab.dashboard import make_workspace
+from colorlab.errors import UserError
+from colorlab.loggers import MetricsCSV, mlflow_logger, read_metrics
 from colorlab.models import CUNet
 from colorlab.run_folder import RunFolder
+from colorlab.train import main as train_main
 
 EACH_EPOCH = {
-    "train/loss", "val/loss", "val/psnr", "val/psnr_gray", "val/ssim", "val/ciede2000",
-    "val/colorfulness", "val/colorfulness_true", "optim/lr", "optim/weight_decay", "speed/images_per_second",
+    "train/loss", "val/loss", "val/psnr", "val/psnr_gray", "val/ssim", "val/ciede2000", "val/colorfulness",
+    "val/colorfulness_true", "optim/lr", "optim/weight_decay", "optim/decays", "speed/images_per_second",
 }  # fmt: skip
 AT_THE_END = {name.replace("val/", "test/") for name in EACH_EPOCH if name.startswith("val/")}
 
@@ -76,15 +91,42 @@ def test_a_run_that_logged_nothing_leaves_the_csv_file_of_the_run_it_resumed(tmp
     assert write(tmp_path).metrics.read_bytes() == before
 
 
-# -- wandb and tensorboard ---------------------------------------------------------------------------
+# -- wandb, tensorboard and mlflow -------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
-def tracked(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
-    """A run that two trackers watched, for somebody who is not logged in."""
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real mlflow server on loopback; its address."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    words = ("--host", "127.0.0.1", "--port", str(port), "--workers", "1")
+    command = [Path(sys.executable).with_name("mlflow"), "server", *words]
+    lean = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}  # it would start more processes
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    where = tmp_path_factory.mktemp("mlflow")
+    process = subprocess.Popen(command, cwd=where, env=lean, start_new_session=True, **quiet)
+    address = f"http://127.0.0.1:{port}"
+    deadline = time.monotonic() + 120
+    while True:
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        with suppress(OSError), urlopen(f"{address}/health") as reply:
+            assert reply.status == 200
+            break
+        time.sleep(0.2)
+    yield address
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+@pytest.fixture(scope="module")
+def tracked(tmp_path_factory: pytest.TempPathFactory, server: str) -> SimpleNamespace:
+    """A run that three trackers watched at once, for somebody who is not logged in."""
     where = tmp_path_factory.mktemp("tracked")
     small = [word for word in SMALL if not word.startswith(("logger", "test"))]
-    words = [*small, "logger=[wandb,tensorboard]", "run.tags=[a,b]", "run.group=g", "run.notes='a note'"]
+    trackers = ("logger=[wandb,tensorboard,mlflow]", f"logger.mlflow.uri={server}")
+    words = [*small, *trackers, "run.tags=[a,b]", "run.group=g", "run.notes='a note'"]
     with pytest.MonkeyPatch.context() as environment:
         environment.delenv("WANDB_MODE")
         environment.delenv("WANDB_API_KEY", raising=False)
@@ -92,17 +134,17 @@ def tracked(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
         process = start("train", *words, "hydra.run.dir=run", cwd=where)
     out, error = process.communicate(timeout=300)
     assert process.returncode == 0, error
-    return SimpleNamespace(folder=RunFolder(where / "run"), out=out)
+    return SimpleNamespace(folder=RunFolder(where / "run"), out=out, server=server)
 
 
 @pytest.fixture(scope="module")
 def resumed(tracked: SimpleNamespace) -> SimpleNamespace:
     """The same run, an epoch longer; without a test, which says nothing new."""
     where = tracked.folder.path.parent
-    process = start("train", "resume=run", "trainer.max_epochs=3", "logger=wandb", "test=false", cwd=where)
+    process = start("train", "resume=run", "trainer.max_epochs=3", "logger=[wandb,mlflow]", "test=false", cwd=where)
     out, error = process.communicate(timeout=300)
     assert process.returncode == 0, error
-    return SimpleNamespace(folder=tracked.folder, out=out)
+    return SimpleNamespace(folder=tracked.folder, out=out, server=tracked.server)
 
 
 def wandb(*words: str | Path, cwd: Path) -> str:
@@ -142,6 +184,39 @@ def test_wandb_has_every_number_of_every_epoch(tracked: SimpleNamespace) -> None
     for name in EACH_EPOCH | AT_THE_END:
         assert history(part, name) == pytest.approx(list(metrics[name].values())), name
         assert len(metrics[name]) == (2 if name in EACH_EPOCH else 1)
+
+
+def test_wandb_draws_every_number_and_picture_over_the_epochs_and_keeps_the_best(tracked: SimpleNamespace) -> None:
+    part = parts(tracked.folder)[0]
+    defined = {record["name"]: record for record in records(part, "metric") if "name" in record}
+    for name in EACH_EPOCH | AT_THE_END | {"pictures/val", "pictures/test"}:
+        assert defined[name]["step_metric"] == "epoch", name
+    rows = [record["item"] for record in records(part, "history")]
+    assert all("epoch" in row for row in rows)
+    told, metrics = summary(part)["summary"], read_metrics(tracked.folder)
+    for name, best in (("loss", min), ("psnr", max), ("ssim", max), ("ciede2000", min)):
+        course = list(metrics[f"val/{name}"].values())
+        assert told[f"val/{name}"] == pytest.approx({best.__name__: best(course), "last": course[-1]}), name
+
+
+def test_the_dashboard_shows_nothing_that_a_run_does_not_log(tracked: SimpleNamespace) -> None:
+    part = parts(tracked.folder)[0]
+    logged = {name for record in records(part, "history") for name in record["item"]}
+    told = summary(part)
+    logged |= {f"{name}.{kind}" for name, value in told["summary"].items() if isinstance(value, dict) for kind in value}
+    config = {f"{group}.{key}" for group, value in told["config"].items() if isinstance(value, dict) for key in value}
+    view = json.loads(make_workspace("fish", "team")._to_model().model_dump_json(by_alias=True))
+    panels = [
+        panel["config"] for each in view["spec"]["section"]["panelBankConfig"]["sections"] for panel in each["panels"]
+    ]
+    for panel in panels:
+        for name in (*panel.get("metrics", []), *([panel["targetKey"]] if "targetKey" in panel else [])):
+            assert name in logged, name
+        for name in panel.get("mediaKeys", []):
+            assert f"{name}.filenames" in logged, name
+        accessors = [panel.get("xAxis"), panel.get("yAxis"), *(each["accessor"] for each in panel.get("columns", []))]
+        for kind, _, name in (accessor.partition(":") for accessor in accessors if accessor and ":" in accessor):
+            assert name.replace(".value", "") in (config if kind == "config" else logged), name
 
 
 def test_wandb_has_the_pictures(tracked: SimpleNamespace) -> None:
@@ -192,6 +267,40 @@ def test_tensorboard_has_the_numbers_and_the_pictures(tracked: SimpleNamespace) 
         assert shown.convert("RGB").tobytes() == Image.open(comparison / sheet).tobytes()
 
 
+def mlflow_run(tracked: SimpleNamespace) -> tuple[MlflowClient, Run]:
+    client = MlflowClient(tracked.server)
+    return client, client.get_run(tracked.folder.mlflow_id.read_text())
+
+
+def test_mlflow_has_the_numbers_the_configuration_and_the_pictures(tracked: SimpleNamespace, tmp_path: Path) -> None:
+    client, run = mlflow_run(tracked)
+    for name, course in read_metrics(tracked.folder).items():
+        found = client.get_metric_history(run.info.run_id, name)[: len(course)]  # the resumed part comes after
+        assert [each.value for each in found] == pytest.approx(list(course.values())[: len(found)]), name
+        assert found, name
+    assert run.info.run_name == "cunet"
+    assert run.data.params["optim/lr"] == "0.001"
+    assert run.data.params["model/name"] == "cunet"
+    assert client.get_experiment(run.info.experiment_id).name == "colorlab"
+    files = [Path(each.path) for each in client.list_artifacts(run.info.run_id, "images")]
+    for split, sheet in (("val", "epoch000.png"), ("test", "test.png")):
+        shown = min(path for path in files if path.name.startswith(f"pictures~{split}") and path.suffix == ".png")
+        with Image.open(client.download_artifacts(run.info.run_id, str(shown), str(tmp_path))) as picture:
+            assert picture.tobytes() == Image.open(tracked.folder.comparison / sheet).tobytes()
+
+
+def test_the_run_remembers_where_it_is_shown(tracked: SimpleNamespace) -> None:
+    """Not by an offline wandb."""
+    _, run = mlflow_run(tracked)
+    place = f"experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
+    assert json.loads(tracked.folder.trackers.read_text()) == {"mlflow": f"{tracked.server}/#/{place}"}
+
+
+def test_an_mlflow_server_that_does_not_answer_is_said(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"logger\.mlflow\.uri=http://127\.0\.0\.1:9 does not answer"):
+        mlflow_logger(str(tmp_path), uri="http://127.0.0.1:9")
+
+
 # -- resumed -----------------------------------------------------------------------------------------
 
 
@@ -205,6 +314,16 @@ def test_a_resumed_run_goes_on_in_the_same_wandb_run(tracked: SimpleNamespace, r
     assert len(losses) == 3
 
 
+def test_a_resumed_run_goes_on_in_the_same_mlflow_run(resumed: SimpleNamespace) -> None:
+    """With the parameters of its start: mlflow never changes one."""
+    client, run = mlflow_run(resumed)
+    losses = [each.value for each in client.get_metric_history(run.info.run_id, "val/loss")]
+    assert losses == pytest.approx(list(read_metrics(resumed.folder)["val/loss"].values()))
+    assert len(client.search_runs([run.info.experiment_id])) == 1
+    assert run.data.params["trainer/max_epochs"] == "2"
+    assert run.info.status == "FINISHED"
+
+
 @pytest.mark.parametrize("name", ["tracked", "resumed"])
 def test_the_end_of_an_offline_run_says_how_to_send_all_of_it(name: str, request: pytest.FixtureRequest) -> None:
     """The printed command, in the folder where it was printed, finds every part of the run."""
@@ -216,3 +335,26 @@ def test_the_end_of_an_offline_run_says_how_to_send_all_of_it(name: str, request
     told = wandb(*words, "--dry-run", cwd=where)
     sent = {(where / word).resolve().parent for word in told.split() if word.endswith(".wandb")}
     assert sent >= set(parts(run.folder)[: 1 if name == "tracked" else 2])
+
+
+# -- wandb's agents ----------------------------------------------------------------------------------
+
+
+def test_the_command_of_a_wandb_agent_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What wandb's own agent makes of conf/sweep/wandb.yaml and of the parameters a server draws."""
+    sweep = yaml.safe_load((conf_folder() / "sweep" / "wandb.yaml").read_text())
+    assert set(sweep["parameters"]) == {"model", "schedule", "optim.lr", "optim.weight_decay"}
+    drawn = {"model": "cunet", "schedule": "staged", "optim.lr": 0.00321, "optim.weight_decay": 1e-05}
+    arguments = create_sweep_command_args({"args": {key: {"value": value} for key, value in drawn.items()}})
+    template = [arguments["args_no_hyphens"] if word == "${args_no_hyphens}" else [word] for word in sweep["command"]]
+    *_, flag, program = [word for words in template[:-1] for word in words]
+    assert (flag, program, sweep["program"]) == ("-m", "${program}", "colorlab.train")
+    small = [word for word in SMALL if not word.startswith("model=")]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["colorlab-train", *template[-1], *small, "debug=true", "hydra.run.dir=run"])
+    GlobalHydra.instance().clear()
+    train_main()
+    config = yaml.safe_load(RunFolder(tmp_path / "run").config.read_text())
+    assert config["model"]["_target_"] == "colorlab.models.CUNet"
+    assert config["schedule"]["_target_"] == "colorlab.schedules.Staged"
+    assert (config["optim"]["lr"], config["optim"]["weight_decay"]) == (0.00321, 1e-05)

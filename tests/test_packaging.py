@@ -38,12 +38,12 @@ def test_an_installed_wheel_trains_from_an_empty_folder(installed: Path, tmp_pat
     assert "photographs: 153 train, 24 val, 24 test" in done.stdout
 
 
-def test_the_wheel_carries_configuration_photographs_and_credits(installed: Path) -> None:
+def test_the_wheel_carries_configuration_pages_photographs_and_credits(installed: Path) -> None:
     (wheel,) = installed.parent.glob("*.whl")
     inside = set(zipfile.ZipFile(wheel).namelist())
     for file in (path for path in (ROOT / "conf").rglob("*.yaml")):
         assert f"colorlab/conf/{file.relative_to(ROOT / 'conf').as_posix()}" in inside
-    assert "colorlab/data/samples/CREDITS.csv" in inside
+    assert {"colorlab/leaderboard/page.html", "colorlab/study/page.html", "colorlab/data/samples/CREDITS.csv"} <= inside
     assert sum(name.startswith("colorlab/data/samples/") and name.endswith(".jpg") for name in inside) == 201
 
 

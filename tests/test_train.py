@@ -243,7 +243,7 @@ def test_help_lists_the_groups_and_their_choices(train: Command) -> None:
     assert done.returncode == 0
     conf = conf_folder()
     groups = [folder for folder in conf.iterdir() if folder.is_dir()]
-    assert len(groups) == 9
+    assert len(groups) == 10
     for group in groups:
         choices = ", ".join(sorted(file.stem for file in group.glob("*.yaml")))
         assert f"\n{group.name}: {choices}\n" in done.stdout

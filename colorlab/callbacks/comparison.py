@@ -14,7 +14,7 @@ from colorlab.loggers import log_picture
 from colorlab.metrics import scores
 from colorlab.models.colorizer import ColorBatch, Colorizer, Prediction
 from colorlab.run_folder import RunFolder
-from colorlab.sheet import Row, draw_sheet, picture_of
+from colorlab.sheet import Row, draw_sheet, picture_of, save_sheet
 
 
 class Comparison(Callback):
@@ -79,8 +79,8 @@ class Comparison(Callback):
         named = [(Path(names(index)).stem, row) for index, row in sorted(rows.items())]
         path = RunFolder(trainer.default_root_dir).comparison / file
         path.parent.mkdir(parents=True, exist_ok=True)
-        draw_sheet(named).save(path)
-        log_picture(trainer.loggers, f"pictures/{split}", path, trainer.global_step)
+        save_sheet(draw_sheet(named), path)
+        log_picture(trainer.loggers, f"pictures/{split}", path, trainer.global_step, trainer.current_epoch)
 
 
 def compare(lightness: Tensor, true: Tensor, predicted: Prediction) -> Row:

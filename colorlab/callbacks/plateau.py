@@ -60,6 +60,7 @@ class PlateauDecay(Callback):
         asked = trainer.is_global_zero and RunFolder(trainer.default_root_dir).take_decay_request()
         if trainer.strategy.broadcast(asked):
             self.decay(trainer, model, "as asked")
+        model.log("optim/decays", float(len(self.decays)))  # a curve whose steps mark them
 
     def on_validation_end(self, trainer: Trainer, model: Colorizer) -> None:
         if trainer.sanity_checking or trainer.state.fn != TrainerFn.FITTING or self.patience is None:

@@ -1,0 +1,153 @@
+"""Make the team's wandb workspace, as code: `python -m colorlab.dashboard PROJECT`."""
+
+import argparse
+import importlib.util
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from colorlab.command_line import leave
+from colorlab.errors import UserError
+
+if TYPE_CHECKING:
+    from wandb_workspaces.reports.v2 import LinePlot
+    from wandb_workspaces.workspaces import Workspace
+
+LOSS = "val/loss.min"
+"""What runs are compared by: the summary's least validation loss (see colorlab.loggers)."""
+
+
+def make_workspace(project: str, entity: str, name: str = "colorlab") -> "Workspace":
+    """The definition of a workspace that answers, from top to bottom: which run, why, and how does it look?
+
+    Args:
+        project, entity: of wandb; the runs in them are shown.
+        name: what the view is called.
+    """
+    import wandb_workspaces.reports.v2 as panels
+    import wandb_workspaces.workspaces as workspaces
+
+    model, lr, weight_decay = (panels.Config(key) for key in ("model.name", "optim.lr", "optim.weight_decay"))
+    best = panels.SummaryMetric(LOSS)
+    columns = [
+        panels.ParallelCoordinatesPlotColumn(model, "model"),
+        panels.ParallelCoordinatesPlotColumn(lr, "lr", log=True),
+        panels.ParallelCoordinatesPlotColumn(weight_decay, "weight decay", log=True),
+        panels.ParallelCoordinatesPlotColumn(panels.Config("data.batch_size"), "batch size"),
+        panels.ParallelCoordinatesPlotColumn(panels.SummaryMetric("val/psnr.max"), "best PSNR"),
+        panels.ParallelCoordinatesPlotColumn(best, "best loss", inverted=True),
+    ]
+    sections = {
+        "Loss": [
+            _over_epochs("validation loss", "val/loss"),
+            _over_epochs("training loss", "train/loss"),
+            _over_epochs("validation loss, by model", "val/loss", groupby=model, groupby_rangefunc="minmax"),
+            _over_epochs("plateau decays: each step is one", "optim/decays"),
+            _over_epochs("learning rate", "optim/lr", log_y=True),
+            _over_epochs("weight decay", "optim/weight_decay", log_y=True),
+        ],
+        "What makes the loss": [
+            panels.BarPlot(
+                title="best loss, by model", metrics=[panels.Metric(LOSS)], groupby=model, groupby_aggfunc="min"
+            ),
+            panels.ScatterPlot(title="best loss, by lr", x=lr, y=best, log_x=True),
+            panels.ScatterPlot(title="best loss, by weight decay", x=weight_decay, y=best, log_x=True),
+            panels.ParallelCoordinatesPlot(title="the sweep", columns=columns),
+            panels.ParameterImportancePlot(with_respect_to=LOSS),
+        ],
+        "Quality": [
+            _over_epochs("PSNR (dB); gray pictures below", "val/psnr", "val/psnr_gray"),
+            _over_epochs("colorfulness; the true photographs' above", "val/colorfulness", "val/colorfulness_true"),
+            _over_epochs("SSIM", "val/ssim"),
+            _over_epochs("CIEDE2000", "val/ciede2000"),
+        ],
+        "Pictures": [
+            panels.MediaBrowser(title="validation photographs", media_keys=["pictures/val"], num_columns=1),
+            panels.MediaBrowser(title="test photographs", media_keys=["pictures/test"], num_columns=1),
+        ],
+        "Speed": [_over_epochs("images per second", "speed/images_per_second")],
+    }
+    return workspaces.Workspace(
+        entity=entity, project=project, name=name,
+        sections=[workspaces.Section(name=title, panels=shown, is_open=True) for title, shown in sections.items()],
+        settings=workspaces.WorkspaceSettings(x_axis="epoch", group_by_prefix="first", max_runs=50),
+        runset_settings=workspaces.RunsetSettings(
+            order=[workspaces.Ordering(workspaces.Summary(LOSS))],
+            pinned_columns=[
+                f"summary:{LOSS}", "summary:val/psnr.max", "config:optim.value.lr", "config:optim.value.weight_decay",
+            ],
+        ),
+    )  # fmt: skip
+
+
+def _over_epochs(title: str, *names: str, **more: object) -> "LinePlot":
+    import wandb_workspaces.reports.v2 as panels
+
+    return panels.LinePlot(title=title, x="epoch", y=list(names), **more)
+
+
+def publish(workspace: "Workspace") -> str:
+    """Save the workspace with wandb; its address.
+
+    Raises:
+        UserError: wandb does not take it.
+    """
+    try:
+        return workspace.save().url
+    except Exception as error:  # wandb's own, requests', its service's: whatever came over the wire
+        reason = str(error) or type(error).__name__
+        raise UserError(f"wandb did not take the dashboard: {reason.splitlines()[0]}") from error
+
+
+def write_definition(workspace: "Workspace", path: Path) -> None:
+    """Write what would be published; the file appears only when it is whole."""
+    part = path.with_name(f"{path.name}.part")
+    part.write_text(workspace._to_model().model_dump_json(by_alias=True, exclude_none=True, indent=2) + "\n")
+    part.replace(path)
+
+
+def main() -> None:
+    """Entry point of `colorlab-dashboard`."""
+    parser = argparse.ArgumentParser(prog="colorlab-dashboard", description=__doc__)
+    parser.add_argument("project", metavar="PROJECT", help="of wandb: PROJECT, or TEAM/PROJECT")
+    parser.add_argument("--name", default="colorlab", help="what the view is called")
+    parser.add_argument("-o", "--out", type=Path, help="the file for who is not logged in; default: dashboard.json")
+    options = parser.parse_args()
+    try:
+        make_dashboard(options.project, options.name, options.out)
+    except UserError as error:
+        leave(error)
+
+
+def make_dashboard(place: str, name: str, out: Path | None) -> None:
+    """Publish the workspace; without a login, or if a file is asked for, write its definition.
+
+    Args:
+        place: PROJECT or TEAM/PROJECT.
+        name: what the view is called.
+        out: the file; None writes one only without a login.
+
+    Raises:
+        UserError: wandb-workspaces is not installed, or wandb does not take it.
+    """
+    if importlib.util.find_spec("wandb_workspaces") is None:
+        raise UserError("A dashboard needs wandb-workspaces: pip install 'colorlab[dashboard]'.")
+    import wandb
+
+    os.environ.setdefault("WANDB_SILENT", "true")
+    entity, _, project = place.rpartition("/")
+    logged_in = wandb.login(prompt=False)
+    if logged_in and not entity:
+        entity = wandb.Api().default_entity or ""
+    workspace = make_workspace(project, entity or "TEAM", name)
+    if logged_in and out is None:
+        print(f"dashboard: {publish(workspace)}")
+        return
+    path = out or Path("dashboard.json")
+    write_definition(workspace, path)
+    why = "" if logged_in else "You are not logged in to wandb, so nothing was published (wandb login). "
+    print(f"{why}The dashboard's definition: {os.path.relpath(path)}")
+
+
+if __name__ == "__main__":
+    main()

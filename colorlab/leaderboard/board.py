@@ -1,0 +1,218 @@
+"""Runs side by side: what differs between them, who is best, and the table of it."""
+
+import csv
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Column, Table
+
+from colorlab.errors import UserError, did_you_mean
+from colorlab.leaderboard.run import Run
+
+STYLES = {"done": "green", "running": "cyan", "failed": "red", "killed": "red"}
+
+NOT_SETTINGS = ("hydra", "sweep", "resume", "reproduce")
+"""Overrides that say how a run was started, and nothing of what it is."""
+
+
+@dataclass
+class Number:
+    """One number of each run.
+
+    Args:
+        title: its heading.
+        value: reads it from a run.
+        text: how it is shown.
+        better: whether less or more of it is better, if one can say so.
+        hint: what exactly it is.
+    """
+
+    title: str
+    value: Callable[[Run], float | None]
+    text: Callable[[float], str]
+    better: Literal["less", "more"] | None
+    hint: str
+
+
+def _time(seconds: float) -> str:
+    minutes, hours = seconds / 60, seconds / 3600
+    if hours >= 1:
+        return f"{int(hours)} h {int(minutes) % 60:02d} min"
+    return f"{int(minutes)} min {int(seconds) % 60:02d} s" if minutes >= 1 else f"{seconds:.0f} s"
+
+
+def _count(number: float) -> str:
+    for size, unit in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
+        if number >= size:
+            return f"{number / size:.3g}{unit}"
+    return f"{number:.0f}"
+
+
+NUMBERS = {
+    "epochs": Number("epochs", lambda run: run.epochs, "{:.0f}".format, None, "trained so far, of those planned"),
+    "loss": Number(
+        "best loss", lambda run: run.loss, "{:#.5g}".format, "less",
+        "of the validation photographs; the columns beside it are of the same epoch",
+    ),
+    "psnr": Number("PSNR", lambda run: run.at_best("val/psnr"), "{:.2f}".format, "more", "in dB, in the best epoch"),
+    "colorfulness": Number(
+        "colorfulness", lambda run: run.at_best("val/colorfulness"), "{:.1f}".format, None, "in the best epoch"
+    ),
+    "time": Number("time", lambda run: run.seconds, _time, None, "from its start to its end, or to its last epoch"),
+    "speed": Number(
+        "images/s", lambda run: run.images_per_second, "{:.0f}".format, "more", "in training, the median of its epochs"
+    ),
+    "parameters": Number("parameters", lambda run: run.parameters, _count, None, "of the network"),
+}  # fmt: skip
+
+
+@dataclass
+class Board:
+    """Runs in order, and the keys whose values differ between them."""
+
+    runs: list[Run]
+    keys: list[str]
+    root: Path
+    sort: str
+
+    def name(self, run: Run) -> str:
+        """Its folder's, seen from the root."""
+        return str(run.folder.path.resolve().relative_to(self.root)) if run.folder.path.resolve() != self.root else "."
+
+    def labels(self) -> list[str]:
+        """What tells each run from the others: the values that differ; its name where they do not."""
+        short = {key: key.rpartition(".")[2] if "." in key else "" for key in self.keys}
+        labels = [
+            " · ".join(f"{word} {value}".strip() for key, word in short.items() if (value := run.setting(key)))
+            for run in self.runs
+        ]
+        seen = Counter(labels)
+        return [
+            label if label and seen[label] == 1 else f"{label} ({self.name(run)})" if label else self.name(run)
+            for label, run in zip(labels, self.runs, strict=True)
+        ]
+
+    def notes(self) -> list[str]:
+        """What a reader must know to compare the numbers."""
+        notes = []
+        if len({str(run.config.get("objective")) for run in self.runs if run.config}) > 1:
+            notes.append("These runs have different objectives: compare them by PSNR and colorfulness, not by loss.")
+        if len({str(_photographs(run.config)) for run in self.runs if run.config}) > 1:
+            notes.append("These runs were not judged on the same photographs at the same size.")
+        for name, words in (
+            ("val/psnr_gray", "Gray pictures have a PSNR of {:.2f} dB."),
+            ("val/colorfulness_true", "The true photographs have a colorfulness of {:.1f}."),
+        ):
+            values = {round(value, 2) for run in self.runs if (value := run.last(name)) is not None}
+            if len(values) == 1:
+                notes.append(words.format(*values))
+        return notes
+
+
+def _photographs(config: dict[str, Any]) -> dict[str, Any]:
+    """The part of a configuration that decides what a run is judged on."""
+    deciding = ("root", "size", "val_fraction", "test_fraction", "split_seed")
+    return {key: value for key, value in (config.get("data") or {}).items() if key in deciding}
+
+
+def make_board(runs: list[Run], sort: str = "loss") -> Board:
+    """Put runs in order.
+
+    Args:
+        runs: at least one.
+        sort: the column to order them by, the best or the largest first; or an override, the smallest first.
+
+    Raises:
+        UserError: there is no such column or override.
+    """
+    keys = list(dict.fromkeys(key for run in runs for key in run.overrides))
+    given = [key for key in keys if not key.startswith(NOT_SETTINGS)]
+    differing = [
+        key for key in given if len({run.setting(key) for run in runs if run.config or key in run.overrides}) > 1
+    ]
+    if sort not in NUMBERS and sort not in given:
+        raise UserError(f"--sort {sort}: {did_you_mean(sort, [*NUMBERS, *differing])}")
+    root = Path(*_shared([run.folder.path.resolve().parent.parts for run in runs]))
+    return Board(sorted(runs, key=lambda run: _rank(run, sort)), differing, root, sort)
+
+
+def _shared(paths: list[tuple[str, ...]]) -> list[str]:
+    """The parts that all paths begin with."""
+    shared = []
+    for parts in zip(*paths, strict=False):
+        if len(set(parts)) > 1:
+            break
+        shared.append(parts[0])
+    return shared
+
+
+def _rank(run: Run, sort: str) -> tuple[bool, float, str]:
+    """Runs without the value come last."""
+    if sort in NUMBERS:
+        value = NUMBERS[sort].value(run)
+        return value is None, (value or 0.0) * (1 if NUMBERS[sort].better == "less" else -1), ""
+    text = run.setting(sort)
+    try:
+        return False, float(text), text
+    except ValueError:
+        return not text, 0.0, text
+
+
+def cell(run: Run, key: str) -> str:
+    """The number of a column as a person reads it."""
+    value = NUMBERS[key].value(run)
+    if value is None:
+        return ""
+    text = NUMBERS[key].text(value)
+    return f"{text} / {run.max_epochs}" if key == "epochs" and run.max_epochs else text
+
+
+def print_table(board: Board, console: Console) -> None:
+    """Show the table; on a narrow screen without the columns that one can do without, in a file with all."""
+    endless = console.options.update(max_width=10_000)
+    columns = list(NUMBERS)
+    table = _table_of(board, columns)
+    if not console.is_terminal:
+        console.width = max(console.width, console.measure(table, options=endless).maximum)
+    for dispensable in ("parameters", "time", "speed", "epochs"):
+        if console.measure(table, options=endless).maximum > console.width:
+            columns.remove(dispensable)
+            table = _table_of(board, columns)
+    console.print(table)
+
+
+def _table_of(board: Board, columns: list[str]) -> Table:
+    table = Table(Column("run", overflow="fold"), box=None, header_style="bold")
+    for key in board.keys:
+        table.add_column(escape(key), overflow="fold")
+    table.add_column("status", no_wrap=True)
+    for key in columns:
+        table.add_column(NUMBERS[key].title, justify="right", no_wrap=True)
+    for run in board.runs:
+        settings = [escape(run.setting(key)) for key in board.keys]
+        status = f"[{STYLES.get(run.status, 'yellow')}]{escape(run.status)}"
+        table.add_row(escape(board.name(run)), *settings, status, *(cell(run, key) for key in columns))
+    return table
+
+
+def write_csv(board: Board, path: Path) -> None:
+    """One line a run, its numbers in full; the metrics of the test photographs too, where there are any."""
+    tests = sorted({name for run in board.runs for name in run.metrics if name.startswith("test/")})
+    columns = [
+        "run", *board.keys, "status", "reason", *NUMBERS, "max_epochs", "best_epoch", "monitor", *tests,
+    ]  # fmt: skip
+    part = path.with_suffix(".part")
+    with part.open("w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(columns)
+        for run in board.runs:
+            numbers = [number.value(run) for number in NUMBERS.values()]
+            more = [run.max_epochs, run.best_epoch, run.monitor[0], *(run.last(name) for name in tests)]
+            settings = [run.setting(key) for key in board.keys]
+            table.writerow([board.name(run), *settings, run.status, run.reason, *numbers, *more])
+    part.replace(path)

@@ -1,0 +1,166 @@
+"""The page: a Board as one HTML file that needs nothing beside it."""
+
+import base64
+import contextlib
+import io
+import json
+import os
+import shlex
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+from PIL import Image
+
+from colorlab.errors import UserError
+from colorlab.leaderboard.board import NUMBERS, Board, cell
+from colorlab.leaderboard.run import Run
+from colorlab.sheet import Row, read_sheet
+
+EDGE = 144
+"""The long side of an embedded picture in pixels: 50 runs of ten photographs make a page of about 3 MB."""
+
+POINTS = 400
+"""A longer curve is thinned to about so many of its epochs."""
+
+LEFT_OUT = ("test/", "epoch", "step")
+
+
+def write_page(board: Board, path: Path) -> None:
+    """Write the page; it appears only when it is whole."""
+    template = Path(__file__).with_name("page.html").read_text(encoding="utf-8")
+    # Names reach the page as JSON and its script writes them as text: no name can become markup.
+    content = json.dumps(content_of(board, path.parent.resolve()), ensure_ascii=False, allow_nan=False)
+    part = path.with_suffix(".part")
+    part.write_text(template.replace('"CONTENT"', content.replace("<", "\\u003c")), encoding="utf-8")
+    part.replace(path)
+
+
+def content_of(board: Board, here: Path) -> dict[str, Any]:
+    """All that the page's script draws; `here` is the folder that its links start from."""
+    return {
+        "title": board.root.name,
+        "written": datetime.now().astimezone().isoformat(timespec="minutes"),
+        "notes": board.notes(),
+        "keys": board.keys,
+        "columns": [
+            {"key": key, "title": number.title, "better": number.better, "hint": number.hint}
+            for key, number in NUMBERS.items()
+        ],
+        "sort": board.sort,
+        "metrics": _metrics(board),
+        "runs": [
+            {
+                "name": board.name(run), "label": label, "status": run.status, "reason": run.reason,
+                "settings": [run.setting(key) for key in board.keys],
+                "cells": {key: [_finite(number.value(run)), cell(run, key)] for key, number in NUMBERS.items()},
+                "best": run.best_epoch, "links": links(run, here),
+                "curves": {name: _thin(course) for name, course in run.metrics.items() if _is_curve(name)},
+            }
+            for run, label in zip(board.runs, board.labels(), strict=True)
+        ],
+        "sheets": _sheets(board),
+    }  # fmt: skip
+
+
+def _finite(value: float | None) -> float | None:
+    """JSON has no NaN and no infinity."""
+    return value if value is not None and abs(value) < float("inf") else None
+
+
+# -- curves ------------------------------------------------------------------------------------------
+
+
+def _is_curve(name: str) -> bool:
+    return not name.startswith(LEFT_OUT) and not name.endswith(("_true", "_gray"))
+
+
+def _metrics(board: Board) -> list[str]:
+    """What can be drawn, the monitored value first and the rest in the trackers' order."""
+    groups = ("val", "train", "optim", "speed")
+    names = {name for run in board.runs for name in run.metrics if _is_curve(name)}
+    monitored = [run.monitor[0] for run in board.runs]
+
+    def place(name: str) -> tuple[bool, int, str]:
+        group = name.partition("/")[0]
+        return name not in monitored, groups.index(group) if group in groups else len(groups), name
+
+    return sorted(names, key=place)
+
+
+def _thin(course: dict[int, float]) -> list[list[float]]:
+    points = [[epoch, float(f"{value:.5g}")] for epoch, value in course.items() if _finite(value) is not None]
+    step = max(1, len(points) // POINTS)
+    return points[:-1:step] + points[-1:]
+
+
+# -- links -------------------------------------------------------------------------------------------
+
+
+def links(run: Run, here: Path) -> list[dict[str, str]]:
+    """Where to go on from the page: what of the run's folder there is, and the trackers."""
+    folder = run.folder
+    places: dict[str, Path | None] = {"folder": folder.path}
+    with contextlib.suppress(UserError):  # it has none
+        places |= {"best checkpoint": folder.best_checkpoint(), "last checkpoint": folder.newest_checkpoint()}
+    places |= {"configuration": folder.config, "log": folder.path / "train.log", "curves": folder.curves}
+    places |= {"comparison": folder.newest_comparison(), "tensorboard": folder.path / "tensorboard"}
+    found = [
+        {"text": text, "href": quote(os.path.relpath(place.resolve(), here))}
+        for text, place in places.items()
+        if place is not None and place.exists()
+    ]
+    return found + _trackers(run)
+
+
+def _trackers(run: Run) -> list[dict[str, str]]:
+    """Their addresses, or how to send them what was written offline."""
+    folder = run.folder
+    try:
+        told = {str(name): str(address) for name, address in json.loads(folder.trackers.read_text()).items()}
+    except (OSError, ValueError, AttributeError):
+        told = {}
+    shown = [
+        {"text": name, "href": address}
+        for name, address in told.items()
+        if urlsplit(address).scheme in ("http", "https")  # a file must not be able to make a link that runs script
+    ]
+    if "wandb" not in told and any(folder.path.glob("wandb/offline-run-*")):
+        command = f"wandb sync {shlex.quote(os.path.relpath(folder.path / 'wandb'))}/offline-run-*"
+        shown.append({"text": "wandb (offline)", "copy": command})
+    return shown
+
+
+# -- pictures ----------------------------------------------------------------------------------------
+
+
+def _sheets(board: Board) -> list[dict[str, Any]]:
+    """The last validation pictures of all runs, one sheet for each set of photographs that runs share."""
+    shared: dict[tuple[str, ...], dict[str, Any]] = {}
+    for place, run in enumerate(board.runs):
+        path = run.folder.newest_validation_sheet()
+        try:
+            rows = read_sheet(path) if path else []
+        except (OSError, ValueError):  # cut off in the middle
+            rows = []
+        if not rows:
+            continue
+        names = tuple(name for name, _ in rows)
+        sheet = shared.setdefault(names, {"names": names, "true": _column(rows, "true"), "runs": []})
+        captions = [row.captions.get("predicted", "") for _, row in rows]
+        told = {"run": place, "epoch": path.stem.removeprefix("epoch").lstrip("0") or "0"}
+        sheet["runs"].append(told | {"pictures": _column(rows, "predicted"), "captions": captions})
+    return list(shared.values())
+
+
+def _column(rows: list[tuple[str, Row]], heading: str) -> list[str]:
+    return [_embed(row.pictures[heading]) if heading in row.pictures else "" for _, row in rows]
+
+
+def _embed(picture: Image.Image) -> str:
+    small = picture.convert("RGB")
+    small.thumbnail((EDGE, EDGE), Image.Resampling.LANCZOS)
+    content = io.BytesIO()
+    small.save(content, "WEBP", quality=80, method=4)
+    return "data:image/webp;base64," + base64.b64encode(content.getvalue()).decode()

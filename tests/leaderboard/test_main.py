@@ -1,0 +1,281 @@
+"""The leaderboard of a real sweep and of runs that ended badly: its table, its CSV file, its page in a real browser."""
+
+import csv
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from urllib.parse import unquote, urlsplit
+
+import pytest
+from conftest import SMALL, fits, screen, start
+from selenium import webdriver
+from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.common.by import By
+
+import colorlab
+from colorlab.leaderboard.__main__ import main
+from colorlab.loggers import read_metrics
+from colorlab.run_folder import RunFolder
+
+SCRIPT = "<img src=x onerror='document.title=1'></script><script>document.title=2</script>"
+
+
+def write_status(folder: Path, **told: object) -> None:
+    folder.mkdir(exist_ok=True)
+    (folder / "status.json").write_text(json.dumps(told))
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
+    """Two runs that a multirun ended well, and what a cluster may leave beside them."""
+    where = tmp_path_factory.mktemp("board")
+    few = ("trainer.limit_train_batches=1", "model.width=2", "model=cunet,eccv16", "logger=csv")
+    decays = ("callbacks=plateau", "callbacks.plateau.patience=1", "callbacks.plateau.min_delta=1e9")
+    places = ("hydra.sweep.dir=sweep", "hydra.sweep.subdir=${hydra.job.num}")
+    small = [word for word in SMALL if not word.startswith(("model", "logger"))]
+    process = start("train", "-m", *small, *few, *decays, *places, cwd=where)
+    out, error = process.communicate(timeout=300)
+    assert process.returncode == 0, error
+    folder = where / "sweep"
+    written = sorted(path.name for path in folder.glob("leaderboard.*"))
+
+    addresses = {"wandb": "https://wandb.example/team/fish/runs/1", "evil": "javascript:document.title=3"}
+    (folder / "0" / "trackers.json").write_text(json.dumps(addresses))
+    unfinished = folder / "unfinished"
+    shutil.copytree(folder / "0", unfinished)
+    lines = (folder / "0" / "metrics.csv").read_text().splitlines()
+    (unfinished / "metrics.csv").write_text("\n".join(lines[:2]))
+    sheet = unfinished / "comparison" / "epoch001.png"
+    sheet.write_bytes(sheet.read_bytes()[:1000])  # a disk that was full
+    write_status(
+        folder / SCRIPT.replace("/", "∕"), status="failed", reason=f"RuntimeError: {SCRIPT}",
+        started="2026-11-25T10:00:00+01:00", ended="2026-11-25T11:30:00+01:00",
+        overrides=["model=cunet", f"run.name={SCRIPT}"],
+    )  # fmt: skip
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    host = subprocess.run(["hostname"], text=True, capture_output=True, check=True).stdout.strip()
+    write_status(folder / "killed", status="running", pid=ended.pid, host=host, overrides=["model=cunet"])
+    write_status(folder / "elsewhere", status="running", pid=ended.pid, host="another", overrides=["model=cunet"])
+    return SimpleNamespace(folder=folder, out=out, written=written)
+
+
+@pytest.fixture
+def leaderboard(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> Callable[..., str]:
+    """Run the command in this process, which saves the imports of a new one; what it printed."""
+
+    def run(*words: str | Path) -> str:
+        monkeypatch.setattr(sys, "argv", ["colorlab-leaderboard", *map(str, words)])
+        main()
+        return capsys.readouterr().out
+
+    return run
+
+
+def rows_of(folder: Path) -> dict[str, dict[str, str]]:
+    with (folder / "leaderboard.csv").open(newline="") as file:
+        return {row["run"]: row for row in csv.DictReader(file)}
+
+
+def test_a_multirun_ends_with_its_leaderboard(sweep: SimpleNamespace) -> None:
+    assert sweep.written == ["leaderboard.csv", "leaderboard.html"]
+    assert "leaderboard: sweep/leaderboard.html" in sweep.out
+    heading = next(line for line in sweep.out.splitlines() if "best loss" in line)
+    assert heading.split()[:3] == ["run", "model", "status"]  # what both have in common is left out
+
+
+def test_its_numbers_are_those_of_the_best_epoch(
+    sweep: SimpleNamespace, leaderboard: Callable[..., str], tmp_path: Path
+) -> None:
+    leaderboard(sweep.folder, "--out", tmp_path)
+    rows = rows_of(tmp_path)
+    for name, model in (("0", "cunet"), ("1", "eccv16")):
+        row, folder = rows[name], RunFolder(sweep.folder / name)
+        metrics = read_metrics(folder)
+        best = min(metrics["val/loss"], key=metrics["val/loss"].get)
+        assert (row["model"], row["status"], row["epochs"], row["best_epoch"]) == (model, "done", "2", str(best))
+        for column, metric in (("loss", "loss"), ("psnr", "psnr"), ("colorfulness", "colorfulness")):
+            assert float(row[column]) == metrics[f"val/{metric}"][best]
+        network = colorlab.load(folder.newest_checkpoint())
+        assert int(row["parameters"]) == sum(weights.numel() for weights in network.parameters())
+        assert float(row["speed"]) > 0
+        assert 0 < float(row["time"]) < 300
+    order = [float(row["loss"]) for row in rows.values() if row["loss"]]
+    assert order == sorted(order)
+    assert [row["loss"] for row in rows.values()][-3:] == ["", "", ""]
+
+
+def test_runs_that_ended_badly_are_told_too(
+    sweep: SimpleNamespace, leaderboard: Callable[..., str], tmp_path: Path
+) -> None:
+    said = leaderboard(sweep.folder, "--out", tmp_path)
+    rows = rows_of(tmp_path)
+    assert {name: row["status"] for name, row in rows.items() if len(name) < 20} == {
+        "0": "done", "1": "done", "unfinished": "unfinished", "killed": "killed", "elsewhere": "running",
+    }  # fmt: skip
+    (failed,) = (row for row in rows.values() if row["status"] == "failed")
+    assert failed["reason"] == f"RuntimeError: {SCRIPT}"
+    assert float(failed["time"]) == 90 * 60
+    assert rows["unfinished"]["epochs"] == "1"
+    assert "1 / 2" in said
+    assert "1 h 30 min" in said
+
+
+def test_it_is_ordered_as_asked(sweep: SimpleNamespace, leaderboard: Callable[..., str], tmp_path: Path) -> None:
+    leaderboard(sweep.folder, "--out", tmp_path, "--sort", "parameters")
+    counts = [int(row["parameters"]) for row in rows_of(tmp_path).values() if row["parameters"]]
+    assert len(counts) == 3
+    assert counts == sorted(counts, reverse=True)
+    leaderboard(sweep.folder, "--out", tmp_path, "--sort", "model")
+    assert [row["model"] for row in rows_of(tmp_path).values()][-1] == "eccv16"
+
+
+def test_a_run_judged_by_psnr_is_told_in_the_epoch_of_its_best_psnr(
+    sweep: SimpleNamespace, leaderboard: Callable[..., str], tmp_path: Path
+) -> None:
+    folder = RunFolder(tmp_path / "run")
+    folder.path.mkdir()
+    config = (sweep.folder / "0" / "config.yaml").read_text()
+    folder.config.write_text(
+        config.replace("monitor: val/loss\n    save", "monitor: val/psnr\n    mode: max\n    save")
+    )
+    folder.metrics.write_text("epoch,step,val/loss,val/psnr\n0,0,1.0,20\n1,1,3.0,23\n2,2,2.0,21\n")
+    leaderboard(tmp_path)
+    (row,) = rows_of(tmp_path).values()
+    assert (row["monitor"], row["best_epoch"], row["psnr"], row["loss"]) == ("val/psnr", "1", "23.0", "3.0")
+
+
+def test_several_folders_make_one_board(
+    sweep: SimpleNamespace, leaderboard: Callable[..., str], tmp_path: Path
+) -> None:
+    for name, run in (("monday", "0"), ("tuesday", "1")):
+        shutil.copytree(sweep.folder / run, tmp_path / name / run)
+    said = leaderboard(tmp_path / "monday", tmp_path / "tuesday", tmp_path / "monday" / "0")
+    assert set(rows_of(tmp_path)) == {"monday/0", "tuesday/1"}
+    assert "monday/0" in said
+
+
+def test_runs_of_different_objectives_are_not_compared_by_loss_unwarned(
+    sweep: SimpleNamespace, leaderboard: Callable[..., str], tmp_path: Path
+) -> None:
+    for name in ("0", "1"):
+        shutil.copytree(sweep.folder / name, tmp_path / name)
+    config = tmp_path / "1" / "config.yaml"
+    config.write_text(config.read_text().replace("torch.nn.MSELoss", "torch.nn.L1Loss"))
+    assert "different objectives" in leaderboard(tmp_path)
+    assert "different objectives" not in leaderboard(sweep.folder, "--out", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["nowhere"], "nowhere is not a folder"),
+        (["."], "There is no run in ."),
+        (["sweep", "--sort", "pnsr"], "--sort pnsr: did you mean psnr?"),
+    ],
+)
+def test_a_mistake_gets_a_sentence(
+    words: list[str], sentence: str, sweep: SimpleNamespace, tmp_path: Path, leaderboard: Callable[..., str],
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(sweep.folder.parent if "sweep" in words else tmp_path)
+    with pytest.raises(SystemExit, match="2"):
+        leaderboard(*words)
+    assert sentence in capsys.readouterr().err
+
+
+# -- the page ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def page(sweep: SimpleNamespace, leaderboard: Callable[..., str], browser: webdriver.Chrome) -> webdriver.Chrome:
+    leaderboard(sweep.folder)
+    screen(browser, 1440, 900)
+    browser.get((sweep.folder / "leaderboard.html").as_uri())
+    return browser
+
+
+def column(page: webdriver.Chrome, key: str) -> list[str]:
+    return [cell.text for cell in page.find_elements(By.CSS_SELECTOR, f"td[data-key={key}]")]
+
+
+def lit(page: webdriver.Chrome, kind: str) -> list[str]:
+    """Which runs are highlighted in one part of the page."""
+    return [element.get_attribute("data-run") for element in page.find_elements(By.CSS_SELECTOR, f"{kind}.on")]
+
+
+def test_the_page_shows_every_run_and_runs_no_script_of_theirs(page: webdriver.Chrome, sweep: SimpleNamespace) -> None:
+    assert len(page.find_elements(By.CSS_SELECTOR, "tbody tr")) == 6
+    assert SCRIPT in page.find_element(By.ID, "table").text
+    assert page.title == "sweep: leaderboard"
+    assert page.get_log("browser") == []
+    outside = page.execute_script("return performance.getEntriesByType('resource').map((entry) => entry.name)")
+    assert [name for name in outside if not name.startswith("data:")] == []
+    assert (sweep.folder / "leaderboard.html").stat().st_size < 1_000_000
+
+
+def test_a_click_on_a_heading_sorts_and_runs_without_the_number_stay_last(page: webdriver.Chrome) -> None:
+    heading = page.find_element(By.CSS_SELECTOR, "th[data-key=psnr] button")
+    for rising in (False, True):
+        heading.click()
+        numbers = [float(text) for text in column(page, "psnr")[:3]]
+        assert numbers == sorted(numbers, reverse=not rising)
+        assert column(page, "psnr")[3:] == ["–"] * 3
+
+
+def test_the_curves_are_the_runs_losses_and_a_pointer_picks_one(page: webdriver.Chrome, sweep: SimpleNamespace) -> None:
+    content = json.loads(page.execute_script("return document.getElementById('content').textContent"))
+    by_name = {run["name"]: run["curves"] for run in content["runs"]}
+    for name in ("0", "1"):
+        for metric, course in read_metrics(RunFolder(sweep.folder / name)).items():
+            if metric in by_name[name]:
+                assert dict(map(tuple, by_name[name][metric])) == pytest.approx(course, rel=1e-4), metric
+    assert content["metrics"][0] == "val/loss"
+    assert len(page.find_elements(By.CSS_SELECTOR, "polyline.curve")) == 3
+    assert len(page.find_elements(By.CSS_SELECTOR, "path.mark")) == 2  # the finished runs decayed in their second epoch
+    assert lit(page, "polyline") == []
+    dot = page.find_element(By.CSS_SELECTOR, "circle.dot")
+    ActionChains(page).move_to_element(dot).perform()
+    assert lit(page, "polyline") == lit(page, "tr") == [dot.get_attribute("data-run")]
+    assert page.find_element(By.ID, "tip").is_displayed()
+
+
+def test_the_pictures_of_all_runs_are_of_the_same_photographs(page: webdriver.Chrome, sweep: SimpleNamespace) -> None:
+    """The photographs, then the two finished runs; the third one's sheet is cut off in the middle."""
+    strips = page.find_elements(By.CSS_SELECTOR, ".strip")
+    assert len(strips) == 3
+    names = [[each.get_attribute("alt") for each in strip.find_elements(By.TAG_NAME, "img")] for strip in strips]
+    assert names[0] == names[1] == names[2]
+    assert len(names[0]) == 10
+    sizes = page.execute_async_script(
+        "const done = arguments[0]; const all = [...document.images];"
+        "Promise.all(all.map((each) => each.decode())).then(() => done(all.map((each) => each.naturalWidth)));"
+    )
+    assert sizes == [144] * 30
+
+
+def test_links_lead_to_the_files_of_the_run(page: webdriver.Chrome, sweep: SimpleNamespace) -> None:
+    page.find_element(By.CSS_SELECTOR, "tr[data-run='0'] .link").click()
+    links = {each.text: each.get_attribute("href") for each in page.find_elements(By.CSS_SELECTOR, "#places a")}
+    assert links.pop("wandb") == "https://wandb.example/team/fish/runs/1"
+    assert "evil" not in links  # a link may lead anywhere, but not run script
+    paths = {text: Path(unquote(urlsplit(href).path)) for text, href in links.items()}
+    assert {"folder", "best checkpoint", "last checkpoint", "configuration", "curves"} <= set(paths)
+    assert all(path.exists() for path in paths.values())
+    run = RunFolder(paths["folder"])
+    assert paths["best checkpoint"] == run.best_checkpoint()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_page_fits_a_phone_in_light_and_in_the_dark(page: webdriver.Chrome, scheme: str) -> None:
+    screen(page, 360, 740)
+    prefers = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+    page.execute_cdp_cmd("Emulation.setEmulatedMedia", prefers)
+    assert fits(page)
+    paper = page.execute_script("return getComputedStyle(document.body).backgroundColor")
+    shade = sum(map(int, paper.removeprefix("rgb(").removesuffix(")").split(",")))
+    assert (shade > 600) == (scheme == "light")

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol, Self
 
 import torch
 import torch.nn.functional as F
@@ -224,6 +224,26 @@ class Colorizer(LightningModule):
         return Prediction(predicted, output if self.predicts_bins else None)
 
     # -- checkpoints ------------------------------------------------------------------------------
+
+    @classmethod
+    def from_pretrained(cls, path: str | Path) -> Self:
+        """The model in a folder, or a file, that holds one of this class: `colorlab.load`, offline.
+
+        Raises:
+            UserError: it holds none.
+        """
+        from colorlab.models.weights import load  # it names Colorizer, so not at the top
+
+        model = load(path)
+        if not isinstance(model, cls):
+            raise UserError(f"{path} holds a {model.title}, not a {cls.__name__.lower()}.")
+        return model
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write the model into a folder, as Hugging Face lays it out: config.json and model.safetensors."""
+        from colorlab.models.weights import write_folder
+
+        write_folder(self, Path(folder))
 
     def published_weights(self, fold_temperature: bool = False) -> dict[str, Tensor]:
         """The weights under the names in which the architecture's authors published theirs.

@@ -10,6 +10,7 @@ from colorlab.errors import UserError
 
 BENCHMARKS = {
     "bins": "Zhang's objective against dense targets (needs scikit-learn)",
+    "colorize": "photographs of any size, against the way of the released demo (needs scikit-image)",
 }
 """The modules of this package, and what each measures."""
 

@@ -76,7 +76,7 @@ def _free(argument: str) -> str:
 def _sentence(error: Exception, keys: tuple[str, ...]) -> str:
     if isinstance(error, MissingConfigException) and error.options:
         group, _, choice = (error.missing_cfg_file or "").rpartition("/")
-        return f"{group}={choice} does not exist: {did_you_mean(choice, list(error.options), group + '=')}"
+        return f"{group}={choice} does not exist: {did_you_mean(choice, error.options, group + '=', few=True)}"
     text = str(error)
     if unknown := re.match(r"Could not override '(?:\S+?@)?(\w+)'", text):
         return f"Unknown key {unknown[1]}: {did_you_mean(unknown[1], [*keys, 'experiment'])}"

@@ -11,8 +11,9 @@ class UserError(Exception):
     """
 
 
-def did_you_mean(word: str, known: Iterable[str], prefix: str = "") -> str:
-    """The end of a sentence about an unknown word: the nearest known one, or all of them."""
+def did_you_mean(word: str, known: Iterable[str], prefix: str = "", few: bool = False) -> str:
+    """The end of a sentence about an unknown word: the nearest known one, or all of them; both if they are few."""
     known = sorted(known)
     near = difflib.get_close_matches(word, known, n=1)
-    return f"did you mean {prefix}{near[0]}?" if near else f"choose from: {', '.join(known)}."
+    choices = f"choose from: {', '.join(known)}."
+    return (f"did you mean {prefix}{near[0]}?" + f" Else {choices}" * few) if near else choices

@@ -49,6 +49,7 @@ def test_the_wheel_carries_configuration_photographs_and_credits(installed: Path
 
 def test_every_command_is_a_console_script(installed: Path) -> None:
     scripts = {path.name for path in (installed / "bin").iterdir()}
-    commands = {path.stem for path in (ROOT / "colorlab").glob("*.py") if "\ndef main(" in path.read_text()}
-    commands |= {path.parent.name for path in (ROOT / "colorlab").glob("*/__main__.py")}
+    modules = {path.stem: path for path in (ROOT / "colorlab").glob("*.py")}
+    modules |= {path.parent.name: path for path in (ROOT / "colorlab").glob("*/__main__.py")}
+    commands = {name for name, path in modules.items() if "\ndef main(" in path.read_text()}
     assert scripts == {f"colorlab-{command}" for command in commands}

@@ -1,28 +1,23 @@
-"""Measure colorlab against what people use: `python -m colorlab.benchmark bins`."""
+"""Zhang's objective, against dense targets made by `cdist` and by scikit-learn."""
 
 import argparse
 import multiprocessing
-import resource
-import sys
-import time
 from collections.abc import Callable
-from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
 import torch
 from rich.console import Console
 from rich.progress import track
-from rich.table import Table
 from torch import Tensor
 
+from colorlab.benchmark.measuring import Result, now, peak, reset_peak
 from colorlab.bins import CENTERS, COUNT, STRIDE
 from colorlab.data import ColorDataModule
 from colorlab.data.device import split_lab
 from colorlab.objectives import Classification
 
 NEIGHBORS, SIGMA = 5, 5.0
-LINUX = sys.platform == "linux"
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 """(logits [B, 313, h, w], true ab [B, 2, 4h, 4w]) → the soft cross-entropy over the bins."""
@@ -90,73 +85,43 @@ def measure(way: str, device: str, batch: int, size: int, repeats: int) -> Measu
     logits = torch.randn(len(ab), COUNT, size, size, device=device, requires_grad=True)
     loss = WAYS[way]()
     loss(logits.detach()[:1], ab[:1])  # what is made once is not counted
-    before, seconds = _reset_peak(device), []
+    before, seconds = reset_peak(device), []
     for _ in range(repeats):
         logits.grad = None
-        began = _now(device)
+        began = now(device)
         value = loss(logits, ab)
         value.backward()
-        seconds.append(_now(device) - began)
-    return Measurement(seconds, (_peak(device) - before) / 2**20, value.item())
+        seconds.append(now(device) - began)
+    return Measurement(seconds, (peak(device) - before) / 2**20, value.item())
 
 
-def _now(device: str) -> float:
-    if device == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter()
-
-
-def _reset_peak(device: str) -> int:
-    """Forget the peak of memory up to now, where the system can; return what is held."""
-    if device == "cuda":
-        torch.cuda.reset_peak_memory_stats()
-    elif LINUX:
-        Path("/proc/self/clear_refs").write_text("5")
-    return _peak(device)
-
-
-def _peak(device: str) -> int:
-    """The most memory held at once, in bytes: of the device, or of this process."""
-    if device == "cuda":
-        return torch.cuda.max_memory_allocated()
-    if LINUX:
-        (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
-        return int(line.split()[1]) * 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-
-
-def bins(device: str, batch: int, size: int, repeats: int, rounds: int) -> Table:
-    """Encode, loss and gradient of a batch: the table of all ways, each round in turn, as machines are noisy."""
-    measured: dict[str, list[Measurement]] = {way: [] for way in WAYS}
-    turns = [way for _ in range(rounds) for way in WAYS]
-    for way in track(turns, "Measuring", console=Console(stderr=True), transient=True):
-        with multiprocessing.get_context("spawn").Pool(1) as process:
-            measured[way].append(process.apply(measure, (way, device, batch, size, repeats)))
-    table = Table(title=f"soft encoding, loss and gradient of {batch} × {size}² on {device}, {rounds}×{repeats} times")
-    for heading in ("", "median ms", "× colorlab", "MiB beside the logits", "× colorlab", "loss"):
-        table.add_column(heading, justify="left" if not heading else "right")
-    times = {way: median(second for one in all_of for second in one.seconds) for way, all_of in measured.items()}
-    memory = {way: median(one.mebibytes for one in all_of) for way, all_of in measured.items()}
-    for way, all_of in measured.items():
-        slower, larger = times[way] / times["colorlab"], memory[way] / memory["colorlab"]
-        cells = (f"{times[way] * 1000:.0f}", f"{slower:.1f}", f"{memory[way]:.0f}", f"{larger:.1f}")
-        table.add_row(way, *cells, f"{all_of[0].loss:.6f}")
-    return table
-
-
-def main() -> None:
-    """Entry point of `colorlab-benchmark`."""
-    parser = argparse.ArgumentParser(prog="colorlab-benchmark", description=__doc__)
-    what = parser.add_subparsers(required=True, metavar="WHAT")
-    of_bins = what.add_parser("bins", help="Zhang's objective against dense targets (needs scikit-learn)")
-    of_bins.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", choices=("cpu", "cuda"))
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What of it can be chosen."""
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", choices=("cpu", "cuda"))
     for name, default, meaning in (
         ("batch", 32, "photographs"), ("size", 64, "side of the logits"),
         ("repeats", 5, "batches a round"), ("rounds", 3, "processes for each way"),
     ):  # fmt: skip
-        of_bins.add_argument(f"--{name}", type=int, default=default, help=f"{meaning} ({default})")
-    Console(width=120).print(bins(**vars(parser.parse_args())))
+        parser.add_argument(f"--{name}", type=int, default=default, help=f"{meaning} ({default})")
 
 
-if __name__ == "__main__":
-    main()
+def run(options: argparse.Namespace) -> Result:
+    """Encode, loss and gradient of a batch: all ways, each round in turn, as machines are noisy."""
+    device, batch, size, repeats = options.device, options.batch, options.size, options.repeats
+    measured: dict[str, list[Measurement]] = {way: [] for way in WAYS}
+    turns = [way for _ in range(options.rounds) for way in WAYS]
+    for way in track(turns, "Measuring", console=Console(stderr=True), transient=True):
+        with multiprocessing.get_context("spawn").Pool(1) as process:
+            measured[way].append(process.apply(measure, (way, device, batch, size, repeats)))
+    times = {way: median(second for one in all_of for second in one.seconds) for way, all_of in measured.items()}
+    memory = {way: median(one.mebibytes for one in all_of) for way, all_of in measured.items()}
+    rows = [
+        {
+            "": way, "median ms": times[way] * 1000, "× colorlab": times[way] / times["colorlab"],
+            "MiB beside the logits": memory[way], "× colorlab ": memory[way] / memory["colorlab"],
+            "loss": f"{all_of[0].loss:.6f}",
+        }
+        for way, all_of in measured.items()
+    ]  # fmt: skip
+    title = f"soft encoding, loss and gradient of {batch} × {size}² on {device}, {options.rounds}×{repeats} times"
+    return Result(title, rows, {"seconds": {way: [one.seconds for one in all_of] for way, all_of in measured.items()}})

@@ -1,0 +1,92 @@
+"""How time and memory are measured, and how what was found is told."""
+
+import json
+import os
+import platform
+import resource
+import sys
+import time
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+LINUX = sys.platform == "linux"
+
+
+@dataclass
+class Result:
+    """What a benchmark found.
+
+    Args:
+        title: what was measured, on what.
+        rows: a dict of the table's cells for each way; all have the same keys.
+        facts: whatever else belongs to the numbers, for the file.
+    """
+
+    title: str
+    rows: list[dict[str, Any]]
+    facts: dict[str, Any]
+
+    def print(self) -> None:
+        """Show the table."""
+        table = Table(title=self.title)
+        for heading, cell in self.rows[0].items():
+            table.add_column(heading, justify="left" if isinstance(cell, str) else "right")
+        for row in self.rows:
+            table.add_row(*map(_cell, row.values()))
+        Console(width=120).print(table)
+
+    def write(self, path: Path) -> None:
+        """Write the table and what it depends on as JSON."""
+        content = {"title": self.title, "rows": self.rows, "facts": self.facts, "machine": machine()}
+        path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+        print(f"numbers: {path}")
+
+
+def _cell(value: Any) -> str:
+    if not isinstance(value, float):
+        return "" if value is None else str(value)
+    digits = max(0, 2 - len(str(int(abs(value)))) + 1)  # three that mean something
+    return f"{value:,.{digits}f}"
+
+
+def machine() -> dict[str, Any]:
+    """Where the numbers come from."""
+    packages = ("torch", "torchvision", "lightning", "kornia", "pillow", "numpy")
+    return {
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or "cpu",
+        "cores": len(os.sched_getaffinity(0)) if LINUX else os.cpu_count(),
+        "python": platform.python_version(),
+        **{name: version(name) for name in packages},
+    }
+
+
+def now(device: str = "cpu") -> float:
+    """Seconds on a clock, when all that the device was given to do is done."""
+    if device == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def reset_peak(device: str = "cpu") -> int:
+    """Forget the peak of memory up to now, where the system can; return what is held, in bytes."""
+    if device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    elif LINUX:
+        Path("/proc/self/clear_refs").write_text("5")
+    return peak(device)
+
+
+def peak(device: str = "cpu") -> int:
+    """The most memory held at once, in bytes: of the device, or of this process."""
+    if device == "cuda":
+        return torch.cuda.max_memory_allocated()
+    if LINUX:
+        (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

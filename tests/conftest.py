@@ -1,13 +1,15 @@
-"""What tests share: real processes of the real command, and a private place for the tracker's files."""
+"""What tests share: real processes of the real command, a private place for the tracker's files, a real browser."""
 
 import os
+import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from selenium import webdriver
 
 from colorlab.models.colorizer import Colorizer
 
@@ -16,6 +18,12 @@ SMALL = (
     "trainer=cpu", "trainer.max_epochs=2", "logger=csv", "test=false",
 )  # fmt: skip
 """Overrides that make a run of seconds on the built-in photographs."""
+
+CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+FLAGS = (
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
+    "--disable-background-networking", "--disable-component-update",
+)  # fmt: skip
 
 Command = Callable[..., subprocess.CompletedProcess]
 
@@ -57,3 +65,26 @@ def train(tmp_path: Path) -> Command:
         return subprocess.CompletedProcess(process.args, process.returncode, out, error)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
+    if not (CHROMIUM and DRIVER):
+        pytest.skip("needs Debian's chromium and chromium-driver")
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('chromium')}"):
+        options.add_argument(flag)
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
+    yield driver
+    driver.quit()
+
+
+def screen(browser: webdriver.Chrome, width: int, height: int) -> None:
+    size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+
+
+def fits(browser: webdriver.Chrome) -> bool:
+    """Whether nothing on the page makes it scroll sideways."""
+    return browser.execute_script("return document.documentElement.scrollWidth <= window.innerWidth")

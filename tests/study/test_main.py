@@ -6,14 +6,14 @@ import re
 import shutil
 import signal
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from conftest import checkpoint_of, start
+from conftest import checkpoint_of, fits, screen, start
 from PIL import Image
 from selenium import webdriver
 from selenium.webdriver.common.action_chains import ActionChains
@@ -25,11 +25,6 @@ from colorlab.data.images import SAMPLES, find_photographs
 from colorlab.models import CUNet
 from colorlab.study.store import VIGILANCE, Store
 
-CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-FLAGS = (
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
-    "--disable-background-networking", "--disable-component-update",
-)  # fmt: skip
 EXPOSURE = 0.3
 PAIRS = ("practice=1", "counted=4", "vigilance=0.25", f"exposure={EXPOSURE}", "port=0")
 
@@ -63,24 +58,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
-    if not (CHROMIUM and DRIVER):
-        pytest.skip("needs Debian's chromium and chromium-driver")
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('chromium')}"):
-        options.add_argument(flag)
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
-    yield driver
-    driver.quit()
-
-
-def screen(browser: webdriver.Chrome, width: int, height: int) -> None:
-    size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-
-
 def wait(browser: webdriver.Chrome, condition: Callable[[webdriver.Chrome], bool]) -> None:
     WebDriverWait(browser, 15, poll_frequency=0.02).until(condition)
 
@@ -106,10 +83,6 @@ def press(browser: webdriver.Chrome, key: str) -> None:
 
 def place(browser: webdriver.Chrome) -> str:
     return browser.find_element(By.ID, "place").text
-
-
-def fits(browser: webdriver.Chrome) -> bool:
-    return browser.execute_script("return document.documentElement.scrollWidth <= window.innerWidth")
 
 
 def fake_of(folder: Path, browser: webdriver.Chrome) -> str:

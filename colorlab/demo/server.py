@@ -146,7 +146,7 @@ def open_within(content: bytes, limits: Limits) -> PictureFile:
 def show(file: PictureFile, model: Colorizer, wish: Wish) -> Response:
     """The first frame, gray and colored, no larger than a screen."""
     pixels, _ = pixels_of(_for_screen(next(file.frames())))
-    gray = join(pixels, lightness_of(pixels.float() / 255), torch.zeros(1, 2, 1, 1))
+    gray = join(pixels, lightness_of(pixels), torch.zeros(1, 2, 1, 1))
     colored = model.colorize(pixels, saturation=wish.saturation, temperature=wish.temperature)
     width, height = file.size
     told = {"gray": _address(gray), "colored": _address(colored), "width": width, "height": height}

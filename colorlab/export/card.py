@@ -21,7 +21,8 @@ Colors gray photographs: colorlab's {title}, {parameters:,} parameters.
 import colorlab
 
 model = colorlab.load("{name}")    # this folder
-ab = model(L)    # L: [B, 1, H, W], CIE L* in 0..100 → ab: [B, 2, H, W]; any size from 16×16 up
+picture = model.colorize(image)    # a PIL image, an array or a tensor, of any size
+ab = model(L)                      # L: [B, 1, H, W], CIE L* in 0..100 → ab: [B, 2, H, W]
 ```
 
 Its architecture, as `config.json` has it:

@@ -21,7 +21,8 @@ class Graph(nn.Module):
 
     Args:
         model: the network.
-        rgb: take and give RGB, with the conversion to Lab and back inside; the picture's own L is kept.
+        rgb: take and give RGB, with the conversion to Lab and back inside. The L is the picture's own; colors that
+            sRGB cannot show are clipped.
     """
 
     def __init__(self, model: Colorizer, rgb: bool) -> None:

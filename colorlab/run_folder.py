@@ -9,6 +9,9 @@ from omegaconf import OmegaConf
 
 from colorlab.errors import UserError
 
+PRETRAINED = "model.safetensors"
+"""The weights in a folder that holds an exported model, as Hugging Face calls them."""
+
 
 class RunFolder:
     """The folder that holds all of a run.
@@ -122,12 +125,12 @@ def _loss(checkpoint: Path) -> float | None:
 
 
 def find_checkpoint(path: Path, best: bool = False) -> Path:
-    """The checkpoint that `path` means: the file itself, or of a run's folder the newest, or the best.
+    """The checkpoint that `path` means: itself, or of a run's folder the newest, or the best.
 
     Raises:
         UserError: there is none.
     """
-    if path.is_file():
+    if path.is_file() or (path / PRETRAINED).is_file():
         return path
     if not path.is_dir():
         raise UserError(f"{path} does not exist: give the folder of a run, or a checkpoint.")

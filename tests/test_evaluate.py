@@ -20,6 +20,7 @@ from colorlab.config import conf_folder, plain
 from colorlab.data.images import SAMPLES, find_photographs, read_photograph
 from colorlab.errors import UserError
 from colorlab.evaluate import evaluate
+from colorlab.export.__main__ import main as export
 from colorlab.metrics import ON_PICTURES, Colored, measure
 from colorlab.models import CUNet
 
@@ -221,3 +222,26 @@ def test_the_command_leaves_with_a_sentence_and_code_2(tmp_path: Path) -> None:
     _, error = process.communicate(timeout=120)
     assert process.returncode == 2
     assert error.strip() == "colorlab: Unknown key checkpiont: did you mean checkpoint?"
+
+
+def test_a_model_card_holds_the_table_and_no_path_of_this_machine(
+    judged: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.chdir(judged.folder)
+    words = ["first.ckpt", "--to", "huggingface", "-o", "painter", "--evaluation", "out/evaluation.json"]
+    monkeypatch.setattr(sys, "argv", ["colorlab-export", *words])
+    export()
+    card = Path("painter/README.md").read_text()
+    table = [line for line in (judged.results / "evaluation.md").read_text().splitlines() if line.startswith("|")]
+    assert len(table) == 6
+    assert "\n".join(table) in card
+    assert f"first: first.ckpt, SHA-256 {judged.found['checkpoints']['first']['sha256']}" in card
+    assert str(judged.folder) not in card
+    assert str(Path.home()) not in card
+    torch.manual_seed(7)
+    checkpoint_of(CUNet(width=2), judged.folder / "third.ckpt")
+    monkeypatch.setattr(sys, "argv", ["colorlab-export", "third.ckpt", *words[1:3], *words[5:]])
+    with pytest.raises(SystemExit, match="2"):
+        export()
+    assert "is of other files than this checkpoint: first, second." in capsys.readouterr().err
+    assert not Path("third").exists()

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
 
+from colorlab.errors import UserError
 from colorlab.evaluation.estimates import LEVEL, Estimate, Report, best_of
 from colorlab.evaluation.evaluator import BASELINES, Evaluator
 from colorlab.metrics import SCALES
@@ -104,6 +105,32 @@ def _plain(report: Report) -> dict[str, Any]:
         for model, held in report.estimates.items()
     }
     return {**report.facts, "models": models}
+
+
+def read_report(file: Path) -> Report:
+    """An evaluation as its evaluation.json holds it: without the single pictures.
+
+    Raises:
+        UserError: the file is missing, or is none.
+    """
+    if not file.is_file():
+        raise UserError(f"There is no evaluation at {file}.")
+    try:
+        facts = json.loads(file.read_text(encoding="utf-8"))
+        estimates = {
+            model: {metric: _estimate(found) for metric, found in held.items()}
+            for model, held in facts.pop("models").items()
+        }
+        report = Report(facts, [], {}, estimates)
+        describe(report)  # for which no fact may be missing
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{file} is no evaluation.json of colorlab.evaluate.") from error
+    return report
+
+
+def _estimate(found: dict[str, float | str | None]) -> Estimate:
+    value, low, high = (None if found[key] is None else float(found[key]) for key in ("value", "low", "high"))
+    return Estimate(math.nan if value is None else value, low, high)
 
 
 def _write_csv(report: Report, path: Path) -> None:

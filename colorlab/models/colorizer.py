@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol, Self, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +14,8 @@ from colorlab.bins import STRIDE, annealed_mean
 from colorlab.errors import UserError
 from colorlab.metrics import IN_TRAINING, Name, scores
 from colorlab.schedules import Constant, Schedule
+
+Picture = TypeVar("Picture")
 
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
 
@@ -130,13 +132,19 @@ class Colorizer(LightningModule):
         network = self._compiled_network if self.training else None
         return (network or self.network)(lightness)
 
-    def decode(self, output: Tensor, size: torch.Size) -> Tensor:
-        """The ab, [B, 2, *size], that an output of the network stands for."""
+    def decode(self, output: Tensor, size: torch.Size, temperature: float | None = None) -> Tensor:
+        """The ab, [B, 2, *size], that an output of the network stands for; bins at another temperature if given."""
         if self.predicts_bins:
-            small = annealed_mean(output, self.temperature).to(output.dtype)
+            small = annealed_mean(output, temperature or self.temperature).to(output.dtype)
             output = F.interpolate(small, scale_factor=STRIDE, mode="bilinear", align_corners=False)
         height, width = size
         return output[..., :height, :width]
+
+    def colorize(self, image: Picture, **how: Any) -> Picture:
+        """Color a PIL image, a NumPy array or a tensor of any size; see `colorlab.coloring.colorize`."""
+        from colorlab.coloring import colorize
+
+        return colorize(self, image, **how)
 
     # -- training ---------------------------------------------------------------------------------
 
@@ -253,6 +261,26 @@ class Colorizer(LightningModule):
         return Prediction(predicted, output if self.predicts_bins else None)
 
     # -- checkpoints ------------------------------------------------------------------------------
+
+    @classmethod
+    def from_pretrained(cls, path: str | Path) -> Self:
+        """The model in a folder, or a file, that holds one of this class: `colorlab.load`, offline.
+
+        Raises:
+            UserError: it holds none.
+        """
+        from colorlab.models.weights import load  # it names Colorizer, so not at the top
+
+        model = load(path)
+        if not isinstance(model, cls):
+            raise UserError(f"{path} holds a {model.title}, not a {cls.__name__.lower()}.")
+        return model
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write the model into a folder, as Hugging Face lays it out: config.json and model.safetensors."""
+        from colorlab.models.weights import write_folder
+
+        write_folder(self, Path(folder))
 
     def published_weights(self, fold_temperature: bool = False) -> dict[str, Tensor]:
         """The weights under the names in which the architecture's authors published theirs.

@@ -1,26 +1,52 @@
-"""Reading trained weights: into a model, or with the model they belong to."""
+"""Trained weights on disk: read into a model, or with the model they belong to, and written with it.
 
+    *.ckpt            Lightning's checkpoint, of a training
+    *.safetensors     the weights, and in the file's metadata what rebuilds the model
+    a folder          config.json, which rebuilds the model, and model.safetensors, as Hugging Face lays it out
+    *.pth             bare weights, such as the published eccv16's
+
+No reader runs code that a file may hold.
+"""
+
+import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
 
+import colorlab
+from colorlab.config import check_arguments
 from colorlab.errors import UserError
 from colorlab.models.colorizer import Colorizer
+from colorlab.run_folder import PRETRAINED
+
+CONFIG = "config.json"
+
+Half = Literal["float16", "bfloat16"]
+
+
+# -- read --------------------------------------------------------------------------------------------
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
-    """Read a file of weights; never runs code that the file may hold.
+    """Read a file or a folder of weights.
 
     Returns:
-        Lightning's checkpoint, or a bare state dict under the key "state_dict".
+        What a checkpoint holds: "state_dict" and, where it says so, "colorizer" and "hyper_parameters".
 
     Raises:
         UserError: the file is missing or is no checkpoint.
     """
     path = Path(path)
+    if path.is_dir():
+        return _read_folder(path)
     if not path.is_file():
         raise UserError(f"There is no checkpoint at {path}.")
+    if path.suffix == ".safetensors":
+        return _read_safetensors(path)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises KeyError, EOFError, RuntimeError, UnpicklingError, …
@@ -30,27 +56,52 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     return content if "state_dict" in content else {"state_dict": content}
 
 
+def _read_safetensors(path: Path) -> dict[str, Any]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            about = file.metadata() or {}
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 — it is no dict
+        if "colorizer" not in about:
+            return {"state_dict": weights}
+        arguments = json.loads(about["hyper_parameters"])
+    except (SafetensorError, OSError, KeyError, ValueError) as error:
+        raise UserError(f"{path} is not a checkpoint that can be read ({type(error).__name__}).") from error
+    return {"state_dict": weights, "colorizer": about["colorizer"], "hyper_parameters": arguments}
+
+
+def _read_folder(folder: Path) -> dict[str, Any]:
+    for name in (CONFIG, PRETRAINED):
+        if not (folder / name).is_file():
+            raise UserError(f"{folder} holds no {name}: it is no folder of a model.")
+    try:
+        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        about = {key: config[key] for key in ("colorizer", "hyper_parameters")}
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{folder / CONFIG} does not say which model of colorlab this is.") from error
+    return _read_safetensors(folder / PRETRAINED) | about
+
+
 def read_weights(model: Colorizer, path: Path) -> None:
     """Load the weights at `path`, ours or a bare state dict such as the published eccv16's.
 
     Raises:
         UserError: the file cannot be read, or its weights do not fit the model.
     """
-    weights = read_checkpoint(path)["state_dict"]
-    try:
-        model.load_state_dict(weights)
-    except RuntimeError as error:
-        raise UserError(f"{path} holds the weights of another model than {model.title}: {_reason(error)}") from error
+    _fill(model, read_checkpoint(path)["state_dict"], path)
 
 
 def load(path: str | Path) -> Colorizer:
-    """Rebuild the model that a checkpoint of ours was trained with, ready to predict, on the CPU.
+    """Rebuild a trained model, ready to predict, on the CPU and in float32.
 
-    The checkpoint names its class and holds the class's arguments; only classes of
+    The file names the model's class and holds the class's arguments; only classes of
     `colorlab.models`, and Colorizers the caller has imported, are built.
 
+    Args:
+        path: a checkpoint of a training, an exported .safetensors file, or a folder as
+            `save_pretrained` writes it.
+
     Raises:
-        UserError: the file is no checkpoint of a Colorizer, or its class is not imported.
+        UserError: this is no checkpoint of a Colorizer, or its class is not imported.
     """
     checkpoint = read_checkpoint(path)
     name = checkpoint.get("colorizer")
@@ -59,9 +110,20 @@ def load(path: str | Path) -> Colorizer:
     known = {kind.qualified_name(): kind for kind in _subclasses(Colorizer)}
     if name not in known:
         raise UserError(f"{path} holds a {name}: import it first (known: {', '.join(sorted(known))}).")
-    model = known[name](**checkpoint.get("hyper_parameters", {}))  # Lightning leaves out none at all
-    model.load_state_dict(checkpoint["state_dict"])
+    try:
+        arguments = checkpoint.get("hyper_parameters", {})  # Lightning writes no empty ones
+        model = check_arguments(known[name], arguments).build()
+    except (UserError, AttributeError) as error:
+        raise UserError(f"{path} holds a {name} that cannot be rebuilt: {error}") from error
+    _fill(model, checkpoint["state_dict"], path)
     return model.eval()
+
+
+def _fill(model: Colorizer, weights: dict[str, Tensor], path: str | Path) -> None:
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        raise UserError(f"{path} holds the weights of another model than {model.title}: {_reason(error)}") from error
 
 
 def _subclasses(kind: type[Colorizer]) -> list[type[Colorizer]]:
@@ -74,3 +136,58 @@ def _reason(error: RuntimeError) -> str:
     """The first complaint of load_state_dict's list."""
     lines = [line.strip() for line in str(error).splitlines()[1:]]
     return lines[0] if lines else str(error)
+
+
+# -- write -------------------------------------------------------------------------------------------
+
+
+def write_safetensors(model: Colorizer, path: Path, half: Half | None = None) -> None:
+    """Write the weights, and in the metadata what rebuilds the model.
+
+    Args:
+        model: whose they are.
+        path: the file.
+        half: keep convolutions in this type, in half the bytes. Norms, biases and statistics stay
+            float32: they are few, and a variance may be more than float16 can hold.
+    """
+    kind = getattr(torch, half) if half else None
+    weights = {
+        name: value.to(kind if half and value.dim() > 1 else value.dtype).contiguous()
+        for name, value in model.state_dict().items()
+    }
+    path.write_bytes(save(weights, {"format": "pt", "convolutions": half or "float32", **metadata(model)}))
+
+
+def write_folder(model: Colorizer, folder: Path, half: Half | None = None, card: str | None = None) -> None:
+    """Write a model as Hugging Face lays it out; files of other names in the folder stay.
+
+    The two files are our own writing. Hugging Face's PyTorchModelHubMixin would have to be a base
+    class of Colorizer, so that every install needed huggingface_hub, and it keeps each argument of
+    the constructor, `weights` too, which is a path on the machine of the training.
+
+    Args:
+        model: what is written.
+        folder: where; it need not exist.
+        half: as for `write_safetensors`.
+        card: the text of README.md, the model card; without one none is written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    config = {"architectures": [type(model).__name__], **describe(model)}
+    (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    write_safetensors(model, folder / PRETRAINED, half)
+    if card is not None:
+        (folder / "README.md").write_text(card, encoding="utf-8")
+
+
+def describe(model: Colorizer) -> dict[str, Any]:
+    """What rebuilds a model without its weights, in types that JSON knows."""
+    return {
+        "colorizer": model.qualified_name(),
+        "hyper_parameters": dict(model.hparams),
+        "colorlab": colorlab.__version__,
+    }
+
+
+def metadata(model: Colorizer) -> dict[str, str]:
+    """The same as `describe`, for files that hold texts under names."""
+    return {key: value if isinstance(value, str) else json.dumps(value) for key, value in describe(model).items()}

@@ -1,0 +1,93 @@
+"""Let people color their photographs on a page: `python -m colorlab.demo CHECKPOINT…`."""
+
+import argparse
+import contextlib
+import importlib.util
+import socket
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from colorlab.command_line import leave, quiet_libraries
+from colorlab.errors import UserError
+from colorlab.run_folder import find_checkpoint
+
+if TYPE_CHECKING:
+    from colorlab.models import Colorizer
+
+
+def read_models(paths: list[Path], device: str) -> "dict[str, Colorizer]":
+    """The models in checkpoints, run folders and exported folders, by names that tell them apart.
+
+    Raises:
+        UserError: one of them holds no model, or there is no such device.
+    """
+    import torch
+
+    from colorlab.models.weights import load
+
+    models: dict[str, Colorizer] = {}
+    for path in paths:
+        checkpoint = find_checkpoint(path, best=True)
+        name = checkpoint.name if checkpoint.is_dir() else checkpoint.stem
+        name = f"{checkpoint.resolve().parent.parent.name}/{name}" if name in models else name
+        try:
+            models[name] = load(checkpoint).to(torch.device(device))
+        except (RuntimeError, AssertionError) as error:
+            raise UserError(f"--device {device} cannot be used: {str(error).splitlines()[0]}") from error
+    if len(models) < len(paths):
+        raise UserError("Two checkpoints have the same name: rename one.")
+    return models
+
+
+def serve(models: "dict[str, Colorizer]", host: str, port: int, megabytes: float, megapixels: float) -> None:
+    """Serve the page until it is ended with Ctrl-C.
+
+    Raises:
+        UserError: the port cannot be used.
+    """
+    import uvicorn
+
+    from colorlab.demo.server import Limits, make_app
+
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((host, port))
+            listener.listen()  # from here on a browser that comes early waits
+        except OSError as error:
+            raise UserError(f"{host}:{port} cannot be used ({error.strerror}): --port 0 finds one.") from error
+        host, port = listener.getsockname()
+        hosts = ["*"] if host == "0.0.0.0" else ["127.0.0.1", "localhost", host]
+        app = make_app(models, Limits(megabytes, megapixels), hosts)
+        print(f"The page is at http://{host}:{port} — Ctrl-C ends it. No picture is kept.", flush=True)
+        with contextlib.suppress(KeyboardInterrupt):
+            uvicorn.Server(uvicorn.Config(app, log_level="warning")).run(sockets=[listener])
+
+
+def main() -> None:
+    """Entry point of `colorlab-demo`."""
+    parser = argparse.ArgumentParser(prog="colorlab-demo", description=__doc__)
+    parser.add_argument("checkpoint", nargs="+", type=Path, metavar="CHECKPOINT", help="files, run folders, exports")
+    parser.add_argument("--host", default="127.0.0.1", help="0.0.0.0 lets others in (%(default)s)")
+    parser.add_argument("--port", type=int, default=8000, help="0 takes a free one (%(default)s)")
+    parser.add_argument("--megabytes", type=float, default=64, help="the largest file taken (%(default)s)")
+    parser.add_argument("--megapixels", type=float, default=50, help="the most pixels of a picture (%(default)s)")
+    parser.add_argument("--device", default="cpu", help="where the networks run (%(default)s)")
+    options = parser.parse_args()
+    try:
+        missing = [name for name in ("fastapi", "uvicorn") if importlib.util.find_spec(name) is None]
+        if missing:
+            raise UserError(f"The page needs {' and '.join(missing)}: pip install 'colorlab[demo]'.")
+        if not 0 <= options.port <= 65_535:
+            raise UserError(f"--port {options.port} must lie between 0 and 65535.")
+        if not (options.megabytes > 0 and options.megapixels > 0):
+            raise UserError("--megabytes and --megapixels must be above 0.")
+        quiet_libraries()
+        models = read_models(options.checkpoint, options.device)
+        serve(models, options.host, options.port, options.megabytes, options.megapixels)
+    except UserError as error:
+        leave(error)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,183 @@
+"""The web application: takes a picture, gives it back colored, and keeps nothing.
+
+A picture comes as the body of a request and stays in memory: a form's would be put on disk. The page
+holds the file and sends it again for each change, so the server has nothing to remember.
+"""
+
+import base64
+import io
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+from fastapi import Depends, FastAPI, HTTPException, Query, Request, Response
+from fastapi.responses import HTMLResponse, JSONResponse
+from PIL import Image
+from starlette.concurrency import run_in_threadpool
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+from colorlab.color import lightness_of
+from colorlab.coloring.album import reason_of
+from colorlab.coloring.files import Frame, PictureFile, format_to_write, open_picture, write_picture
+from colorlab.coloring.picture import join, pixels_of
+from colorlab.errors import UserError
+from colorlab.models import Colorizer
+
+HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+POLICY = (
+    "default-src 'self'; img-src 'self' data:; script-src 'unsafe-inline'; style-src 'unsafe-inline';"
+    " frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+)
+SHOWN = 1600
+"""Pixels of the long side, at most, of what the page shows; what it downloads is as large as what came."""
+
+AT_ONCE = 2
+"""Pictures unpacked in memory at a time; whoever comes later waits."""
+
+
+@dataclass
+class Limits:
+    """What is taken: bytes of a file, and pixels of all its frames, in millions of each."""
+
+    megabytes: float
+    megapixels: float
+
+
+@dataclass
+class Wish:
+    """How a picture is to be colored, by the names of the query."""
+
+    model: Annotated[str, Query()]
+    saturation: Annotated[float, Query(ge=0, le=4, allow_inf_nan=False)] = 1.0
+    temperature: Annotated[float | None, Query(gt=0, le=2, allow_inf_nan=False)] = None
+
+
+Work = Callable[[PictureFile, Colorizer, Wish], Response]
+
+
+def make_app(models: dict[str, Colorizer], limits: Limits, hosts: list[str]) -> FastAPI:
+    """The application.
+
+    Args:
+        models: who colors, by the names that people choose from.
+        limits: of a picture.
+        hosts: by which names the server may be called; "*" is any.
+    """
+    app = FastAPI(title="colorlab demo", docs_url=None, redoc_url=None, openapi_url=None)
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=hosts)
+    Image.MAX_IMAGE_PIXELS = None  # the limits are asked instead
+    page = files("colorlab.demo").joinpath("page.html").read_text(encoding="utf-8")
+    room = threading.BoundedSemaphore(AT_ONCE)
+
+    def in_turn(work: Work, content: bytes, wish: Wish) -> Response:
+        if wish.model not in models:
+            raise HTTPException(404, "There is no such model here.")
+        try:
+            with room:
+                return work(open_within(content, limits), models[wish.model], wish)
+        except UserError as error:
+            raise HTTPException(422, str(error)) from error
+        except Exception as error:  # decoders raise whatever they like
+            raise HTTPException(422, f"This picture cannot be colored: {reason_of(error)}.") from error
+
+    @app.get("/", response_class=HTMLResponse)
+    def show_page() -> HTMLResponse:
+        return HTMLResponse(page, headers={**HEADERS, "Content-Security-Policy": POLICY})
+
+    @app.get("/api/about")
+    def about() -> dict[str, Any]:
+        known = [
+            {"name": name, "temperature": model.temperature if model.predicts_bins else None}
+            for name, model in models.items()
+        ]
+        return {"models": known, "megabytes": limits.megabytes, "megapixels": limits.megapixels}
+
+    @app.post("/api/look")
+    async def look(request: Request, wish: Annotated[Wish, Depends()]) -> Response:
+        return await run_in_threadpool(in_turn, show, await content_of(request, limits), wish)
+
+    @app.post("/api/picture")
+    async def picture(request: Request, wish: Annotated[Wish, Depends()]) -> Response:
+        return await run_in_threadpool(in_turn, color_file, await content_of(request, limits), wish)
+
+    return app
+
+
+async def content_of(request: Request, limits: Limits) -> bytes:
+    """The body, which is left unread from where it is too long."""
+    if request.headers.get("content-type") != "application/octet-stream":  # which no form of another site can send
+        raise HTTPException(415, "A picture is sent as application/octet-stream.")
+    too_long = HTTPException(413, f"This file is larger than {limits.megabytes:g} MB, the most that is taken here.")
+    most = limits.megabytes * 1e6
+    announced = request.headers.get("content-length", "0")
+    if announced.isdigit() and int(announced) > most:
+        raise too_long
+    content = bytearray()
+    async for chunk in request.stream():
+        content += chunk
+        if len(content) > most:
+            raise too_long
+    return bytes(content)
+
+
+def open_within(content: bytes, limits: Limits) -> PictureFile:
+    """Look what a picture holds, before it is unpacked.
+
+    Raises:
+        UserError: it is none, or too large.
+    """
+    try:
+        file = open_picture(io.BytesIO(content), megapixels=float("inf"))
+    except UserError as error:
+        raise UserError("This file is no picture that can be read.") from error
+    width, height = file.size
+    if file.count * width * height > limits.megapixels * 1e6:
+        frames = f"{file.count} times " if file.count > 1 else ""
+        raise UserError(
+            f"This picture has {frames}{width}×{height} pixels; here {limits.megapixels:g} million are the most."
+        )
+    return file
+
+
+def show(file: PictureFile, model: Colorizer, wish: Wish) -> Response:
+    """The first frame, gray and colored, no larger than a screen."""
+    pixels, _ = pixels_of(_for_screen(next(file.frames())))
+    gray = join(pixels, lightness_of(pixels), torch.zeros(1, 2, 1, 1))
+    colored = model.colorize(pixels, saturation=wish.saturation, temperature=wish.temperature)
+    width, height = file.size
+    told = {"gray": _address(gray), "colored": _address(colored), "width": width, "height": height}
+    return JSONResponse(told, headers=HEADERS)
+
+
+def color_file(file: PictureFile, model: Colorizer, wish: Wish) -> Response:
+    """The whole picture as it came, in its size and format, colored."""
+
+    def color(frame: Frame) -> Frame:
+        colored = model.colorize(frame.pixels, saturation=wish.saturation, temperature=wish.temperature)
+        return frame._replace(pixels=colored)
+
+    format, buffer = format_to_write(file, None), io.BytesIO()
+    write_picture(buffer, file, map(color, file.frames()), format)
+    return Response(buffer.getvalue(), media_type=Image.MIME[format], headers=HEADERS)
+
+
+def _for_screen(frame: Frame) -> np.ndarray:
+    """A frame in 8 bits, over white, at most SHOWN long: [H, W, 3]."""
+    pixels = frame.pixels if frame.pixels.dtype == np.uint8 else (frame.pixels >> 8).astype(np.uint8)
+    picture = Image.fromarray(pixels).convert("RGB")
+    if frame.alpha is not None:
+        alpha = frame.alpha if frame.alpha.dtype == np.uint8 else (frame.alpha >> 8).astype(np.uint8)
+        picture = Image.composite(picture, Image.new("RGB", picture.size, "white"), Image.fromarray(alpha))
+    picture.thumbnail((SHOWN, SHOWN), Image.Resampling.LANCZOS)
+    return np.array(picture)
+
+
+def _address(pixels: torch.Tensor) -> str:
+    """Pixels [1, 3, H, W] uint8 as an address that holds the picture itself."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels[0].permute(1, 2, 0).numpy()).save(buffer, "JPEG", quality=92, subsampling=0)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()

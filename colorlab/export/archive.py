@@ -1,0 +1,24 @@
+"""An archive of torch.export, which PyTorch runs without colorlab, and AOTInductor compiles."""
+
+import json
+from pathlib import Path
+
+import torch
+
+from colorlab.export.graph import Graph
+from colorlab.export.parity import Program
+
+FACTS = "colorlab.json"
+"""The file in the archive that says what it takes and gives."""
+
+
+def write(graph: Graph, path: Path) -> None:
+    """Write the graph; batch, height and width stay open."""
+    program = torch.export.export(graph, (graph.example(),), dynamic_shapes=graph.shapes())
+    with path.open("wb") as file:
+        torch.export.save(program, file, extra_files={FACTS: json.dumps(graph.facts())})
+
+
+def read(path: Path) -> Program:
+    """The file as PyTorch runs it."""
+    return torch.export.load(path).module()

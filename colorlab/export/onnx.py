@@ -1,0 +1,34 @@
+"""ONNX, which onnxruntime and many other programs run."""
+
+from pathlib import Path
+
+import onnxruntime
+import torch
+from torch import Tensor
+
+from colorlab.export.graph import Graph
+from colorlab.export.parity import Program
+
+
+def write(graph: Graph, path: Path) -> None:
+    """Write the graph, with what it takes and gives in its metadata; batch, height and width stay open."""
+    names, shapes = graph.names, graph.shapes()
+    made = torch.onnx.export(
+        graph, (graph.example(),), dynamo=True, verbose=False,
+        input_names=names[:1], output_names=names[1:], dynamic_shapes=shapes,
+    )  # fmt: skip
+    made.model.producer_name = "colorlab"
+    made.model.metadata_props.update(graph.facts())
+    made.save(path, external_data=False)
+
+
+def read(path: Path) -> Program:
+    """The file as onnxruntime runs it, on the CPU."""
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    (entry,) = session.get_inputs()
+
+    def run(picture: Tensor) -> Tensor:
+        (result,) = session.run(None, {entry.name: picture.numpy()})
+        return torch.from_numpy(result)
+
+    return run

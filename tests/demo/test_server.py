@@ -1,0 +1,149 @@
+"""What the server of the page takes, what it gives back, and from whom."""
+
+import base64
+import io
+import struct
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from fastapi.testclient import TestClient
+from PIL import Image
+from skimage.color import rgb2lab
+
+from colorlab.data.images import SAMPLES
+from colorlab.demo.server import Limits, make_app
+from colorlab.models import ECCV16, CUNet
+
+BYTES = {"Content-Type": "application/octet-stream"}
+PHOTOGRAPH = SAMPLES / "explore_world_animals_scarlet_macaw.jpg"
+
+
+@pytest.fixture(scope="module")
+def client() -> TestClient:
+    torch.manual_seed(0)
+    models = {"cunet": CUNet(width=2).eval(), "bins": ECCV16(width=2, head="bins").eval()}
+    return TestClient(make_app(models, Limits(megabytes=0.5, megapixels=1), hosts=["testserver"]))
+
+
+def png(picture: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def ask(client: TestClient, path: str, content: bytes, **wish: object) -> tuple[int, object]:
+    reply = client.post(f"/api/{path}", params={"model": "bins"} | wish, content=content, headers=BYTES)
+    kind = reply.headers["content-type"]
+    return reply.status_code, reply.json() if kind == "application/json" else Image.open(io.BytesIO(reply.content))
+
+
+def test_the_picture_comes_back_at_its_size_with_its_own_lightness(client: TestClient) -> None:
+    picture = Image.open(PHOTOGRAPH).convert("L").resize((1201, 803))
+    status, colored = ask(client, "picture", png(picture), saturation=1.5)
+    assert status == 200
+    assert (colored.format, colored.mode, colored.size) == ("PNG", "RGB", picture.size)
+    before, after = (rgb2lab(np.asarray(each.convert("RGB")) / 255) for each in (picture, colored))
+    assert np.abs(after[..., 0] - before[..., 0]).max() < 0.6  # of the rounding to 8 bits
+    assert np.abs(after[..., 1:]).max() > 3
+
+
+def test_the_format_stays(client: TestClient) -> None:
+    status, colored = ask(client, "picture", PHOTOGRAPH.read_bytes())
+    assert (status, colored.format, colored.size) == (200, "JPEG", (331, 256))
+
+
+def test_the_page_is_shown_gray_and_colored_no_larger_than_a_screen(client: TestClient) -> None:
+    status, seen = ask(client, "look", png(Image.new("L", (3000, 300), 120)))
+    assert (status, seen["width"], seen["height"]) == (200, 3000, 300)
+    gray, colored = (
+        np.asarray(Image.open(io.BytesIO(base64.b64decode(seen[name].partition(",")[2])))).astype(int)
+        for name in ("gray", "colored")
+    )
+    assert gray.shape == colored.shape == (160, 1600, 3)
+    assert np.ptp(gray, axis=2).max() <= 1
+    assert np.ptp(colored, axis=2).max() > 5
+
+
+def test_saturation_and_temperature_reach_the_network(client: TestClient) -> None:
+    content = PHOTOGRAPH.read_bytes()
+    looks = [
+        ask(client, "look", content, **wish)[1]["colored"] for wish in ({}, {"temperature": 0.05}, {"saturation": 2})
+    ]
+    assert len(set(looks)) == 3
+    seen = ask(client, "look", content, saturation=0)[1]
+    assert seen["colored"] == seen["gray"]
+    assert client.get("/api/about").json()["models"] == [
+        {"name": "cunet", "temperature": None}, {"name": "bins", "temperature": 0.38},
+    ]  # fmt: skip
+
+
+def test_several_people_at_once_get_their_own_pictures(client: TestClient) -> None:
+    shades = range(20, 220, 25)
+    with ThreadPoolExecutor(8) as people:
+        pictures = people.map(lambda shade: ask(client, "picture", png(Image.new("L", (40, 30), shade)))[1], shades)
+    for shade, picture in zip(shades, pictures, strict=True):
+        L = rgb2lab(np.asarray(picture) / 255)[..., 0]
+        assert L.mean() == pytest.approx(rgb2lab(np.full((1, 1, 3), shade / 255))[0, 0, 0], abs=0.6)
+
+
+def bomb() -> bytes:
+    """A PNG that says it has 60,000 × 60,000 pixels."""
+    head = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 0, 0, 0, 0)
+    chunks = ((b"IHDR", head), (b"IDAT", zlib.compress(bytes(1000))), (b"IEND", b""))
+    parts = (
+        struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body)) for name, body in chunks
+    )
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
+@pytest.mark.parametrize(
+    ("content", "wish", "status", "sentence"),
+    [
+        (b"no picture", {}, 422, "This file is no picture that can be read."),
+        (b"", {}, 422, "This file is no picture that can be read."),
+        (PHOTOGRAPH.read_bytes()[:3000], {}, 422, "This picture cannot be colored: "),
+        (bomb(), {}, 422, "This picture has 60000×60000 pixels; here 1 million are the most."),
+        (bytes(600_000), {}, 413, "This file is larger than 0.5 MB, the most that is taken here."),
+        (PHOTOGRAPH.read_bytes(), {"model": "<script>"}, 404, "There is no such model here."),
+        (PHOTOGRAPH.read_bytes(), {"model": "cunet", "temperature": 0.5}, 422, "temperature is for models with bins"),
+    ],
+)
+def test_what_cannot_be_colored_gets_a_sentence(
+    client: TestClient, content: bytes, wish: dict, status: int, sentence: str
+) -> None:
+    for path in ("look", "picture"):
+        found, told = ask(client, path, content, **wish)
+        assert found == status
+        assert told["detail"].startswith(sentence)
+
+
+def test_a_long_body_of_unsaid_length_is_cut_off(client: TestClient) -> None:
+    endless = (bytes(100_000) for _ in range(100))
+    reply = client.post("/api/look", params={"model": "bins"}, content=endless, headers=BYTES)
+    assert reply.status_code == 413
+
+
+@pytest.mark.parametrize("wish", [{"saturation": "nan"}, {"saturation": -1}, {"temperature": 0}, {"temperature": "x"}])
+def test_an_impossible_wish_is_refused(client: TestClient, wish: dict) -> None:
+    assert ask(client, "look", PHOTOGRAPH.read_bytes(), **wish)[0] == 422
+
+
+def test_other_sites_get_in_neither_by_name_nor_by_form(client: TestClient) -> None:
+    assert client.get("/", headers={"Host": "elsewhere.example"}).status_code == 400
+    reply = client.post("/api/look?model=bins", content=b"x", headers={"Content-Type": "text/plain"})
+    assert reply.status_code == 415
+
+
+def test_nothing_is_kept(client: TestClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither where the server runs nor where temporary files go, nor in the browser."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    monkeypatch.chdir(tmp_path)
+    for path in ("look", "picture"):
+        reply = client.post(f"/api/{path}?model=bins", content=PHOTOGRAPH.read_bytes(), headers=BYTES)
+        assert reply.headers["cache-control"] == "no-store"
+    assert list(tmp_path.iterdir()) == []

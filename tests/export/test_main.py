@@ -1,0 +1,280 @@
+"""Models written for other programs, read by ones that know nothing of colorlab."""
+
+import importlib.util
+import json
+import re
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import onnx
+import onnxruntime
+import pytest
+import torch
+import torch.nn.functional as F
+from conftest import checkpoint_of, start
+from safetensors import safe_open
+from skimage.color import lab2rgb, rgb2lab
+from torch import Tensor, nn
+
+import colorlab
+from colorlab.bins import CENTERS
+from colorlab.export.__main__ import main
+from colorlab.export.graph import Graph
+from colorlab.models import ECCV16, Colorizer, CUNet
+
+
+class Stranger(nn.Module):
+    """eccv16 as another program might write it, from the paper's layer table."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        table = {
+            1: [(1, 64, 1, 1), (64, 64, 2, 1)],
+            2: [(64, 128, 1, 1), (128, 128, 2, 1)],
+            3: [(128, 256, 1, 1), (256, 256, 1, 1), (256, 256, 2, 1)],
+            4: [(256, 512, 1, 1), (512, 512, 1, 1), (512, 512, 1, 1)],
+            5: [(512, 512, 1, 2)] * 3,
+            6: [(512, 512, 1, 2)] * 3,
+            7: [(512, 512, 1, 1)] * 3,
+        }
+        for number, rows in table.items():
+            layers: list[nn.Module] = []
+            for inputs, outputs, stride, dilation in rows:
+                layers += [nn.Conv2d(inputs, outputs, 3, stride, dilation, dilation), nn.ReLU()]
+            setattr(self, f"model{number}", nn.Sequential(*layers, nn.BatchNorm2d(rows[-1][1])))
+        self.model8 = nn.Sequential(
+            nn.ConvTranspose2d(512, 256, 4, 2, 1), nn.ReLU(), nn.Conv2d(256, 256, 3, 1, 1), nn.ReLU(),
+            nn.Conv2d(256, 256, 3, 1, 1), nn.ReLU(), nn.Conv2d(256, 313, 1),
+        )  # fmt: skip
+        self.model_out = nn.Conv2d(313, 2, 1, bias=False)
+
+    def forward(self, lightness: Tensor) -> Tensor:
+        x = (lightness - 50) / 100
+        for number in range(1, 9):
+            x = getattr(self, f"model{number}")(x)
+        return F.interpolate(self.model_out(x.softmax(1)), scale_factor=4, mode="bilinear") * 110
+
+
+Export = Callable[..., None]
+
+
+@pytest.fixture
+def export(monkeypatch: pytest.MonkeyPatch) -> Export:
+    """Run the command in this process, which saves the imports of a new one."""
+
+    def run(*arguments: str | Path) -> None:
+        monkeypatch.setattr(sys, "argv", ["colorlab-export", *map(str, arguments)])
+        main()
+
+    return run
+
+
+MODELS = {
+    "cunet": lambda: CUNet(width=2), "cunet bins": lambda: CUNet(width=2, head="bins"),
+    "eccv16": lambda: ECCV16(width=2), "eccv16 bins": lambda: ECCV16(width=2, head="bins"),
+}  # fmt: skip
+SIZES = [(1, 16, 16), (3, 33, 100), (1, 17, 31), (2, 64, 40)]
+
+
+def lively(kind: str) -> Colorizer:
+    """A network that paints strong colors: those that training begins with are near gray."""
+    torch.manual_seed(3)
+    model = MODELS[kind]().eval().requires_grad_(False)
+    with torch.no_grad():
+        last = model.head if kind.startswith("cunet") else model.model_out if kind == "eccv16" else model.model8[6]
+        last.weight.mul_(60)
+    return model
+
+
+# -- graphs --------------------------------------------------------------------------------------------
+
+
+def compare(model: Colorizer, program: Callable[[Tensor], Tensor], rgb: bool) -> None:
+    """The program against the model, for sizes that were not in sight when it was written."""
+    for batch, height, width in SIZES:
+        picture = torch.rand(batch, 3, height, width) if rgb else 100 * torch.rand(batch, 1, height, width)
+        found = program(picture)
+        if rgb:
+            lab = rgb2lab(picture.double().movedim(1, -1).numpy())
+            ab = model(torch.from_numpy(lab[..., :1]).movedim(-1, 1).float())
+            lab[..., 1:] = ab.movedim(1, -1).numpy()
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of colors that sRGB cannot show
+                true = torch.from_numpy(lab2rgb(lab)).movedim(-1, 1)
+            assert (found - true).abs().max() < 2e-3
+        else:
+            assert found.shape == (batch, 2, height, width)
+            assert (found - model(picture)).abs().max() < 1e-2
+            assert found.std() > 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "rgb"), [("cunet", True), ("cunet bins", False), ("eccv16", False), ("eccv16 bins", True)]
+)
+def test_onnx_colors_alike_in_any_batch_and_size(
+    kind: str, rgb: bool, export: Export, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    model = lively(kind)
+    export(checkpoint_of(model, tmp_path / "model.ckpt"), "--to", "onnx", *["--rgb"] * rgb)
+    said = capsys.readouterr().out
+    assert float(re.search(r"by at most (\S+) (RGB|units of ab)", said)[1]) < (1e-4 if rgb else 1e-2)
+    onnx.checker.check_model(tmp_path / "model.onnx", full_check=True)
+    session = onnxruntime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
+    names = ("rgb", "colored") if rgb else ("L", "ab")
+    compare(model, lambda picture: torch.from_numpy(session.run([names[1]], {names[0]: picture.numpy()})[0]), rgb)
+    about = session.get_modelmeta().custom_metadata_map
+    assert about["colorizer"] == model.qualified_name()
+    assert json.loads(about["hyper_parameters"]) == dict(model.hparams)
+    assert ("0..1" if rgb else "L* in 0..100") in about["input"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model.ckpt", "model.onnx"]
+
+
+def test_a_torch_archive_colors_alike_without_colorlab(tmp_path: Path) -> None:
+    """Written and run in processes of their own."""
+    model = lively("cunet bins")
+    checkpoint_of(model, tmp_path / "model.ckpt")
+    process = start("export", "model.ckpt", "--to", "torch", "--rgb", cwd=tmp_path)
+    _, error = process.communicate(timeout=300)
+    assert process.returncode == 0, error
+    facts = {"colorlab.json": ""}
+    compare(model, torch.export.load(tmp_path / "model.pt2", extra_files=facts).module(), rgb=True)
+    assert json.loads(facts["colorlab.json"])["colorizer"] == model.qualified_name()
+    alone = (
+        "import sys, torch; program = torch.export.load('model.pt2').module();"
+        "print(*program(torch.rand(2, 3, 19, 22)).shape); assert 'colorlab' not in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", alone], text=True, capture_output=True, cwd=tmp_path)
+    assert done.stdout.split() == ["2", "3", "19", "22"], done.stderr
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_file_of_other_colors_is_not_left_behind(
+    export: Export, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    """As if the graph went on at the picture's other side, where the model repeats its edge."""
+    model = lively("cunet")
+    monkeypatch.setattr(Graph, "_padded", lambda self, size: torch.arange(8 * ((size + 7) // 8)) % size)
+    with pytest.raises(SystemExit, match="2"):
+        export(checkpoint_of(model, tmp_path / "model.ckpt"), "--to", "torch")
+    assert "differ" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["model.ckpt"]
+
+
+# -- weights -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["cunet", "eccv16 bins"])
+@pytest.mark.parametrize("to", ["safetensors", "huggingface"])
+def test_weights_come_back_bit_by_bit(kind: str, to: str, export: Export, tmp_path: Path) -> None:
+    model = lively(kind)
+    export(checkpoint_of(model, tmp_path / "model.ckpt"), "--to", to)
+    back = colorlab.load(tmp_path / ("model.safetensors" if to == "safetensors" else "model"))
+    assert type(back) is type(model)
+    assert dict(back.hparams) == dict(model.hparams)
+    assert not back.training
+    for name, value in model.state_dict().items():
+        assert torch.equal(back.state_dict()[name], value), name
+
+
+@pytest.mark.parametrize("half", ["float16", "bfloat16"])
+def test_half_of_the_bytes_says_so_and_keeps_the_norms(half: str, export: Export, tmp_path: Path) -> None:
+    model = lively("cunet")
+    export(checkpoint_of(model, tmp_path / "model.ckpt"), "--to", "safetensors", "--half", half)
+    with safe_open(tmp_path / "model.safetensors", framework="pt") as file:
+        assert file.metadata()["convolutions"] == half
+        kinds = {name: file.get_tensor(name).dtype for name in file.keys()}  # noqa: SIM118
+    assert kinds["head.weight"] == getattr(torch, half)
+    assert kinds["bottom.0.2.running_var"] == torch.float32
+    back = colorlab.load(tmp_path / "model.safetensors").state_dict()
+    for name, value in model.state_dict().items():
+        assert torch.equal(back[name], value.to(kinds[name]).to(value.dtype)), name
+
+
+def test_force_replaces_a_models_files_and_no_others(export: Export, tmp_path: Path) -> None:
+    first, second = (checkpoint_of(CUNet(width=width), tmp_path / f"{width}.ckpt") for width in (2, 3))
+    export(first, "--to", "huggingface", "-o", tmp_path / "model")
+    (tmp_path / "model" / "LICENSE").write_text("mine")
+    export(second, "--to", "huggingface", "-o", tmp_path / "model", "--force")
+    assert colorlab.load(tmp_path / "model").hparams["width"] == 3
+    assert (tmp_path / "model" / "LICENSE").read_text() == "mine"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["2.ckpt", "3.ckpt", "model"]
+
+
+# -- the published layout --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("head", ["ab", "bins"])
+def test_published_weights_load_elsewhere_and_come_back_bit_by_bit(export: Export, tmp_path: Path, head: str) -> None:
+    torch.manual_seed(3)
+    model = ECCV16(head=head).eval()
+    checkpoint = checkpoint_of(model, tmp_path / "model.ckpt")
+    export(checkpoint, "--to", "published", "-o", tmp_path / "published.pth")
+    stranger, lightness = Stranger().eval(), torch.rand(1, 1, 32, 48) * 100
+    stranger.load_state_dict(torch.load(tmp_path / "published.pth", weights_only=True), strict=True)
+    back = ECCV16(head=head, weights=str(tmp_path / "published.pth")).eval()
+    for name, value in model.state_dict().items():
+        assert torch.equal(back.state_dict()[name], value), name
+    with torch.no_grad():
+        assert torch.equal(back(lightness), model(lightness))
+        if head == "ab":
+            assert (stranger(lightness) - model(lightness)).abs().max() < 1e-4
+
+
+def test_a_folded_temperature_gives_our_colors_in_a_program_without_one(export: Export, tmp_path: Path) -> None:
+    torch.manual_seed(3)
+    model = ECCV16(head="bins").eval()
+    export(checkpoint_of(model, tmp_path / "model.ckpt"), "--to", "published", "--fold-temperature")
+    stranger, lightness = Stranger().eval(), torch.rand(1, 1, 32, 48) * 100
+    stranger.load_state_dict(torch.load(tmp_path / "model.pth", weights_only=True), strict=True)
+    assert torch.allclose(stranger.model_out.weight[..., 0, 0].T * 110, CENTERS)
+    with torch.no_grad():
+        assert (stranger(lightness) - model(lightness)).abs().max() < 1e-3
+
+
+# -- mistakes --------------------------------------------------------------------------------------------
+
+
+def test_what_cannot_be_exported_is_said_and_nothing_is_overwritten(
+    export: Export, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    cunet = checkpoint_of(CUNet(width=2), tmp_path / "cunet.ckpt")
+    narrow = checkpoint_of(ECCV16(width=2), tmp_path / "narrow.ckpt")
+    (tmp_path / "taken.pth").write_text("mine")
+    (tmp_path / "note.ckpt").write_text("no weights")
+    before = sorted(path.name for path in tmp_path.iterdir())
+    for words, sentence in (
+        ((cunet, "--to", "published"), "cunet has no published layout"),
+        ((narrow, "--to", "published"), "The published eccv16 has width 64, this one 2"),
+        ((narrow, "--to", "published", "-o", tmp_path / "taken.pth"), "taken.pth exists"),
+        ((tmp_path / "none.ckpt", "--to", "onnx"), "There is no checkpoint at"),
+        ((tmp_path / "note.ckpt", "--to", "onnx"), "note.ckpt is not a checkpoint"),
+        ((tmp_path, "--to", "torch"), "holds no checkpoint"),
+        ((cunet, "--to", "safetensors", "--rgb"), "--rgb goes with --to onnx or torch."),
+        ((cunet, "--to", "onnx", "--fold-temperature"), "--fold-temperature goes with --to published."),
+        ((cunet, "--to", "safetensors", "-o", tmp_path / "x.bin"), "x.bin must end in .safetensors"),
+        ((cunet, "--to", "safetensors", "-o", tmp_path / "no" / "x.safetensors"), "cannot be written: No such"),
+        ((cunet, "--to", "huggingface", "--evaluation", cunet), "cunet.ckpt is no evaluation.json"),
+        ((cunet, "--to", "huggingface", "--evaluation", tmp_path / "e.json"), "There is no evaluation at"),
+    ):  # fmt: skip
+        with pytest.raises(SystemExit, match="2"):
+            export(*words)
+        said = capsys.readouterr().err
+        assert said.startswith("colorlab: ")
+        assert sentence in said
+    assert (tmp_path / "taken.pth").read_text() == "mine"
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
+
+
+def test_onnx_without_its_packages_says_what_to_install(
+    export: Export, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *rest: None if name == "onnxscript" else find(name, *rest)
+    )
+    with pytest.raises(SystemExit, match="2"):
+        export(tmp_path / "model.ckpt", "--to", "onnx")
+    assert "--to onnx needs onnxscript: pip install 'colorlab[export]'." in capsys.readouterr().err

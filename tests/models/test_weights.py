@@ -1,0 +1,76 @@
+"""Weights on disk: what is read, what is refused, and in which words."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+import colorlab
+from colorlab.errors import UserError
+from colorlab.models import ECCV16, CUNet
+from colorlab.models.weights import write_safetensors
+from colorlab.run_folder import find_checkpoint
+
+
+@pytest.fixture
+def model() -> CUNet:
+    torch.manual_seed(0)
+    return CUNet(width=2, pool="max", temperature=0.5).eval()
+
+
+@pytest.fixture
+def folder(model: CUNet, tmp_path: Path) -> Path:
+    model.save_pretrained(tmp_path / "model")
+    return tmp_path / "model"
+
+
+def test_a_pretrained_folder_comes_back_as_the_model_it_was(model: CUNet, folder: Path) -> None:
+    assert sorted(path.name for path in folder.iterdir()) == ["config.json", "model.safetensors"]
+    assert json.loads((folder / "config.json").read_text())["architectures"] == ["CUNet"]
+    lightness = 100 * torch.rand(1, 1, 20, 30)
+    for back in (CUNet.from_pretrained(folder), colorlab.load(folder), colorlab.load(find_checkpoint(folder))):
+        assert dict(back.hparams) == dict(model.hparams)
+        with torch.no_grad():
+            assert torch.equal(back(lightness), model(lightness))
+    with pytest.raises(UserError, match="holds a cunet, not a eccv16"):
+        ECCV16.from_pretrained(folder)
+
+
+def test_exported_weights_can_start_a_training(model: CUNet, folder: Path) -> None:
+    for path in (folder, folder / "model.safetensors"):
+        started = CUNet(width=2, weights=str(path))
+        assert all(torch.equal(started.state_dict()[name], value) for name, value in model.state_dict().items())
+
+
+def test_a_folder_that_was_changed_is_refused(folder: Path) -> None:
+    config = folder / "config.json"
+    right = json.loads(config.read_text())
+    for wrong, sentence in (
+        ("{", "does not say which model"),
+        ("[]", "does not say which model"),
+        (json.dumps(right | {"colorizer": "os.system"}), "holds a os.system: import it first"),
+        (json.dumps(right | {"hyper_parameters": {"widht": 2}}), "cannot be rebuilt: Unknown key widht: did you mean"),
+        (json.dumps(right | {"hyper_parameters": {"width": "x"}}), "cannot be rebuilt: width=x must be a whole number"),
+        (json.dumps(right | {"hyper_parameters": 2}), "cannot be rebuilt"),
+        (json.dumps(right | {"hyper_parameters": {"width": 3}}), "the weights of another model than cunet"),
+    ):
+        config.write_text(wrong)
+        with pytest.raises(UserError, match=sentence) as refusal:
+            colorlab.load(folder)
+        assert len(str(refusal.value).splitlines()) == 1
+    config.unlink()
+    with pytest.raises(UserError, match=r"holds no config\.json"):
+        colorlab.load(folder)
+
+
+def test_a_torn_or_bare_safetensors_file_is_refused(model: CUNet, tmp_path: Path) -> None:
+    whole, torn, bare = (tmp_path / f"{name}.safetensors" for name in ("whole", "torn", "bare"))
+    write_safetensors(model, whole)
+    torn.write_bytes(whole.read_bytes()[:-9])
+    save_file({"weight": torch.zeros(2)}, bare)
+    with pytest.raises(UserError, match="is not a checkpoint"):
+        colorlab.load(torn)
+    with pytest.raises(UserError, match="does not say which model it holds"):
+        colorlab.load(bare)

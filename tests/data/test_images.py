@@ -7,15 +7,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import simplejpeg
 import tifffile
 import torch
 from PIL import Image, ImageCms
 from torchvision.transforms import v2
 
+from colorlab.data import images
 from colorlab.data.images import (
     GRAY,
     SAMPLES,
     Photographs,
+    _read_plain_jpeg,
     collate,
     find_photographs,
     is_gray,
@@ -218,6 +221,67 @@ def test_jpeg_noise_does_not_make_a_gray_picture_colored(macaw: Image.Image) -> 
     stored = io.BytesIO()
     macaw.convert("L").convert("RGB").save(stored, "jpeg", quality=60)
     assert is_gray(torch.from_numpy(np.array(Image.open(stored))).permute(2, 0, 1))
+
+
+def jpegs(macaw: Image.Image) -> dict[str, bytes]:
+    """The kinds of JPEG there are, of a picture whose sides are no multiple of a block's."""
+    picture = macaw.crop((0, 0, 251, 243))
+
+    def saved(picture: Image.Image = picture, kind: str = "jpeg", **options) -> bytes:
+        stored = io.BytesIO()
+        picture.save(stored, kind, **options)
+        return stored.getvalue()
+
+    kinds = {
+        f"{sampling} {way}": saved(subsampling=sampling, progressive=way == "progressive", quality=quality)
+        for sampling in ("4:4:4", "4:2:2", "4:2:0")
+        for way, quality in (("baseline", 92), ("progressive", 60))
+    }
+    for sampling in ("440", "411"):  # Pillow writes none of these
+        kinds[sampling] = simplejpeg.encode_jpeg(np.ascontiguousarray(picture), colorsubsampling=sampling)
+    for orientation in range(1, 9):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        kinds[f"turned {orientation}"] = saved(exif=exif)
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    whole = saved(quality=92)
+    spoiled = whole[: len(whole) // 3] + whole[len(whole) // 2 :]
+    return kinds | {
+        "gray": saved(picture.convert("L")), "Adobe RGB components": saved(keep_rgb=True),
+        "restart markers": saved(restart_marker_blocks=3), "two in one": saved(kind="mpo", save_all=True),
+        "more after its end": saved() + b"more", "sRGB profile": saved(icc_profile=srgb),
+        "CMYK": saved(picture.convert("CMYK")), "other profile": saved(icc_profile=swap_primaries(srgb)),
+        "spoiled": spoiled,
+    }  # fmt: skip
+
+
+LEFT_TO_PILLOW = {"CMYK", "other profile", "spoiled"}
+
+
+def test_every_kind_of_jpeg_is_read_as_pillow_reads_it(
+    macaw: Image.Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for kind, content in jpegs(macaw).items():
+        path = tmp_path / f"{kind}.jpg"
+        path.write_bytes(content)
+        with Image.open(path) as picture:
+            assert (_read_plain_jpeg(content, picture) is None) == (kind in LEFT_TO_PILLOW), kind
+        found = read(path)
+        with monkeypatch.context() as patched:
+            patched.setattr(images, "simplejpeg", None)
+            expected = read(path)
+        assert found.shape == expected.shape, kind
+        assert np.abs(found.astype(int) - expected).max() <= 1, kind  # 0, were all builds of libjpeg-turbo one
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+def test_a_jpeg_cut_anywhere_is_refused(macaw: Image.Image, tmp_path: Path, progressive: bool) -> None:
+    stored = io.BytesIO()
+    macaw.save(stored, "jpeg", progressive=progressive)
+    for share in (0.01, 0.3, 0.6, 0.95, 0.999):
+        (tmp_path / "x.jpg").write_bytes(stored.getvalue()[: int(stored.tell() * share)])
+        with pytest.raises(OSError, match=r"(?i)truncated|cannot identify"):
+            read_photograph(tmp_path / "x.jpg")
 
 
 # -- the dataset -------------------------------------------------------------------------------------

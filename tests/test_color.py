@@ -62,6 +62,19 @@ def test_bytes_and_fractions_mean_the_same_color() -> None:
         assert torch.equal(one, other)
 
 
+def test_pictures_of_any_number_shape_and_layout_are_converted_one_like_the_other() -> None:
+    """A CPU converts in parts: none is forgotten, none is put in another's place."""
+    rgb = torch.randint(0, 256, (3, 3, 300, 301), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    layouts = rgb, rgb.contiguous(memory_format=torch.channels_last), rgb.transpose(2, 3).contiguous().transpose(2, 3)
+    for one in layouts:
+        lab = torch.cat(rgb_to_lab(one), dim=1)
+        for picture, converted in zip(rgb, lab, strict=True):
+            assert np.abs(converted.numpy() - reference(picture[None])).max() < TOLERANCE
+    lightness, ab = rgb_to_lab(rgb[:0])
+    assert lightness.shape == (0, 1, 300, 301)
+    assert ab.shape == (0, 2, 300, 301)
+
+
 def test_lab_is_exact_where_new_tensors_are_bf16_by_default() -> None:
     rgb = torch.linspace(0, 1, 3 * 64).reshape(1, 3, 8, 8)
     expected = lab_to_rgb(*rgb_to_lab(rgb)), *rgb_to_lab(rgb)

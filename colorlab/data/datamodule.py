@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from lightning import LightningDataModule
-from torch import Tensor
 from torch.utils.data import DataLoader
 
 from colorlab.data.device import Batch, RandomCropFlip, split_lab
@@ -36,7 +35,7 @@ class ColorDataModule(LightningDataModule):
     """A folder of photographs as batches of (L, ab).
 
     Workers read, decode and resize to uint8; on the device the batch is augmented (in training) and
-    split into L and ab by kornia in float32.
+    split into L and ab in float32.
 
     Args:
         root: the folder; None is the built-in photographs. Its sub-folders train/, val/ and test/
@@ -133,7 +132,7 @@ class ColorDataModule(LightningDataModule):
         self.note_skipped(batch, self.photographs[split])
         if trainer.training and not len(batch.index):
             raise UserError(f"data.root={self.root} holds no photograph with color to learn from.")
-        rgb: Tensor = batch.rgb.float() / 255
+        rgb = batch.rgb
         if trainer.training and self.augment is not None:
             rgb = self.augment(rgb, batch.index, self.seed, trainer.current_epoch)
         return split_lab(rgb, batch.index)

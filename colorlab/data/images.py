@@ -5,6 +5,7 @@ import io
 import os
 import re
 import warnings
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -32,6 +33,22 @@ Split = Literal["train", "val", "test"]
 Part = Literal["train", "val", "test", "all"]
 
 
+class Names(Sequence[str]):
+    """Names of files, in two arrays: a million strings would be copied into every worker bit by bit."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        encoded = [os.fsencode(name) for name in names]
+        self._text = np.frombuffer(b"".join(encoded), dtype=np.uint8)
+        self._ends = np.cumsum([0, *map(len, encoded)])
+
+    def __len__(self) -> int:
+        return len(self._ends) - 1
+
+    def __getitem__(self, index: int) -> str:
+        start, end = self._ends[range(len(self))[index] :][:2]
+        return os.fsdecode(self._text[start:end].tobytes())
+
+
 # -- find and split --------------------------------------------------------------------------------
 
 
@@ -49,15 +66,16 @@ def find_photographs(root: Path) -> list[str]:
     found = []
     for folder, subfolders, files in os.walk(root):
         subfolders.sort()
-        inside = Path(folder).relative_to(root)
-        found += [(inside / file).as_posix() for file in files if _is_picture(file)]
+        inside = os.path.relpath(folder, root).replace(os.sep, "/")
+        prefix = "" if inside == "." else f"{inside}/"
+        found += [prefix + file for file in files if _is_picture(file)]
     if not found:
         raise UserError(f"data.root={root} holds no picture ({' '.join(sorted(SUFFIXES))}).")
     return sorted(found)
 
 
 def _is_picture(file: str) -> bool:
-    return Path(file).suffix.lower() in SUFFIXES and not file.startswith(".")
+    return os.path.splitext(file)[1].lower() in SUFFIXES and not file.startswith(".")
 
 
 def split_photographs(names: list[str], val_fraction: float, test_fraction: float, seed: int) -> dict[Split, list[str]]:
@@ -100,7 +118,7 @@ def _draw(names: list[str], fractions: dict[str, float], seed: int) -> dict[Spli
 
 def _uniform(text: str) -> float:
     """A number in [0, 1) that depends on the text alone, on every machine."""
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest()) / 2**64
+    return int.from_bytes(hashlib.blake2b(text.encode(errors="surrogateescape"), digest_size=8).digest()) / 2**64
 
 
 def content_fingerprint(root: Path, names: list[str]) -> str:
@@ -137,7 +155,7 @@ def read_photograph(path: Path) -> Tensor:
                     rgb = _to_tensor(_to_rgb(ImageOps.exif_transpose(picture)))
     except Image.UnidentifiedImageError:
         if path.suffix.lower() not in (".tif", ".tiff"):
-            raise
+            raise Image.UnidentifiedImageError("cannot identify image file") from None
         rgb = _to_tensor(_read_deep_tiff(content))  # Pillow reads no 16-bit RGB TIFF
     return rgb
 
@@ -223,6 +241,13 @@ GRAY = "gray"
 """The reason of a picture that was read, but has no color."""
 
 
+class Reading(NamedTuple):
+    """What came of reading a photograph."""
+
+    rgb: Tensor | None  # [3, H, W] uint8; None where it cannot be read
+    reason: str | None  # why it is not learned from: it is gray, or what is wrong with the file
+
+
 class Pictures(NamedTuple):
     """What the workers deliver: pictures, which ones they are, and those they had to leave out."""
 
@@ -242,39 +267,43 @@ class Photographs(Dataset):
             every training batch is full. Without it, gray pictures stay and broken ones are left out.
     """
 
-    def __init__(self, root: Path, names: list[str], size: int | None, fill: bool) -> None:
+    def __init__(self, root: Path, names: Iterable[str], size: int | None, fill: bool) -> None:
         self.root, self.size, self.fill = root, size, fill
-        # One array in place of a list of strings: workers share it instead of copying it bit by bit.
-        self.names = np.array(names, dtype=np.bytes_ if all(map(str.isascii, names)) else np.str_)
+        self.names = names if isinstance(names, Names) else Names(names)
 
     def __len__(self) -> int:
         return len(self.names)
 
     def name(self, index: int) -> str:
-        name = self.names[index]
-        return name.decode() if isinstance(name, bytes) else str(name)
+        return self.names[index]
 
     def __getitem__(self, index: int) -> Pictures:
         skipped = []
         for candidate in range(index, index + (len(self) if self.fill else 1)):
             candidate %= len(self)
-            try:
-                rgb = self.read(candidate)
-            except Exception as error:  # decoders raise whatever they like; the reason is reported
-                skipped.append(Skipped(candidate, _one_line(error)))
-                continue
-            if self.fill and is_gray(rgb):
-                skipped.append(Skipped(candidate, GRAY))
+            rgb, reason = self.look(candidate, for_color=self.fill)
+            if rgb is None or (self.fill and reason is not None):
+                skipped.append(Skipped(candidate, reason))
                 continue
             return Pictures(rgb[None], torch.tensor([candidate]), skipped)
         return Pictures(
             torch.empty(0, 3, self.size or 1, self.size or 1, dtype=torch.uint8), torch.empty(0).long(), skipped
         )
 
+    def look(self, index: int, for_color: bool) -> Reading:
+        """Read the picture at `index`, whatever comes of it, and look for color in it if asked to."""
+        try:
+            rgb = self.read(index)
+        except Exception as error:  # decoders raise whatever they like; the reason is reported
+            return Reading(None, _one_line(error))
+        return Reading(rgb, GRAY if for_color and is_gray(rgb) else None)
+
     def read(self, index: int) -> Tensor:
-        """The picture at `index`: [3, size, size] uint8 RGB."""
+        """The picture at `index`: [3, size, size] uint8 RGB, channels last in memory."""
         rgb = read_photograph(self.root / self.name(index))
-        return rgb if self.size is None else v2.functional.resize(rgb, [self.size, self.size], antialias=True)
+        if self.size is not None:
+            rgb = v2.functional.resize(rgb, [self.size, self.size], antialias=True)
+        return rgb[None].contiguous(memory_format=torch.channels_last)[0]
 
 
 def collate(samples: list[Pictures]) -> Pictures:

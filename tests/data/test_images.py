@@ -1,6 +1,7 @@
 """Photographs found, split and read."""
 
 import io
+import pickle
 import struct
 import zlib
 from pathlib import Path
@@ -17,6 +18,7 @@ from colorlab.data import images
 from colorlab.data.images import (
     GRAY,
     SAMPLES,
+    Names,
     Photographs,
     _read_plain_jpeg,
     collate,
@@ -319,6 +321,18 @@ def test_pictures_are_resized_with_antialiasing(mixed: Path) -> None:
     assert torch.equal(photographs[0].rgb[0], expected)
     pillow = Image.open(mixed / "a.png").resize((48, 48), Image.Resampling.BILINEAR)
     assert psnr(expected.permute(1, 2, 0).numpy(), np.asarray(pillow)) > 50
+
+
+def test_names_are_a_sequence_of_strings_in_two_arrays() -> None:
+    given = ["a.jpg", "ä/写真.png", "odd\udcff.jpg", "b.jpg"]
+    names = Names(given)
+    assert list(names) == list(pickle.loads(pickle.dumps(names))) == given
+    assert (names[-1], len(names), "b.jpg" in names, "c.jpg" in names) == ("b.jpg", 4, True, False)
+    assert not Names([])
+    with pytest.raises(IndexError):
+        names[4]
+    many = Names(f"train/n{number:08d}.jpg" for number in range(10000))
+    assert len(pickle.dumps(many)) < 10000 * 30
 
 
 def test_names_of_any_script_survive(mixed: Path) -> None:

@@ -65,7 +65,7 @@ def rgb_to_lab(rgb: Tensor) -> tuple[Tensor, Tensor]:
                 linear = bytes_to_linear.index_select(0, pixels.flatten().int()).view(pixels.shape)
             else:
                 linear = _linear(pixels.float())
-            result.copy_(_lab_of_linear(linear))
+            _lab_of_linear(linear, result)
     lab = lab.view(rgb.shape)
     return lab[:, :1], lab[:, 1:]
 
@@ -87,24 +87,26 @@ def _linear(srgb: Tensor) -> Tensor:
     return ((srgb.clamp(min=knee) + 0.055) / 1.055) ** 2.4 + (srgb / 12.92 - at_knee).clamp(max=0)
 
 
-RGB_TO_XYZ = ((0.412453, 0.357580, 0.180423), (0.212671, 0.715160, 0.072169), (0.019334, 0.119193, 0.950227))
-WHITE = (0.95047, 1.0, 1.08883)
+RGB_TO_YXZ = ((0.212671, 0.715160, 0.072169), (0.412453, 0.357580, 0.180423), (0.019334, 0.119193, 0.950227))
+WHITE = (1.0, 0.95047, 1.08883)
 
 
-def _lab_of_linear(rgb: Tensor) -> Tensor:
+def _lab_of_linear(rgb: Tensor, lab: Tensor) -> None:
     """Linear rgb [B, 3, N] → lab [B, 3, N]; below its knee the cube root is a line, as in `_linear`.
 
-    Written out, as a matrix product is no faster for three rows, and a matrix would have to be
-    brought to the device, which waits for it.
+    All of it in the result's place, where y becomes L, x a and z b: on a CPU fresh memory costs more
+    than the arithmetic. A matrix would have to be brought to the device, which waits for it.
     """
     knee = 0.008856
     red, green, blue = rgb.unbind(dim=1)
-    xyz = [
-        (red * (r / white)).add_(green, alpha=g / white).add_(blue, alpha=b / white)
-        for (r, g, b), white in zip(RGB_TO_XYZ, WHITE, strict=True)
-    ]
-    x, y, z = (one.clamp(min=knee) ** (1 / 3) + (7.787 * one + (4 / 29 - knee ** (1 / 3))).clamp(max=0) for one in xyz)
-    return torch.stack((116 * y - 16, 500 * (x - y), 200 * (y - z)), dim=1)
+    y, x, z = lab.unbind(dim=1)
+    for result, (r, g, b), white in zip((y, x, z), RGB_TO_YXZ, WHITE, strict=True):
+        torch.mul(red, r / white, out=result).add_(green, alpha=g / white).add_(blue, alpha=b / white)
+    line = (7.787 * lab).add_(4 / 29 - knee ** (1 / 3)).clamp_(max=0)
+    lab.clamp_(min=knee).pow_(1 / 3).add_(line)
+    x.sub_(y).mul_(500)
+    z.sub_(y).mul_(-200)
+    y.mul_(116).sub_(16)
 
 
 def lab_to_rgb(L: Tensor, ab: Tensor) -> Tensor:

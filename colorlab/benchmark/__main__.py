@@ -9,6 +9,8 @@ from colorlab.command_line import leave
 from colorlab.errors import UserError
 
 BENCHMARKS = {
+    "data": "files to (L, ab) against the loaders people use (needs OpenCV and scikit-image)",
+    "transform": "augmentation and split on the device against kornia's",
     "bins": "Zhang's objective against dense targets (needs scikit-learn)",
 }
 """The modules of this package, and what each measures."""

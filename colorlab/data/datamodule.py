@@ -124,17 +124,21 @@ class ColorDataModule(LightningDataModule):
 
     def reader_of(self, names: Iterable[str]) -> DataLoader:
         """As `reader`, of the photographs with these names below `root`."""
-        return DataLoader(self._photographs(names, fill=False), **self._reading())
+        return self.loader(self._photographs(names, fill=False))
+
+    def loader(self, photographs: Photographs) -> DataLoader:
+        """Photographs each once, in order."""
+        return DataLoader(photographs, **self._reading())
 
     def files(self, split: Part) -> Sequence[str]:
         """The names of a split's photographs, below `root`."""
         return sorted(chain(*self.names.values())) if split == "all" else self.names[split]
 
     def val_dataloader(self) -> DataLoader | list:
-        return DataLoader(self.photographs["val"], **self._reading()) if self.names["val"] else []
+        return self.loader(self.photographs["val"]) if self.names["val"] else []
 
     def test_dataloader(self) -> DataLoader | list:
-        return DataLoader(self.photographs["test"], **self._reading()) if self.names["test"] else []
+        return self.loader(self.photographs["test"]) if self.names["test"] else []
 
     def _reading(self) -> dict[str, Any]:
         """What all loaders have in common; the cache is ready when they begin."""

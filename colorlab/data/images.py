@@ -221,9 +221,16 @@ def _read_deep_tiff(content: bytes) -> np.ndarray:
     return (pixels[..., :3] >> 8).astype(np.uint8)
 
 
+COLORFUL_SPREAD = 24
+"""Where a pixel's largest and smallest channel lie further apart, it has color, whichever channels they are."""
+
+
 def is_gray(rgb: Tensor) -> bool:
     """Whether a picture [3, H, W] uint8 has no color to learn from; looks at every fourth pixel."""
-    _, ab = rgb_to_lab(rgb[None, :, ::4, ::4])
+    seen = rgb[:, ::4, ::4]
+    if (seen.amax(dim=0) - seen.amin(dim=0)).max() > COLORFUL_SPREAD:  # as in most pictures
+        return False
+    _, ab = rgb_to_lab(seen[None])
     return bool(ab.abs().max() <= GRAY_AB)
 
 

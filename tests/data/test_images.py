@@ -14,8 +14,10 @@ import torch
 from PIL import Image, ImageCms
 from torchvision.transforms import v2
 
+from colorlab.color import GRAY_AB, rgb_to_lab
 from colorlab.data import images
 from colorlab.data.images import (
+    COLORFUL_SPREAD,
     GRAY,
     SAMPLES,
     Names,
@@ -217,6 +219,14 @@ def test_a_picture_is_gray_when_no_pixel_has_color(macaw: Image.Image) -> None:
     tinted = gray.clone()
     tinted[0, :8, :8] += 40
     assert not is_gray(tinted)
+
+
+def test_no_color_whose_channels_lie_far_apart_is_gray() -> None:
+    levels = torch.arange(256, dtype=torch.uint8)
+    for red in levels[::3]:
+        rgb = torch.cartesian_prod(red[None], levels, levels).T[None, :, None]
+        far = (rgb.amax(dim=1) - rgb.amin(dim=1)).flatten() > COLORFUL_SPREAD
+        assert rgb_to_lab(rgb)[1].abs().amax(dim=1).flatten()[far].min() > GRAY_AB
 
 
 def test_jpeg_noise_does_not_make_a_gray_picture_colored(macaw: Image.Image) -> None:

@@ -2,12 +2,10 @@
 
 import argparse
 import importlib.util
-import multiprocessing
 import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from statistics import median
 from typing import NamedTuple
 
@@ -161,8 +159,7 @@ WAYS: dict[str, Callable[[Task], Iterator[Lab]]] = {
 
 
 def measure(way: str, task: Task) -> Measurement:
-    """Time one pass over the photographs; called in a process of its own."""
-    torch.set_num_threads(1)
+    """Time one pass over the photographs."""
     alone = task.workers == 0 and task.device == "cpu"
     clock = time.process_time if alone else lambda: now(task.device)  # the former counts no other program's work
     with tempfile.TemporaryDirectory() as folder:
@@ -195,11 +192,11 @@ def run(options: argparse.Namespace) -> Result:
         if importlib.util.find_spec(package) is None:
             raise UserError(f"This compares with {package}: pip install 'colorlab[benchmark]'.")
     task = Task(options.root, options.size, options.batch, options.workers, options.device)
+    torch.set_num_threads(1)
     measured: dict[str, list[Measurement]] = {way: [] for way in WAYS}
     turns = [way for _ in range(options.rounds) for way in WAYS]
     for way in track(turns, "Measuring", console=Console(stderr=True), transient=True):
-        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:  # which may have workers
-            measured[way].append(process.submit(measure, way, task).result())
+        measured[way].append(measure(way, task))
     rates = {way: median(one.pictures / one.seconds for one in all_of) for way, all_of in measured.items()}
     rows = [
         {

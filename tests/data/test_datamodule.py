@@ -107,6 +107,12 @@ def test_lab_is_exact_whatever_the_precision_of_the_network(folder: Path, tmp_pa
         assert torch.allclose(batch.ab, ab, atol=1e-4)
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="only with a GPU are batches pinned")
+@pytest.mark.parametrize("workers", [0, 2])
+def test_batches_lie_in_pinned_memory(folder: Path, workers: int) -> None:
+    assert next(iter(module(folder, workers=workers).reader("train"))).rgb.is_pinned()
+
+
 def test_a_broken_photograph_is_named_once_and_counted(
     folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

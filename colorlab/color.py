@@ -47,7 +47,7 @@ CHUNK = 65536
 def rgb_to_lab(rgb: Tensor) -> tuple[Tensor, Tensor]:
     """Split a picture into lightness and color.
 
-    kornia's takes three times as long on a CPU for bytes, and holds some ten pictures in between.
+    kornia's takes three times as long on a CPU, for bytes.
 
     Args:
         rgb: [B, 3, H, W]; uint8 in 0..255, or floating point in 0..1.

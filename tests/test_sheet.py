@@ -1,9 +1,12 @@
 """The sheet of pictures that comparisons and evaluations draw."""
 
+import numpy as np
 import pytest
+import torch
 from PIL import Image
 
-from colorlab.sheet import CAPTION, CELL, GAP, HEADER, Row, draw_sheet
+from colorlab.color import rgb_to_lab
+from colorlab.sheet import CAPTION, CELL, GAP, HEADER, Row, draw_sheet, picture_of
 
 
 @pytest.mark.parametrize(("count", "blocks", "lines"), [(1, 1, 1), (2, 2, 1), (3, 2, 2)])
@@ -18,3 +21,8 @@ def test_a_picture_keeps_its_shape() -> None:
     sheet = draw_sheet([("wide", Row({"true": wide}, {}))])
     column = [sheet.getpixel((2 * GAP + CELL // 2, HEADER + y)) == (255, 0, 0) for y in range(CELL)]
     assert column == [CELL // 4 <= y < 3 * CELL // 4 for y in range(CELL)]
+
+
+def test_a_photograph_becomes_the_very_picture_it_was() -> None:
+    rgb = torch.randint(0, 256, (1, 3, 40, 50), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    assert np.array_equal(np.asarray(picture_of(*rgb_to_lab(rgb))), rgb[0].permute(1, 2, 0).numpy())

@@ -26,7 +26,7 @@ class Row(NamedTuple):
 
 def picture_of(lightness: Tensor, ab: Tensor) -> Image.Image:
     """L [1, 1, H, W] and ab [1, 2, H, W] as a picture."""
-    return to_pil_image(lab_to_rgb(lightness, ab)[0].cpu())
+    return to_pil_image(lab_to_rgb(lightness, ab)[0].mul(255).round().byte().cpu())  # which alone would round down
 
 
 def draw_sheet(rows: list[tuple[str, Row]]) -> Image.Image:

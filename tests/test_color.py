@@ -2,6 +2,7 @@
 
 from itertools import product
 
+import kornia
 import numpy as np
 import pytest
 import torch
@@ -56,10 +57,30 @@ def test_the_way_to_lab_and_back_returns_every_color(colors, autocast: bool) -> 
     assert torch.equal((back * 255).round().byte(), rgb)
 
 
+def test_kornias_lab_of_a_gpu_and_ours_of_a_cpu_are_the_same() -> None:
+    rgb = cube_faces().flip(1)
+    theirs = torch.cat(torch.compile(rgb_to_lab, backend="eager", fullgraph=False)(rgb), dim=1)
+    assert torch.equal(theirs, kornia.color.rgb_to_lab(rgb.float() / 255))
+    assert (theirs - torch.cat(rgb_to_lab(rgb), dim=1)).abs().max() < TOLERANCE
+
+
 def test_bytes_and_fractions_mean_the_same_color() -> None:
     rgb = cube_faces()
     for one, other in zip(rgb_to_lab(rgb), rgb_to_lab(rgb / 255), strict=True):
         assert torch.equal(one, other)
+
+
+def test_pictures_of_any_number_shape_and_layout_are_converted_one_like_the_other() -> None:
+    """A CPU converts in parts: none is forgotten, none is put in another's place."""
+    rgb = torch.randint(0, 256, (3, 3, 300, 301), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    layouts = rgb, rgb.contiguous(memory_format=torch.channels_last), rgb.transpose(2, 3).contiguous().transpose(2, 3)
+    for one in layouts:
+        lab = torch.cat(rgb_to_lab(one), dim=1)
+        for picture, converted in zip(rgb, lab, strict=True):
+            assert np.abs(converted.numpy() - reference(picture[None])).max() < TOLERANCE
+    lightness, ab = rgb_to_lab(rgb[:0])
+    assert lightness.shape == (0, 1, 300, 301)
+    assert ab.shape == (0, 2, 300, 301)
 
 
 def test_lab_is_exact_where_new_tensors_are_bf16_by_default() -> None:

@@ -2,10 +2,13 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from PIL import Image
 
-from colorlab.sheet import CAPTION, CELL, GAP, HEADER, Row, draw_sheet, read_sheet, save_sheet
+from colorlab.color import rgb_to_lab
+from colorlab.sheet import CAPTION, CELL, GAP, HEADER, Row, draw_sheet, picture_of, read_sheet, save_sheet
 
 
 @pytest.mark.parametrize(("count", "blocks", "lines"), [(1, 1, 1), (2, 2, 1), (3, 2, 2)])
@@ -42,3 +45,8 @@ def test_a_saved_sheet_gives_its_pictures_back(tmp_path: Path) -> None:
 def test_a_picture_that_is_no_sheet_has_no_rows(tmp_path: Path) -> None:
     Image.new("RGB", (8, 8)).save(tmp_path / "other.png")
     assert read_sheet(tmp_path / "other.png") == []
+
+
+def test_a_photograph_becomes_the_very_picture_it_was() -> None:
+    rgb = torch.randint(0, 256, (1, 3, 40, 50), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    assert np.array_equal(np.asarray(picture_of(*rgb_to_lab(rgb))), rgb[0].permute(1, 2, 0).numpy())

@@ -9,6 +9,8 @@ from colorlab.command_line import leave
 from colorlab.errors import UserError
 
 BENCHMARKS = {
+    "data": "files to (L, ab) against the loaders people use (needs OpenCV and scikit-image)",
+    "transform": "augmentation and split on the device against kornia's",
     "bins": "Zhang's objective against dense targets (needs scikit-learn)",
     "train": "a training step against a bare PyTorch loop, and against fp32",
     "colorize": "photographs of any size, against the way of the released demo (needs scikit-image)",

@@ -154,7 +154,9 @@ def step_seconds(setting: Setting, steps: int, rounds: int) -> dict[str, list[fl
 def photographs_per_second(setting: Setting, root: str | None, workers: int | None, epochs: int) -> float:
     """Of photographs read from files, in the last of some epochs."""
     with tempfile.TemporaryDirectory() as folder:
-        data = ColorDataModule(root, setting.size, setting.batch, workers=workers, augment=RandomCropFlip())
+        data = ColorDataModule(
+            root, setting.size, setting.batch, workers=workers, augment=RandomCropFlip(), cache="ram"
+        )
         trainer = train(setting, folder, [], epochs, datamodule=data)
         return float(trainer.callback_metrics["speed/images_per_second"])
 

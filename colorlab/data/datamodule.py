@@ -2,19 +2,21 @@
 
 import logging
 import os
+from collections.abc import Iterable, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from lightning import LightningDataModule
-from torch import Tensor
 from torch.utils.data import DataLoader
 
+from colorlab.data.cache import Cache, CachedPhotographs, DiskCache, MemoryCache
 from colorlab.data.device import Batch, RandomCropFlip, split_lab
 from colorlab.data.images import (
     GRAY,
     SAMPLES,
+    Names,
     Part,
     Photographs,
     Pictures,
@@ -36,7 +38,7 @@ class ColorDataModule(LightningDataModule):
     """A folder of photographs as batches of (L, ab).
 
     Workers read, decode and resize to uint8; on the device the batch is augmented (in training) and
-    split into L and ab by kornia in float32.
+    split into L and ab in float32.
 
     Args:
         root: the folder; None is the built-in photographs. Its sub-folders train/, val/ and test/
@@ -48,6 +50,9 @@ class ColorDataModule(LightningDataModule):
         split_seed: another seed draws other pictures for validation and test.
         seed: of the order and the augmentation.
         workers: processes that read; None is one per core, at most 8. 0 reads in the main process.
+        cache: keep what was decoded: ram, shared by the workers of a process and filled in the first
+            epoch; or disk, one file that is built before the first epoch and shared by all processes.
+        cache_dir: where that file goes; None is the user's cache folder.
         augment: what training pictures go through, on the device; None for nothing.
 
     Raises:
@@ -64,6 +69,8 @@ class ColorDataModule(LightningDataModule):
         split_seed: int = 0,
         seed: int = 0,
         workers: int | None = None,
+        cache: Literal["none", "ram", "disk"] = "none",
+        cache_dir: str | None = None,
         augment: RandomCropFlip | None = None,
     ) -> None:
         super().__init__()
@@ -75,19 +82,34 @@ class ColorDataModule(LightningDataModule):
             raise UserError(
                 f"data.size=null leaves pictures their own sizes, so data.batch_size={batch_size} must be 1."
             )
+        if size is None and cache != "none":
+            raise UserError(f"data.cache={cache} keeps pictures of one size: set data.size, or data.cache=none.")
         if min(val_fraction, test_fraction) < 0 or val_fraction + test_fraction >= 1:
             raise UserError("data.val_fraction and data.test_fraction must be at least 0 and together below 1.")
         self.root = SAMPLES if root is None else Path(root).expanduser()
         self.size, self.batch_size, self.seed, self.augment = size, batch_size, seed, augment
         self.workers = min(os.cpu_count() or 1, 8) if workers is None else workers
-        names = find_photographs(self.root)
-        self.names = split_photographs(names, val_fraction, test_fraction, split_seed)
+        found = find_photographs(self.root)
+        splits = split_photographs(found, val_fraction, test_fraction, split_seed)
+        self.names = {split: Names(chosen) for split, chosen in splits.items()}
         if not self.names["train"]:
-            raise UserError(f"data.root={self.root} leaves no photograph to train on (of {len(names)}).")
+            raise UserError(f"data.root={self.root} leaves no photograph to train on (of {len(found)}).")
+        self.cache = self._cache(cache, cache_dir)
         self.photographs: dict[Split, Photographs] = {
-            split: Photographs(self.root, chosen, size, fill=split == "train") for split, chosen in self.names.items()
+            split: self._photographs(chosen, fill=split == "train") for split, chosen in self.names.items()
         }
         self.skipped: dict[str, str] = {}
+
+    def _cache(self, kind: str, folder: str | None) -> Cache | None:
+        if kind == "none":
+            return None
+        place = self.root, Names(self.files("all")), self.size
+        return MemoryCache(*place) if kind == "ram" else DiskCache(*place, folder and Path(folder).expanduser())
+
+    def _photographs(self, names: Iterable[str], fill: bool) -> Photographs:
+        if self.cache is None:
+            return Photographs(self.root, names, self.size, fill)
+        return CachedPhotographs(self.cache, names, fill)
 
     # -- loaders ----------------------------------------------------------------------------------
 
@@ -100,22 +122,28 @@ class ColorDataModule(LightningDataModule):
         """The photographs of a split outside training: each once, in order, unreadable ones left out."""
         return self.reader_of(self.files(split))
 
-    def reader_of(self, names: list[str]) -> DataLoader:
+    def reader_of(self, names: Iterable[str]) -> DataLoader:
         """As `reader`, of the photographs with these names below `root`."""
-        return DataLoader(Photographs(self.root, names, self.size, fill=False), **self._reading())
+        return self.loader(self._photographs(names, fill=False))
 
-    def files(self, split: Part) -> list[str]:
+    def loader(self, photographs: Photographs) -> DataLoader:
+        """Photographs each once, in order."""
+        return DataLoader(photographs, **self._reading())
+
+    def files(self, split: Part) -> Sequence[str]:
         """The names of a split's photographs, below `root`."""
         return sorted(chain(*self.names.values())) if split == "all" else self.names[split]
 
     def val_dataloader(self) -> DataLoader | list:
-        return DataLoader(self.photographs["val"], **self._reading()) if self.names["val"] else []
+        return self.loader(self.photographs["val"]) if self.names["val"] else []
 
     def test_dataloader(self) -> DataLoader | list:
-        return DataLoader(self.photographs["test"], **self._reading()) if self.names["test"] else []
+        return self.loader(self.photographs["test"]) if self.names["test"] else []
 
     def _reading(self) -> dict[str, Any]:
-        """What all loaders have in common."""
+        """What all loaders have in common; the cache is ready when they begin."""
+        if self.cache is not None:
+            self.cache.open(self.workers)
         return {
             "batch_size": self.batch_size,
             "num_workers": self.workers,
@@ -133,7 +161,7 @@ class ColorDataModule(LightningDataModule):
         self.note_skipped(batch, self.photographs[split])
         if trainer.training and not len(batch.index):
             raise UserError(f"data.root={self.root} holds no photograph with color to learn from.")
-        rgb: Tensor = batch.rgb.float() / 255
+        rgb = batch.rgb
         if trainer.training and self.augment is not None:
             rgb = self.augment(rgb, batch.index, self.seed, trainer.current_epoch)
         return split_lab(rgb, batch.index)

@@ -1,12 +1,13 @@
 """From uint8 pictures to (L, ab), on whatever device they lie."""
 
+import math
 from typing import NamedTuple
 
 import torch
-from kornia.geometry.transform import crop_and_resize
+import torch.nn.functional as F
 from torch import Tensor
 
-from colorlab.color import rgb_to_lab
+from colorlab.color import exact, rgb_to_lab
 
 
 class Batch(NamedTuple):
@@ -42,28 +43,64 @@ class RandomCropFlip:
         self.size, self.scale, self.ratio, self.flip = size, scale, ratio, flip
 
     def __call__(self, rgb: Tensor, index: Tensor, seed: int, epoch: int) -> Tensor:
-        """rgb: [B, 3, H, W] float32 → [B, 3, size, size], cropped and flipped."""
+        """rgb: [B, 3, H, W], uint8 or float32 in 0..1 → [B, 3, size, size] float32, cropped and flipped."""
         height, width = rgb.shape[-2:]
-        draws = torch.stack([_uniforms(5, seed, epoch, int(picture)) for picture in index.tolist()])
-        area, shape, down, along, mirror = draws.unbind(dim=1)
-        area = self.scale[0] + area * (self.scale[1] - self.scale[0])
-        low, high = torch.tensor(self.ratio, dtype=torch.float64).log()
-        ratio = torch.exp(low + shape * (high - low))
-        crop_height = ((area / ratio).sqrt() * height).clamp(max=height).round().clamp(min=1)
-        crop_width = ((area * ratio).sqrt() * width).clamp(max=width).round().clamp(min=1)
-        top, left = (down * (height - crop_height + 1)).floor(), (along * (width - crop_width + 1)).floor()
-        bottom, right = top + crop_height - 1, left + crop_width - 1
-        corners = [(left, top), (right, top), (right, bottom), (left, bottom)]
-        boxes = torch.stack([torch.stack(corner, dim=1) for corner in corners], dim=1)
-        cropped = crop_and_resize(rgb, boxes.to(rgb), (self.size or height, self.size or width))
-        flipped = (mirror < self.flip).to(rgb.device)[:, None, None, None]
-        return torch.where(flipped, cropped.flip(-1), cropped)
+        with exact(rgb.device):
+            pixels = rgb.float() / 255 if rgb.dtype == torch.uint8 else rgb
+            area, shape, down, along, mirror = _uniforms(5, seed, epoch, index).unbind(dim=1)
+            area = self.scale[0] + area * (self.scale[1] - self.scale[0])
+            low, high = map(math.log, self.ratio)
+            ratio = torch.exp(low + shape * (high - low))
+            crop_height = ((area / ratio).sqrt() * height).clamp(max=height).round().clamp(min=1)
+            crop_width = ((area * ratio).sqrt() * width).clamp(max=width).round().clamp(min=1)
+            top = (down * (height - crop_height + 1)).floor()
+            left = (along * (width - crop_width + 1)).floor()
+            zoom = torch.zeros(len(rgb), 2, 3, device=rgb.device)  # of the crop in the picture, which is -1..1
+            zoom[:, 0, 0] = crop_width / width * torch.where(mirror < self.flip, -1, 1)
+            zoom[:, 1, 1] = crop_height / height
+            zoom[:, 0, 2] = (2 * left + crop_width) / width - 1
+            zoom[:, 1, 2] = (2 * top + crop_height) / height - 1
+            finer = self._samples(max(height, width))
+            shown = [len(rgb), 3, (self.size or height) * finer, (self.size or width) * finer]
+            grid = F.affine_grid(zoom, shown, align_corners=False)
+            cropped = F.grid_sample(pixels, grid, padding_mode="border", align_corners=False)
+            return F.avg_pool2d(cropped, finer) if finer > 1 else cropped
+
+    def _samples(self, side: int) -> int:
+        """How many samples a side a pixel is the mean of: one, but where crops of a picture shrink."""
+        if self.size is None:
+            return 1
+        longest = side * min(1, math.sqrt(self.scale[1] * max(self.ratio[1], 1 / self.ratio[0])))
+        return max(1, math.ceil(longest / self.size - 0.01))
 
 
-def _uniforms(count: int, *key: int) -> Tensor:
-    """Numbers in [0, 1) that depend on the key alone: [count] float64."""
-    seed = hash(key) & (2**63 - 1)  # a tuple of ints hashes alike in every process
-    return torch.rand(count, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+def _uniforms(count: int, seed: int, epoch: int, index: Tensor) -> Tensor:
+    """Numbers in [0, 1) that depend on seed, epoch and index alone, for each index [B]: [B, count] float32.
+
+    Source: the mixing function of SplitMix64 (Steele, Lea, Flood, OOPSLA 2014), which needs no state: a
+    device draws for the whole batch at once, and waits for nobody.
+    """
+    state = torch.zeros_like(index)
+    for key in (seed, epoch, index):
+        state = _mix(state + key)
+    draws = _mix(state[:, None] + GOLDEN * torch.arange(count, device=index.device))
+    return _shifted(draws, 40).float() / 2**24
+
+
+GOLDEN = 0x9E3779B97F4A7C15 - 2**64
+
+
+def _mix(state: Tensor) -> Tensor:
+    """int64, which wraps around → int64, every bit of which depends on every bit."""
+    state = state + GOLDEN
+    state = (state ^ _shifted(state, 30)) * (0xBF58476D1CE4E5B9 - 2**64)
+    state = (state ^ _shifted(state, 27)) * (0x94D049BB133111EB - 2**64)
+    return state ^ _shifted(state, 31)
+
+
+def _shifted(state: Tensor, bits: int) -> Tensor:
+    """int64 shifted to the right with zeros coming in, as were it unsigned."""
+    return (state >> bits) & (2 ** (64 - bits) - 1)
 
 
 def split_lab(rgb: Tensor, index: Tensor) -> Batch:

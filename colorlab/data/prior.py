@@ -1,6 +1,5 @@
 """The prior of the color bins: how often each color occurs in the photographs one trains on."""
 
-import hashlib
 import os
 import secrets
 import zipfile
@@ -17,6 +16,7 @@ from torch import Tensor
 
 from colorlab.bins import CENTERS, COUNT, prior_of_histogram
 from colorlab.color import GRAY_AB
+from colorlab.data.cache import fingerprint
 from colorlab.data.datamodule import ColorDataModule
 from colorlab.data.device import split_lab
 from colorlab.data.images import Part
@@ -25,19 +25,10 @@ from colorlab.errors import UserError
 
 def cached_prior(data: ColorDataModule, split: Part = "train") -> Path:
     """The prior file of a split's photographs, counted now if they or their size are new."""
-    path = user_cache_path("colorlab") / "priors" / f"{fingerprint(data, split)}.npz"
+    path = user_cache_path("colorlab") / "priors" / f"{fingerprint(data.root, data.files(split), data.size)}.npz"
     if not path.exists():
         write_prior(path, count_colors(data, split))
     return path
-
-
-def fingerprint(data: ColorDataModule, split: Part = "train") -> str:
-    """What tells one set of photographs from another: names, sizes and times of its files, and `data.size`."""
-    digest = hashlib.blake2b(f"{data.size}".encode(), digest_size=12)
-    for name in data.files(split):
-        file = (data.root / name).stat()
-        digest.update(f"\n{name}\0{file.st_size}\0{file.st_mtime_ns}".encode())
-    return digest.hexdigest()
 
 
 def count_colors(data: ColorDataModule, split: Part = "train") -> Tensor:

@@ -81,6 +81,20 @@ def test_workers_change_nothing(folder: Path, tmp_path: Path) -> None:
         assert all(torch.equal(one, other) for one, other in zip(alone, helped, strict=True))
 
 
+def test_a_cache_changes_nothing_in_any_epoch(folder: Path, tmp_path: Path) -> None:
+    (folder / "torn.jpg").write_bytes(b"torn")
+    Image.open(folder / "erase_crab.jpg").convert("L").save(folder / "gray.png")
+    seen = {}
+    for cache in ("none", "ram", "disk"):
+        data = module(folder, cache=cache, cache_dir=str(tmp_path / "cache"), workers=2, augment=RandomCropFlip())
+        seen[cache] = watch(data, tmp_path, epochs=2).seen, data.skipped
+    for cache in ("ram", "disk"):
+        assert seen[cache][1] == seen["none"][1]
+        for epoch in (0, 1):
+            for one, other in zip(seen[cache][0][epoch], seen["none"][0][epoch], strict=True):
+                assert all(torch.equal(part, same) for part, same in zip(one, other, strict=True))
+
+
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", "bf16-true"])
 def test_lab_is_exact_whatever_the_precision_of_the_network(folder: Path, tmp_path: Path, precision: str) -> None:
     data = module(folder)
@@ -91,6 +105,12 @@ def test_lab_is_exact_whatever_the_precision_of_the_network(folder: Path, tmp_pa
         assert batch.ab.dtype == torch.float32
         assert torch.allclose(batch.L, lightness, atol=1e-4)
         assert torch.allclose(batch.ab, ab, atol=1e-4)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="only with a GPU are batches pinned")
+@pytest.mark.parametrize("workers", [0, 2])
+def test_batches_lie_in_pinned_memory(folder: Path, workers: int) -> None:
+    assert next(iter(module(folder, workers=workers).reader("train"))).rgb.is_pinned()
 
 
 def test_a_broken_photograph_is_named_once_and_counted(
@@ -131,6 +151,10 @@ def test_a_folder_of_gray_pictures_alone_is_refused(tmp_path: Path) -> None:
         ({"size": 0}, r"data\.size=0 must be at least 1"),
         ({"batch_size": 0}, r"data\.batch_size=0 must be at least 1"),
         ({"val_fraction": 0.6, "test_fraction": 0.6}, "together below 1"),
+        (
+            {"size": None, "batch_size": 1, "cache": "disk"},
+            r"cache=disk keeps pictures of one size",
+        ),
         ({"workers": -1}, r"data\.workers=-1 must be at least 0"),
     ],
 )

@@ -1,21 +1,28 @@
 """Photographs found, split and read."""
 
 import io
+import pickle
 import struct
 import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
+import simplejpeg
 import tifffile
 import torch
 from PIL import Image, ImageCms
 from torchvision.transforms import v2
 
+from colorlab.color import GRAY_AB, rgb_to_lab
+from colorlab.data import images
 from colorlab.data.images import (
+    COLORFUL_SPREAD,
     GRAY,
     SAMPLES,
+    Names,
     Photographs,
+    _read_plain_jpeg,
     collate,
     find_photographs,
     is_gray,
@@ -214,10 +221,79 @@ def test_a_picture_is_gray_when_no_pixel_has_color(macaw: Image.Image) -> None:
     assert not is_gray(tinted)
 
 
+def test_no_color_whose_channels_lie_far_apart_is_gray() -> None:
+    levels = torch.arange(256, dtype=torch.uint8)
+    for red in levels[::3]:
+        rgb = torch.cartesian_prod(red[None], levels, levels).T[None, :, None]
+        far = (rgb.amax(dim=1) - rgb.amin(dim=1)).flatten() > COLORFUL_SPREAD
+        assert rgb_to_lab(rgb)[1].abs().amax(dim=1).flatten()[far].min() > GRAY_AB
+
+
 def test_jpeg_noise_does_not_make_a_gray_picture_colored(macaw: Image.Image) -> None:
     stored = io.BytesIO()
     macaw.convert("L").convert("RGB").save(stored, "jpeg", quality=60)
     assert is_gray(torch.from_numpy(np.array(Image.open(stored))).permute(2, 0, 1))
+
+
+def jpegs(macaw: Image.Image) -> dict[str, bytes]:
+    """The kinds of JPEG there are, of a picture whose sides are no multiple of a block's."""
+    picture = macaw.crop((0, 0, 251, 243))
+
+    def saved(picture: Image.Image = picture, kind: str = "jpeg", **options) -> bytes:
+        stored = io.BytesIO()
+        picture.save(stored, kind, **options)
+        return stored.getvalue()
+
+    kinds = {
+        f"{sampling} {way}": saved(subsampling=sampling, progressive=way == "progressive", quality=quality)
+        for sampling in ("4:4:4", "4:2:2", "4:2:0")
+        for way, quality in (("baseline", 92), ("progressive", 60))
+    }
+    for sampling in ("440", "411"):  # Pillow writes none of these
+        kinds[sampling] = simplejpeg.encode_jpeg(np.ascontiguousarray(picture), colorsubsampling=sampling)
+    for orientation in range(1, 9):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        kinds[f"turned {orientation}"] = saved(exif=exif)
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    whole = saved(quality=92)
+    spoiled = whole[: len(whole) // 3] + whole[len(whole) // 2 :]
+    return kinds | {
+        "gray": saved(picture.convert("L")), "Adobe RGB components": saved(keep_rgb=True),
+        "restart markers": saved(restart_marker_blocks=3), "two in one": saved(kind="mpo", save_all=True),
+        "more after its end": saved() + b"more", "sRGB profile": saved(icc_profile=srgb),
+        "CMYK": saved(picture.convert("CMYK")), "other profile": saved(icc_profile=swap_primaries(srgb)),
+        "spoiled": spoiled,
+    }  # fmt: skip
+
+
+LEFT_TO_PILLOW = {"CMYK", "other profile", "spoiled"}
+
+
+def test_every_kind_of_jpeg_is_read_as_pillow_reads_it(
+    macaw: Image.Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for kind, content in jpegs(macaw).items():
+        path = tmp_path / f"{kind}.jpg"
+        path.write_bytes(content)
+        with Image.open(path) as picture:
+            assert (_read_plain_jpeg(content, picture) is None) == (kind in LEFT_TO_PILLOW), kind
+        found = read(path)
+        with monkeypatch.context() as patched:
+            patched.setattr(images, "simplejpeg", None)
+            expected = read(path)
+        assert found.shape == expected.shape, kind
+        assert np.abs(found.astype(int) - expected).max() <= 1, kind  # 0, were all builds of libjpeg-turbo one
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+def test_a_jpeg_cut_anywhere_is_refused(macaw: Image.Image, tmp_path: Path, progressive: bool) -> None:
+    stored = io.BytesIO()
+    macaw.save(stored, "jpeg", progressive=progressive)
+    for share in (0.01, 0.3, 0.6, 0.95, 0.999):
+        (tmp_path / "x.jpg").write_bytes(stored.getvalue()[: int(stored.tell() * share)])
+        with pytest.raises(OSError, match=r"(?i)truncated|cannot identify"):
+            read_photograph(tmp_path / "x.jpg")
 
 
 # -- the dataset -------------------------------------------------------------------------------------
@@ -255,6 +331,18 @@ def test_pictures_are_resized_with_antialiasing(mixed: Path) -> None:
     assert torch.equal(photographs[0].rgb[0], expected)
     pillow = Image.open(mixed / "a.png").resize((48, 48), Image.Resampling.BILINEAR)
     assert psnr(expected.permute(1, 2, 0).numpy(), np.asarray(pillow)) > 50
+
+
+def test_names_are_a_sequence_of_strings_in_two_arrays() -> None:
+    given = ["a.jpg", "ä/写真.png", "odd\udcff.jpg", "b.jpg"]
+    names = Names(given)
+    assert list(names) == list(pickle.loads(pickle.dumps(names))) == given
+    assert (names[-1], len(names), "b.jpg" in names, "c.jpg" in names) == ("b.jpg", 4, True, False)
+    assert not Names([])
+    with pytest.raises(IndexError):
+        names[4]
+    many = Names(f"train/n{number:08d}.jpg" for number in range(10000))
+    assert len(pickle.dumps(many)) < 10000 * 30
 
 
 def test_names_of_any_script_survive(mixed: Path) -> None:

@@ -9,8 +9,9 @@ from PIL import Image
 from skimage.color import rgb2lab
 
 from colorlab.data import ColorDataModule
+from colorlab.data.cache import fingerprint
 from colorlab.data.images import SAMPLES, find_photographs
-from colorlab.data.prior import cached_prior, count_colors, draw_prior, fingerprint, read_prior, write_prior
+from colorlab.data.prior import cached_prior, count_colors, draw_prior, read_prior, write_prior
 from colorlab.errors import UserError
 
 
@@ -44,9 +45,9 @@ def test_the_prior_is_counted_once_and_again_when_the_photographs_change(
     written = first.stat().st_mtime_ns
     assert cached_prior(data) == first
     assert first.stat().st_mtime_ns == written
-    before = fingerprint(data)
+    before = fingerprint(data.root, data.names["train"], 40)
     shutil.copy(data.root / data.names["train"][0], data.root / data.names["train"][1])
-    assert fingerprint(data) != before
+    assert fingerprint(data.root, data.names["train"], 40) != before
     assert cached_prior(data) != first
 
 

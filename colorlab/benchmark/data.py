@@ -1,0 +1,214 @@
+"""From files to (L, ab): colorlab's road against the loaders that people use, re-created from their descriptions."""
+
+import argparse
+import importlib.util
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from statistics import median
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image
+from rich.console import Console
+from rich.progress import track
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from torchvision.transforms import v2
+
+from colorlab.benchmark.measuring import Result, now
+from colorlab.data import ColorDataModule
+from colorlab.data.device import split_lab
+from colorlab.errors import UserError
+
+Lab = tuple[Tensor, Tensor]
+"""L [B, 1, size, size] and ab [B, 2, size, size], float32, in CIE units."""
+
+
+class Task(NamedTuple):
+    """What every way does: all training photographs of a folder, once."""
+
+    root: str | None
+    size: int
+    batch: int
+    workers: int
+    device: str
+    cache_dir: str | None = None
+
+
+class Measurement(NamedTuple):
+    """Of one pass over the photographs."""
+
+    pictures: int
+    seconds: float
+    mean: list[float]  # of L, a and b
+
+
+# -- the ways ----------------------------------------------------------------------------------------
+
+
+EVERY = 32
+"""Of this many pixels across and down, one is looked at to tell that all ways come to the same."""
+
+READY = torch.empty(0), torch.empty(0)
+"""What every way yields first, when all is prepared that is prepared once."""
+
+
+def _colorlab(task: Task, cache: str = "none", every: int = 1) -> Iterator[Lab]:
+    """With `every` = 32 hardly a pixel is split: what is left is the part of the workers, where a GPU splits."""
+    settings = {"workers": task.workers, "cache": cache, "cache_dir": task.cache_dir}
+    data = ColorDataModule(task.root, task.size, task.batch, val_fraction=0, test_fraction=0, **settings)
+    loader = data.loader(data.photographs["train"])
+    for _ in loader if cache == "ram" else ():  # the first epoch
+        pass
+    yield READY
+    for pictures in loader:
+        rgb = pictures.rgb[..., ::every, ::every].to(task.device, non_blocking=True)
+        batch = split_lab(rgb, pictures.index)
+        yield batch.L, batch.ab
+
+
+class Files(Dataset):
+    """Photographs, each read by a function of its path."""
+
+    def __init__(self, task: Task, read: Callable[[str, int], Lab | Tensor]) -> None:
+        data = ColorDataModule(task.root, val_fraction=0, test_fraction=0)
+        self.paths = [os.path.join(data.root, name) for name in data.names["train"]]
+        self.size, self.read = task.size, read
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> Lab | Tensor:
+        return self.read(self.paths[index], self.size)
+
+
+def _per_sample(read: Callable[[str, int], Lab], workers: bool = True) -> Callable[[Task], Iterator[Lab]]:
+    """All of the work in the dataset, as most do it."""
+
+    def way(task: Task) -> Iterator[Lab]:
+        loader = DataLoader(Files(task, read), task.batch, num_workers=task.workers if workers else 0)
+        yield READY
+        for lightness, ab in loader:
+            yield lightness.to(task.device), ab.to(task.device)
+
+    return way
+
+
+def _pillow_skimage(path: str, size: int) -> Lab:
+    """PIL's bicubic resize, then scikit-image: the report's loader, and the usual tutorial's."""
+    from skimage.color import rgb2lab
+
+    picture = Image.open(path).convert("RGB").resize((size, size), Image.Resampling.BICUBIC)
+    lab = torch.from_numpy(rgb2lab(np.array(picture)).astype("float32")).permute(2, 0, 1)
+    return lab[:1], lab[1:]
+
+
+def _cv2(path: str, size: int) -> Lab:
+    """OpenCV in floating point throughout, as DDColor's loader."""
+    import cv2
+
+    cv2.setNumThreads(1)
+    picture = cv2.imread(path, cv2.IMREAD_COLOR).astype(np.float32) / 255
+    lab = cv2.cvtColor(cv2.resize(picture, (size, size)), cv2.COLOR_BGR2Lab)
+    lab = torch.from_numpy(lab.transpose(2, 0, 1).copy())
+    return lab[:1], lab[1:]
+
+
+TO_TENSOR = v2.Compose([v2.PILToTensor(), v2.ToDtype(torch.float32, scale=True)])
+
+
+def _pillow_rgb(path: str, size: int) -> Tensor:
+    with Image.open(path) as picture:
+        return TO_TENSOR(v2.functional.resize(picture.convert("RGB"), [size, size], v2.InterpolationMode.BICUBIC))
+
+
+def _torch_masks(task: Task) -> Iterator[Lab]:
+    """PIL and float tensors in the workers, then Lab of the batch by both branches and masks: colorization-pytorch."""
+    loader = DataLoader(Files(task, _pillow_rgb), task.batch, num_workers=task.workers)
+    yield READY
+    for batch in loader:
+        rgb = batch.to(task.device)
+        mask = (rgb > 0.04045).float()
+        red, green, blue = ((((rgb + 0.055) / 1.055) ** 2.4) * mask + rgb / 12.92 * (1 - mask)).split(1, dim=1)
+        x = (0.412453 * red + 0.357580 * green + 0.180423 * blue) / 0.95047
+        y = 0.212671 * red + 0.715160 * green + 0.072169 * blue
+        z = (0.019334 * red + 0.119193 * green + 0.950227 * blue) / 1.08883
+        xyz = torch.cat((x, y, z), dim=1)
+        mask = (xyz > 0.008856).float()
+        x, y, z = (xyz ** (1 / 3) * mask + (7.787 * xyz + 16 / 116) * (1 - mask)).split(1, dim=1)
+        yield 116 * y - 16, torch.cat((500 * (x - y), 200 * (y - z)), dim=1)
+
+
+WAYS: dict[str, Callable[[Task], Iterator[Lab]]] = {
+    "colorlab": _colorlab,
+    "colorlab, data.cache=ram": lambda task: _colorlab(task, "ram"),
+    "colorlab, data.cache=disk": lambda task: _colorlab(task, "disk"),
+    "colorlab, up to the bytes for a GPU": lambda task: _colorlab(task, every=EVERY),
+    "colorlab, disk, up to the bytes": lambda task: _colorlab(task, "disk", EVERY),
+    "the report's: PIL + skimage, one process": _per_sample(_pillow_skimage, workers=False),
+    "the tutorial's: PIL + skimage, workers": _per_sample(_pillow_skimage),
+    "DDColor's: cv2": _per_sample(_cv2),
+    "colorization-pytorch's: PIL, Lab by masks": _torch_masks,
+}
+
+
+# -- measured ----------------------------------------------------------------------------------------
+
+
+def measure(way: str, task: Task) -> Measurement:
+    """Time one pass over the photographs."""
+    alone = task.workers == 0 and task.device == "cpu"
+    clock = time.process_time if alone else lambda: now(task.device)  # the former counts no other program's work
+    with tempfile.TemporaryDirectory() as folder:
+        batches = WAYS[way](task._replace(cache_dir=folder))
+        next(batches)
+        pictures, total, began = 0, torch.zeros(3), clock()
+        for lightness, ab in batches:
+            pictures += len(lightness)
+            step = EVERY if lightness.shape[-1] == task.size else 1
+            lab = torch.cat((lightness[..., ::step, ::step], ab[..., ::step, ::step]), dim=1)
+            total += lab.mean(dim=(2, 3)).sum(dim=0).cpu()
+        return Measurement(pictures, clock() - began, (total / pictures).tolist())
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What of it can be chosen."""
+    parser.add_argument("--root", help="the folder of the photographs (the built-in ones)")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", choices=("cpu", "cuda"))
+    for name, default, meaning in (
+        ("size", 256, "side of the pictures"), ("batch", 32, "photographs a batch"),
+        ("rounds", 3, "passes by each way"),
+        ("workers", 0, "processes that read; 0 measures one core, on which all is done"),
+    ):  # fmt: skip
+        parser.add_argument(f"--{name}", type=int, default=default, help=f"{meaning} ({default})")
+
+
+def run(options: argparse.Namespace) -> Result:
+    """Files → (L, ab): all ways, each round in turn, as machines are noisy."""
+    for package in ("cv2", "skimage"):
+        if importlib.util.find_spec(package) is None:
+            raise UserError(f"This compares with {package}: pip install 'colorlab[benchmark]'.")
+    task = Task(options.root, options.size, options.batch, options.workers, options.device)
+    torch.set_num_threads(1)
+    measured: dict[str, list[Measurement]] = {way: [] for way in WAYS}
+    turns = [way for _ in range(options.rounds) for way in WAYS]
+    for way in track(turns, "Measuring", console=Console(stderr=True), transient=True):
+        measured[way].append(measure(way, task))
+    rates = {way: median(one.pictures / one.seconds for one in all_of) for way, all_of in measured.items()}
+    rows = [
+        {
+            "": way, "images/s": rates[way],
+            "× the tutorial's": rates[way] / rates["the tutorial's: PIL + skimage, workers"],
+            "mean L, a, b": ", ".join(f"{mean:.1f}" for mean in all_of[0].mean),
+        }
+        for way, all_of in measured.items()
+    ]  # fmt: skip
+    where = f"{options.workers} workers" if options.workers else "one core"
+    count = measured["colorlab"][0].pictures
+    title = f"files to (L, ab) at {options.size}², {count} photographs, {where}, split on {options.device}"
+    return Result(
+        title, rows, {"measured": {way: [one._asdict() for one in all_of] for way, all_of in measured.items()}}
+    )

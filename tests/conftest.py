@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from object_store import bucket, s3  # noqa: F401 — fixtures for all
 
 from colorlab.models.colorizer import Colorizer
 

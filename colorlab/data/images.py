@@ -120,15 +120,16 @@ def read_photograph(path: Path) -> Tensor:
     Raises:
         OSError, ValueError, SyntaxError and the like: the file is no readable picture.
     """
+    content = path.read_bytes()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # odd EXIF is not worth a line a picture
-            with Image.open(path) as picture:
+            with Image.open(io.BytesIO(content)) as picture:
                 rgb = _to_rgb(ImageOps.exif_transpose(picture))
     except Image.UnidentifiedImageError:
         if path.suffix.lower() not in (".tif", ".tiff"):
-            raise
-        rgb = _read_deep_tiff(path)  # Pillow reads no 16-bit RGB TIFF
+            raise Image.UnidentifiedImageError("cannot identify image file") from None  # Pillow names an address
+        rgb = _read_deep_tiff(content)  # Pillow reads no 16-bit RGB TIFF
     return torch.from_numpy(np.array(rgb)).permute(2, 0, 1)
 
 
@@ -162,8 +163,8 @@ def _transform_to_srgb(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform 
         return None
 
 
-def _read_deep_tiff(path: Path) -> np.ndarray:
-    pixels = tifffile.imread(path)
+def _read_deep_tiff(content: bytes) -> np.ndarray:
+    pixels = tifffile.imread(io.BytesIO(content))
     if pixels.dtype != np.uint16 or pixels.ndim != 3 or pixels.shape[2] not in (3, 4):
         raise ValueError(f"a TIFF of {pixels.dtype} and shape {pixels.shape}")
     return (pixels[..., :3] >> 8).astype(np.uint8)
@@ -226,6 +227,8 @@ class Photographs(Dataset):
             candidate %= len(self)
             try:
                 rgb = self.read(candidate)
+            except UserError:  # no fault of the picture's: the place it lies in is lost
+                raise
             except Exception as error:  # decoders raise whatever they like; the reason is reported
                 skipped.append(Skipped(candidate, _one_line(error)))
                 continue

@@ -5,10 +5,10 @@ WebDataset reader takes. Beside them lies `index.npz`: the photographs' names, a
 each one's bytes are. It is written last, so that a build that was killed is no half set of shards
 but none.
 
-The readers of webdataset and litdata are streams: what a worker reads depends on how many workers
-there are, and neither goes on in the middle of an epoch as if nothing had happened. With the index a
-shard is a folder that one can point into. So shards are read by what reads a folder, `Photographs`
-and `ResumableLoader`, and splits, augmentation, processes and resumes are those of a folder.
+Only the format is WebDataset's. In its own reader, and in litdata's, the order of an epoch depends on
+the number of workers and processes, and WebDataset's knows no place in an epoch to go on from. With the
+index one can point into a shard as into a folder, so what reads a folder reads shards, `Photographs`
+and `ResumableLoader`; and splits, augmentation, processes and resumes are those of a folder.
 """
 
 import hashlib
@@ -113,6 +113,8 @@ class Shards:
                     content = file.read(size)
             except FileNotFoundError:  # another process needed the room just now
                 continue
+            except OSError as error:  # the disk's fault, and not the photograph's
+                raise UserError(f"{self}/{name} cannot be read: {error.strerror}.") from error
             if len(content) < size:
                 raise UserError(f"{self}/{name} has become shorter while it was read.")
             return content

@@ -1,6 +1,7 @@
 """Photographs in shards, against the same photographs in a folder."""
 
 import shutil
+import time
 from collections import Counter
 from itertools import pairwise
 from pathlib import Path
@@ -254,13 +255,17 @@ def test_a_bucket_gives_the_batches_of_the_local_shards_within_its_share_of_the_
     pack(folder, Settings(bucket, megabytes=0.15))
     largest = int(sharded(packed).root.index.lengths.max())
     limit = (3 + AHEAD + 1) * largest
+    copies = tmp_path / "cache" / "colorlab" / "shards"
+    copies.mkdir(parents=True)
+    killed = copies / "of-another-run-train-000000.tar.part"
+    killed.write_bytes(bytes(limit))
     data = sharded(bucket, workers, disk_gigabytes=limit / 1e9)
     fetching = loader(data, epoch=1)
     begun = []
     for batch in fetching:
         begun.append(batch)
-        copies = list((tmp_path / "cache").rglob("*.tar*"))
-        assert 0 < sum(copy.stat().st_size for copy in copies if copy.exists()) <= limit
+        assert 0 < sum(copy.stat().st_size for copy in copies.glob("*.tar*") if copy.exists()) <= limit
+    assert not killed.exists()
     assert same(begun, list(loader(sharded(packed), epoch=1)))
     assert same(list(data.reader("val")), list(folder.reader("val")))
     resumed = loader(sharded(bucket, workers), epoch=1)
@@ -268,3 +273,27 @@ def test_a_bucket_gives_the_batches_of_the_local_shards_within_its_share_of_the_
     assert same(list(resumed), begun[2:])
     with pytest.raises(UserError, match=r"disk_gigabytes=0.0001 is too small"):
         sharded(bucket, disk_gigabytes=1e-4)
+
+
+def test_the_next_shards_are_fetched_while_the_first_one_is_read(
+    folder: ColorDataModule, bucket: str, tmp_path: Path
+) -> None:
+    pack(folder, Settings(bucket, megabytes=0.15))
+    batches = iter(loader(sharded(bucket, batch_size=1)))
+    next(batches)
+    deadline = time.monotonic() + 60
+    while len(list((tmp_path / "cache").rglob("*.tar"))) < 1 + AHEAD:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_what_a_bucket_lacks_is_named(folder: ColorDataModule, bucket: str) -> None:
+    pack(folder, Settings(bucket, megabytes=0.15))
+    store = sharded(bucket).root.store
+    with pytest.raises(UserError, match=rf"{bucket}/index.npz has \d+ bytes in place of 17"):
+        store.local("index.npz", 17)
+    store.delete("train-000001.tar")
+    with pytest.raises(UserError, match=rf"{bucket} is not whole: train-000001.tar is missing"):
+        sharded(bucket)
+    with pytest.raises(UserError, match=rf"{bucket}/train-000001.tar: Object at location .* not found"):
+        store.local("train-000001.tar", 17)

@@ -67,7 +67,7 @@ def test_larger_photographs_are_scaled_if_asked(tmp_path: Path) -> None:
     whole = ColorDataModule(str(root), workers=0, val_fraction=0, test_fraction=0)
     pack(whole, Settings(str(tmp_path / "shards"), short_side=64))
     data = ShardedDataModule(str(tmp_path / "shards"), workers=0)
-    assert sorted(data.names["train"]) == whole.names["train"]
+    assert sorted(data.names["train"]) == list(whole.names["train"])
     for name in whole.names["train"]:
         content = (data.root / name).read_bytes()
         if name == "gone.jpg":
@@ -97,7 +97,7 @@ def test_a_killed_build_leaves_nothing_to_read_and_the_next_one_is_whole(tmp_pat
     assert sorted(path.name for path in out.iterdir()) == [
         INDEX, "test-000000.tar", "train-000000.tar", "val-000000.tar"
     ]  # fmt: skip
-    assert ShardedDataModule(str(out)).files("test") == data.files("test")
+    assert list(ShardedDataModule(str(out)).files("test")) == list(data.files("test"))
 
 
 def test_a_run_trains_and_tests_from_a_bucket(tmp_path: Path, bucket: str) -> None:

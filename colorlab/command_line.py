@@ -79,6 +79,8 @@ def _sentence(error: Exception, keys: tuple[str, ...]) -> str:
         group, _, choice = (error.missing_cfg_file or "").rpartition("/")
         return f"{group}={choice} does not exist: {did_you_mean(choice, error.options, group + '=', few=True)}"
     text = str(error)
+    if text.startswith("Caught UserError in DataLoader worker"):  # and then the worker's whole traceback
+        return text.strip().splitlines()[-1].partition("UserError: ")[2]
     if unknown := re.match(r"Could not override '(?:\S+?@)?(\w+)'", text):
         return f"Unknown key {unknown[1]}: {did_you_mean(unknown[1], [*keys, 'experiment'])}"
     return text.splitlines()[0]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from object_store import bucket, s3  # noqa: F401 — fixtures for all
 from selenium import webdriver
 
 from colorlab.models.colorizer import Colorizer

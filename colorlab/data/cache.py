@@ -197,7 +197,7 @@ def fingerprint(root: Path, names: Iterable[str], size: int | None) -> str:
     """What tells one set of photographs from another: names, sizes and times of its files, and `size`."""
     digest = hashlib.blake2b(f"{size}".encode(), digest_size=12)
     for name in names:
-        file = os.stat(root / name)
+        file = (root / name).stat()
         digest.update(f"\n{name}\0{file.st_size}\0{file.st_mtime_ns}".encode(errors="surrogateescape"))
     return digest.hexdigest()
 

@@ -25,7 +25,7 @@ from colorlab.data.images import (
     find_photographs,
     split_photographs,
 )
-from colorlab.data.loader import ResumableLoader
+from colorlab.data.loader import Order, ResumableLoader
 from colorlab.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -86,19 +86,25 @@ class ColorDataModule(LightningDataModule):
             raise UserError(f"data.cache={cache} keeps pictures of one size: set data.size, or data.cache=none.")
         if min(val_fraction, test_fraction) < 0 or val_fraction + test_fraction >= 1:
             raise UserError("data.val_fraction and data.test_fraction must be at least 0 and together below 1.")
-        self.root = SAMPLES if root is None else Path(root).expanduser()
         self.size, self.batch_size, self.seed, self.augment = size, batch_size, seed, augment
         self.workers = min(os.cpu_count() or 1, 8) if workers is None else workers
-        found = find_photographs(self.root)
-        splits = split_photographs(found, val_fraction, test_fraction, split_seed)
+        self.root, splits = self._find(root, val_fraction, test_fraction, split_seed)
         self.names = {split: Names(chosen) for split, chosen in splits.items()}
         if not self.names["train"]:
-            raise UserError(f"data.root={self.root} leaves no photograph to train on (of {len(found)}).")
+            count = sum(map(len, self.names.values()))
+            raise UserError(f"data.root={self.root} leaves no photograph to train on (of {count}).")
         self.cache = self._cache(cache, cache_dir)
         self.photographs: dict[Split, Photographs] = {
             split: self._photographs(chosen, fill=split == "train") for split, chosen in self.names.items()
         }
         self.skipped: dict[str, str] = {}
+
+    def _find(
+        self, root: str | None, val_fraction: float, test_fraction: float, seed: int
+    ) -> tuple[Path, dict[Split, Iterable[str]]]:
+        """Where the photographs are, and the names of each split."""
+        folder = SAMPLES if root is None else Path(root).expanduser()
+        return folder, split_photographs(find_photographs(folder), val_fraction, test_fraction, seed)
 
     def _cache(self, kind: str, folder: str | None) -> Cache | None:
         if kind == "none":
@@ -114,9 +120,12 @@ class ColorDataModule(LightningDataModule):
     # -- loaders ----------------------------------------------------------------------------------
 
     def train_dataloader(self) -> DataLoader:
-        trainer = self.trainer
-        place = {"processes": trainer.world_size, "rank": trainer.global_rank, "seed": self.seed}
-        return ResumableLoader(self.photographs["train"], **self._reading(), **place)
+        order = self._order(self.trainer.world_size, self.trainer.global_rank)
+        return ResumableLoader(self.photographs["train"], order=order, **self._reading())
+
+    def _order(self, processes: int, rank: int) -> Order:
+        """The order of the training photographs, and the share of one process in it."""
+        return Order(self.photographs["train"], num_replicas=processes, rank=rank, seed=self.seed)
 
     def reader(self, split: Part) -> DataLoader:
         """The photographs of a split outside training: each once, in order, unreadable ones left out."""

@@ -301,6 +301,8 @@ class Photographs(Dataset):
         """Read the picture at `index`, whatever comes of it, and look for color in it if asked to."""
         try:
             rgb = self.read(index)
+        except UserError:  # no fault of the picture's: the place it lies in is lost
+            raise
         except Exception as error:  # decoders raise whatever they like; the reason is reported
             return Reading(None, _one_line(error))
         return Reading(rgb, GRAY if for_color and is_gray(rgb) else None)

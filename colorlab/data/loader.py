@@ -7,7 +7,7 @@ from typing import Any
 from torch.utils.data import DataLoader, DistributedSampler
 
 
-class _Order(DistributedSampler):
+class Order(DistributedSampler):
     """The order of an epoch, a function of the seed and the epoch alone, without its first `skip`."""
 
     skip = 0
@@ -26,13 +26,11 @@ class ResumableLoader(DataLoader):
 
     Args:
         dataset, batch_size: as for DataLoader.
-        processes, rank: how many share the pictures, and which of them this is.
-        seed: of the order.
+        order: of the pictures, and this process's share of them.
         others: DataLoader's other arguments.
     """
 
-    def __init__(self, dataset: Any, batch_size: int, processes: int, rank: int, seed: int, **others: Any) -> None:
-        order = _Order(dataset, num_replicas=processes, rank=rank, seed=seed)
+    def __init__(self, dataset: Any, batch_size: int, order: Order, **others: Any) -> None:
         super().__init__(dataset, batch_size, sampler=order, **others)
         self._batch = 0
         self._restored = {"epoch": -1, "batch": 0}

@@ -40,6 +40,11 @@ def key_of(override: str) -> str:
     return override.partition("=")[0].lstrip("+~")
 
 
+def as_typed(override: str) -> str:
+    """An override as a person types it: `run` lets dotted ones name keys that their YAML does not list."""
+    return override.removeprefix("++")
+
+
 def as_list(arguments: list[str], key: str) -> list[str]:
     """Let `key=a,b` mean a list of texts, which Hydra would take for a sweep."""
     return [_listed(argument) if key_of(argument) == key else argument for argument in arguments]
@@ -54,7 +59,7 @@ def quiet_libraries() -> None:
         r"`isinstance\(treespec, LeafSpec\)` is deprecated",  # Lightning 2.6 with torch 2.14
         r"The 'val_dataloader' does not have many workers", r"The 'train_dataloader' does not have many workers",
         r"The '(test|predict)_dataloader' does not have many workers", r"predict returned None",
-        r"Checkpoint directory .* exists and is not empty",
+        r"Checkpoint directory .* exists and is not empty", r"The `srun` command is available on your system",
     ):  # fmt: skip
         warnings.filterwarnings("ignore", message)
 

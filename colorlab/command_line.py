@@ -13,6 +13,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 from colorlab.errors import UserError, did_you_mean
 
+EXTRAS = {"joblib": "joblib", "submitit_local": "slurm", "submitit_slurm": "slurm"}
+"""Launchers that are packages of their own, and what installs them."""
+
 
 def run(job: Callable[[], None], keys: tuple[str, ...]) -> None:
     """Run a command made by `hydra.main`; a mistake of the user's ends in one sentence and exit code 2.
@@ -60,6 +63,7 @@ def quiet_libraries() -> None:
         r"The 'val_dataloader' does not have many workers", r"The 'train_dataloader' does not have many workers",
         r"The '(test|predict)_dataloader' does not have many workers", r"predict returned None",
         r"Checkpoint directory .* exists and is not empty", r"The `srun` command is available on your system",
+        r"It is recommended to use `self.log\('(speed|optim|train)/",  # the same in each process, or of all of them
     ):  # fmt: skip
         warnings.filterwarnings("ignore", message)
 
@@ -81,6 +85,8 @@ def _free(argument: str) -> str:
 def _sentence(error: Exception, keys: tuple[str, ...]) -> str:
     if isinstance(error, MissingConfigException) and error.options:
         group, _, choice = (error.missing_cfg_file or "").rpartition("/")
+        if group == "hydra/launcher" and choice in EXTRAS:
+            return f"{group}={choice} is not installed: pip install 'colorlab[{EXTRAS[choice]}]'."
         return f"{group}={choice} does not exist: {did_you_mean(choice, list(error.options), group + '=')}"
     text = str(error)
     if unknown := re.match(r"Could not override '(?:\S+?@)?(\w+)'", text):

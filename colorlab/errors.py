@@ -1,4 +1,4 @@
-"""The exceptions that mean no defect: a message for the person at the keyboard, and a search's verdict."""
+"""The exceptions that mean no defect: a message for the person at the keyboard, and reasons to stop early."""
 
 import difflib
 from collections.abc import Iterable
@@ -13,6 +13,13 @@ class UserError(Exception):
 
 class Pruned(Exception):
     """A search has seen enough of a run: others were better at the same epoch."""
+
+
+class Preempted(SystemExit):
+    """SLURM will end this process; it leaves as after SIGTERM."""
+
+    def __init__(self) -> None:
+        super().__init__(143)
 
 
 def did_you_mean(word: str, known: Iterable[str], prefix: str = "") -> str:

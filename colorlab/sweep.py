@@ -1,6 +1,7 @@
 """A sweep: many runs of one command, what their folders are called, and what became of them."""
 
 import atexit
+import multiprocessing
 import os
 import re
 import shutil
@@ -114,12 +115,17 @@ def job_name(overrides: Sequence[str], excluded: Sequence[str], otherwise: str) 
     words = []
     for key, value in told.items():
         end = key.rpartition(".")[2]
-        value = re.sub(r"[^\w.,+-]+", "", value).strip(".,")
+        value = _short(re.sub(r"[^\w.,+-]+", "", value).strip(".,"))
         if "." not in key and value[:1].isalpha():
             words.append(value)  # a choice of a group says it all
         else:
             words.append((end if ends.count(end) == 1 else key) + ("-" if value[:1].isalpha() else "") + value)
     return "_".join(words)[:LONGEST_NAME] or otherwise
+
+
+def _short(value: str) -> str:
+    """A number that a search has drawn, to three digits."""
+    return f"{float(value):.3g}" if len(value) > 8 and re.fullmatch(r"-?\d+\.\d+(e-?\d+)?", value) else value
 
 
 OmegaConf.register_new_resolver("job_name", job_name, replace=True)
@@ -133,6 +139,12 @@ def file_job(cfg: DictConfig, hydra_cfg: DictConfig) -> None:
         cfg.run.group = sweep.name if inside.startswith("..") else inside
     if not any(key_of(override) == "run.name" for override in hydra_cfg.overrides.task):
         cfg.run.name = job.name
+
+
+def leave_loky() -> None:
+    """In joblib's processes, let DataLoaders start theirs as everywhere else: loky's way knows only its own."""
+    if multiprocessing.get_start_method() == "loky":
+        multiprocessing.set_start_method(multiprocessing.get_all_start_methods()[0], force=True)
 
 
 def check_processes(trainer: Any) -> None:

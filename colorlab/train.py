@@ -16,11 +16,11 @@ from omegaconf import DictConfig
 
 from colorlab.command_line import key_of, leave, quiet_libraries, run
 from colorlab.config import Plan, check, conf_folder, plain
-from colorlab.errors import Pruned, UserError, did_you_mean
+from colorlab.errors import Preempted, Pruned, UserError, did_you_mean
 from colorlab.origin import command_of, differences, keep_origin, same_losses, typed_command, words_again
 from colorlab.run_folder import RunFolder, find_checkpoint
 from colorlab.status import Status
-from colorlab.sweep import best_value, check_processes, direction, file_job
+from colorlab.sweep import best_value, check_processes, direction, file_job, leave_loky
 
 if TYPE_CHECKING:
     from lightning import Trainer
@@ -92,6 +92,9 @@ def train(cfg: dict[str, Any], folder: RunFolder, status: Status, in_sweep: bool
                 score = best_value(folder, metric)
         failed = False
         return score
+    except Pruned:
+        failed = False
+        raise
     finally:
         finish_tracker(failed)
 
@@ -263,6 +266,7 @@ def _job(cfg: DictConfig) -> float | None:
     overrides = list(hydra_cfg.overrides.task)
     if in_sweep:
         file_job(cfg, hydra_cfg)
+        leave_loky()
     status = Status(folder, command_of(overrides) if in_sweep else typed_command(), overrides)
     try:
         with status.kept(in_sweep):
@@ -272,6 +276,11 @@ def _job(cfg: DictConfig) -> float | None:
             raise
         _tell(error, folder)
         return math.nan  # the other jobs go on; Sweep reports this one at the end
+    except Preempted:
+        from colorlab.callbacks.requeue import requeue
+
+        requeue()
+        raise
     except SystemExit as left:  # Lightning leaves with no code, which is success, when it is sent SIGTERM
         sys.exit(143 if left.code is None else left.code)
     finally:

@@ -1,13 +1,11 @@
 """Sweeps: many runs of one command."""
 
 import gc
-import sys
 from pathlib import Path
 
 import pytest
 import torch
-from conftest import SMALL, Command
-from hydra.core.global_hydra import GlobalHydra
+from conftest import SMALL, Command, exit_of
 from omegaconf import OmegaConf
 
 from colorlab.errors import UserError
@@ -15,16 +13,6 @@ from colorlab.loggers import read_metrics
 from colorlab.models import Colorizer
 from colorlab.run_folder import RunFolder
 from colorlab.sweep import best_of, direction, job_name
-from colorlab.train import main
-
-
-def exit_of(monkeypatch: pytest.MonkeyPatch, *overrides: str) -> int | None:
-    """Run the command in this process, which saves the imports of a new one."""
-    GlobalHydra.instance().clear()
-    monkeypatch.setattr(sys, "argv", ["colorlab-train", *overrides])
-    with pytest.raises(SystemExit) as left:
-        main()
-    return left.value.code
 
 
 def models_in_memory() -> int:
@@ -94,6 +82,7 @@ def test_a_sweep_of_mistakes_alone_ends_with_exit_code_2(
         ("model=cunet ++optim.lr=0.001 ++model.activation=relu", "cunet_lr0.001_activation-relu"),
         ("seed=3 ++schedule.lr=[[0,1],[20,0.1]] ++optim.lr=1e-3", "seed3_schedule.lr0,1,20,0.1_optim.lr1e-3"),
         ("++data.root='/photos/a b' +trainer.profiler=null", "root-photosab_profiler-null"),
+        ("++optim.lr=0.00044303752452182633 seed=12345678901", "lr0.000443_seed12345678901"),
         ("data=samples", "otherwise"),
     ],
 )

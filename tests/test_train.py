@@ -10,15 +10,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import SMALL, Command, start
-from hydra.core.global_hydra import GlobalHydra
+from conftest import SMALL, Command, exit_of, start
 from PIL import Image
 
 import colorlab
 from colorlab.config import conf_folder
 from colorlab.loggers import read_metrics
 from colorlab.run_folder import RunFolder
-from colorlab.train import main
 
 
 def read(path: Path) -> dict:
@@ -182,15 +180,6 @@ MISTAKES = {
     "callbacks.plateau.factor=2": "must lie between 0 and 1",
     "callbacks=plateau callbacks.plateau.monitor=val/los": "is not logged; did you mean val/loss?",
 }
-
-
-def exit_of(monkeypatch: pytest.MonkeyPatch, *overrides: str) -> int | None:
-    """Run the command in this process, which saves the imports of a new one."""
-    GlobalHydra.instance().clear()
-    monkeypatch.setattr(sys, "argv", ["colorlab-train", *overrides])
-    with pytest.raises(SystemExit) as left:
-        main()
-    return left.value.code
 
 
 @pytest.mark.parametrize("words", MISTAKES)

@@ -100,6 +100,12 @@ class Search:
         else:
             self.study.tell(trial, state=TrialState.PRUNED if status == "pruned" else TrialState.FAIL)
 
+    def fruitless(self) -> bool:
+        """Whether no run has come to a value so far."""
+        from optuna.trial import TrialState
+
+        return not self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
+
     def save(self) -> str:
         """Draw the study, keep the best run's configuration, and say in a few lines how the search stands."""
         from optuna.trial import TrialState

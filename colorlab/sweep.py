@@ -20,7 +20,7 @@ from colorlab.errors import UserError, did_you_mean
 from colorlab.run_folder import RunFolder
 
 LONGEST_NAME = 120
-NEVER_IN_A_NAME = ("sweep", "sweep.trial", "experiment")
+NEVER_IN_A_NAME = ("sweep", "sweep.trial")
 
 
 class Sweep(Callback):
@@ -176,7 +176,8 @@ def direction(metric: str) -> Literal["min", "max"]:
 
     stage, _, name = metric.partition("/")
     better = "lower" if name == "loss" else SCALES[name].better if name in SCALES else None
-    if stage not in ("train", "val", "test") or better not in ("lower", "higher"):
+    logged = stage in ("val", "test") or metric == "train/loss"
+    if not logged or better not in ("lower", "higher"):
         known = [f"val/{name}" for name in ("loss", *SCALES) if name == "loss" or SCALES[name].better != "nearer"]
         raise UserError(f"sweep.metric={metric} is nothing to compare runs by: {did_you_mean(metric, known)}")
     return "min" if better == "lower" else "max"

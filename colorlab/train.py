@@ -61,8 +61,8 @@ def train(cfg: dict[str, Any], folder: RunFolder, status: Status, in_sweep: bool
 
     quiet_libraries()
     seed_everything(cfg["seed"], workers=True, verbose=False)
-    begun = Path(cfg["resume"]) if cfg["resume"] else _requeued(folder)
-    checkpoint = _checkpoint(begun, plans["model"]) if begun else None
+    begun = _requeued(folder) or cfg["resume"]
+    checkpoint = _checkpoint(Path(begun), plans["model"]) if begun else None
     failed = True
     try:
         data: ColorDataModule = plans["data"].build()
@@ -111,7 +111,7 @@ def _check(cfg: dict[str, Any]) -> dict[str, Any]:
         raise UserError(f"seed={cfg['seed']} must be a whole number from 0 up: it makes a run repeatable.")
     _check_metrics(cfg["metrics"])
     if cfg["sweep"]["metric"] is not None:
-        direction(cfg["sweep"]["metric"])
+        _check_compared(cfg)
     plans: dict[str, Any] = {key: check(cfg[key], key) for key in ("model", "schedule", "objective", "data", "trainer")}
     plans["optim"] = check(cfg["optim"], "optim", given=("params",))
     for group in ("callbacks", "logger"):
@@ -129,6 +129,15 @@ def _check_metrics(names: Any) -> None:
     for name in names:
         if name not in ON_PICTURES:
             raise UserError(f"metrics={name} is too dear for each validation: callbacks=evaluation measures it.")
+
+
+def _check_compared(cfg: dict[str, Any]) -> None:
+    """Refuse a value to compare runs by that would turn out not to be there after the training."""
+    metric = cfg["sweep"]["metric"]
+    direction(metric)
+    measured = metric.partition("/")[2] in ("loss", *cfg["metrics"]) or (cfg["callbacks"] or {}).get("evaluation")
+    if not measured or (metric.startswith("test/") and not cfg["test"]):
+        raise UserError(f"sweep.metric={metric} is not measured: see metrics, test and callbacks=evaluation.")
 
 
 def _trainer(cfg: dict[str, Any], plans: dict[str, Any], folder: RunFolder) -> "Trainer":

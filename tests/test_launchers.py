@@ -10,6 +10,7 @@ import pytest
 import torch
 from conftest import SMALL, Command, exit_of
 from hydra.core.config_store import ConfigStore
+from hydra.core.plugins import Plugins
 from one_node_slurm import one_node_slurm, why_not
 
 from colorlab.loggers import read_metrics
@@ -29,6 +30,7 @@ def test_a_launcher_that_is_not_installed_says_what_to_install(
     launcher: str, extra: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    Plugins.instance()  # which registers the launchers that are there
     monkeypatch.delitem(ConfigStore.instance().repo["hydra"]["launcher"], f"{launcher}.yaml")
     assert exit_of(monkeypatch, "-m", *QUICK, f"hydra/launcher={launcher}", "seed=1,2") == 2
     said = f"colorlab: hydra/launcher={launcher} is not installed: pip install 'colorlab[{extra}]'.\n"

@@ -95,7 +95,7 @@ def test_a_value_to_compare_runs_by_has_a_direction() -> None:
     assert [direction(name) for name in ("val/loss", "train/loss", "test/psnr", "val/ciede2000")] == [
         "min", "min", "max", "min",
     ]  # fmt: skip
-    for name in ("val/colorfulness", "val/los", "loss", "speed/loss"):
+    for name in ("val/colorfulness", "val/los", "loss", "speed/loss", "train/psnr"):
         with pytest.raises(UserError, match=f"sweep.metric={name} is nothing to compare runs by"):
             direction(name)
     nan = float("nan")

@@ -54,6 +54,8 @@ class OptunaSweeper(Sweeper):
             for trial, result in zip(trials, results, strict=True):
                 search.tell(trial, _folder(result), _value(result))
             print(search.save(), flush=True)
+            if search.fruitless() and all(map(_mistaken, results)):
+                return  # all others would end like these, which Sweep reports
 
     def _split(self, arguments: list[str]) -> "tuple[list[str], dict[str, BaseDistribution]]":
         """The overrides that all runs share, and what to search."""
@@ -102,6 +104,10 @@ def _folder(result: JobReturn) -> Any:
     from colorlab.run_folder import RunFolder
 
     return RunFolder(result.hydra_cfg.hydra.runtime.output_dir)
+
+
+def _mistaken(result: JobReturn) -> bool:
+    return (_folder(result).status() or {}).get("error") == "UserError"
 
 
 def _value(result: JobReturn) -> float:

@@ -155,7 +155,8 @@ def check_processes(trainer: Any) -> None:
     """
     from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 
-    if isinstance(trainer.strategy.launcher, _SubprocessScriptLauncher):
+    starts = isinstance(trainer.strategy.launcher, _SubprocessScriptLauncher) and trainer.num_devices > 1
+    if starts and not trainer.strategy.cluster_environment.creates_processes_externally:
         raise UserError(
             f"trainer.strategy=ddp with {trainer.num_devices} devices starts the whole command again in each process,"
             " and each would run the sweep: choose trainer.devices=1, or let SLURM start the processes:"

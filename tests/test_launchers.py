@@ -113,6 +113,21 @@ def test_slurm_runs_the_jobs_of_a_sweep(train: Command, tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("_slurm")
 @pytest.mark.cluster
+def test_slurm_starts_the_processes_of_each_job_of_a_sweep(train: Command, tmp_path: Path) -> None:
+    """The way out that a sweep of local DDP is told: see tests/test_sweep.py."""
+    ddp = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "seed=1,2", "hydra.sweep.dir=sweep")
+    launcher = ("hydra.launcher.tasks_per_node=2", "hydra.launcher.timeout_min=10", "hydra.launcher.cpus_per_task=1")
+    done = train("-m", *QUICK, *ddp, "hydra/launcher=submitit_slurm", *launcher)
+    assert done.returncode == 0, done.stderr
+    for name in ("0_seed1", "1_seed2"):
+        run = RunFolder(tmp_path / "sweep" / name)
+        assert run.status()["status"] == "done"
+        assert torch.load(run.newest_checkpoint(), weights_only=True)["global_step"] == 2
+    assert "MEMBER: 2/2" in "".join(path.read_text() for path in tmp_path.glob("sweep/.submitit/*/*_log.*"))
+
+
+@pytest.mark.usefixtures("_slurm")
+@pytest.mark.cluster
 def test_slurm_trains_one_model_in_two_processes(tmp_path: Path) -> None:
     done = srun(tmp_path, *QUICK, tasks=2)
     assert done.returncode == 0, done.stderr

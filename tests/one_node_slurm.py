@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -62,9 +62,10 @@ def one_node_slurm() -> Iterator[None]:
     folder.chmod(0o755)
     daemons: list[subprocess.Popen] = []
     try:
-        shutil.copy(_key(folder), folder / "munge.key")
-        (folder / "munge.key").chmod(0o400)
-        places = {"key-file": "munge.key", "socket": "munge.socket", "pid-file": "munge.pid", "log-file": "munge.log",
+        key = folder / "munge.key"
+        key.touch(mode=0o600)
+        key.write_bytes(os.urandom(128))
+        places = {"key-file": key.name, "socket": "munge.socket", "pid-file": "munge.pid", "log-file": "munge.log",
                   "seed-file": "munge.seed"}  # fmt: skip
         options = [f"--{option}={folder / name}" for option, name in places.items()]
         daemons.append(_start(folder, "munged", "--foreground", "--force", *options))
@@ -76,7 +77,10 @@ def one_node_slurm() -> Iterator[None]:
         daemons.append(_start(folder, "slurmctld", "-D", "-c"))
         daemons.append(_start(folder, "slurmd", "-D"))
         _wait(lambda: "idle" in subprocess.run(["sinfo", "-h"], capture_output=True, text=True).stdout)
-        yield
+        try:
+            yield
+        finally:
+            _empty()
     finally:
         os.environ.pop("SLURM_CONF", None)
         for daemon in reversed(daemons):
@@ -88,10 +92,11 @@ def one_node_slurm() -> Iterator[None]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _key(folder: Path) -> Path:
-    key = folder / "key"
-    key.write_bytes(os.urandom(128))
-    return key
+def _empty() -> None:
+    """End what still runs, and wait for it: without slurmd, a job's own processes would stay for ever."""
+    subprocess.run(["scancel", f"--user={os.getuid()}"], check=False)
+    _wait(lambda: not subprocess.run(["squeue", "-h"], capture_output=True, text=True).stdout)
+    _wait(lambda: "idle" in subprocess.run(["sinfo", "-h"], capture_output=True, text=True).stdout)
 
 
 def _start(folder: Path, *command: str) -> subprocess.Popen:
@@ -109,11 +114,11 @@ def _free_ports() -> list[int]:
     return ports
 
 
-def _wait(until: object, seconds: float = 30) -> None:
+def _wait(until: Callable[[], object], seconds: float = 30) -> None:
     deadline = time.monotonic() + seconds
     while not until():
         if time.monotonic() > deadline:
-            raise TimeoutError("SLURM did not come up")
+            raise TimeoutError("SLURM did not do in time what it was asked for")
         time.sleep(0.1)
 
 

@@ -3,7 +3,7 @@
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -164,7 +164,7 @@ def test_a_job_that_slurm_ends_early_goes_on_to_the_weights_of_an_undisturbed_on
     assert read_metrics(run)["val/loss"] == read_metrics(undisturbed)["val/loss"]
 
 
-def wait_for(what: object, seconds: float = 240) -> None:
+def wait_for(what: Callable[[], object], seconds: float = 240) -> None:
     deadline = time.monotonic() + seconds
     while not what():
         assert time.monotonic() < deadline

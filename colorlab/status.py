@@ -73,6 +73,9 @@ class Status:
             self.end("pruned", "Pruned", str(error))
             raise
         except Exception as error:
+            if (left := _left(error)) is not None:
+                self.end("interrupted", type(left).__name__, f"while it was made to leave: {one_line(error)}")
+                raise left from error
             if self.begun or in_sweep or self.folder.status() is None:
                 self.end("failed", type(error).__name__, one_line(error))
             raise
@@ -81,6 +84,15 @@ class Status:
             self.end("interrupted", name, INTERRUPTIONS.get(name, name))
             raise
         self.end("done")
+
+
+def _left(error: BaseException) -> SystemExit | None:
+    """The SystemExit on whose way out an exception was raised, as by a worker that ends before its master."""
+    while error.__context__ is not None:
+        error = error.__context__
+        if isinstance(error, SystemExit):
+            return error
+    return None
 
 
 def one_line(error: Exception) -> str:

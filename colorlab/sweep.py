@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import re
 import shutil
+import signal
 import sys
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -141,10 +142,12 @@ def file_job(cfg: DictConfig, hydra_cfg: DictConfig) -> None:
         cfg.run.name = job.name
 
 
-def leave_loky() -> None:
-    """In joblib's processes, let DataLoaders start theirs as everywhere else: loky's way knows only its own."""
-    if multiprocessing.get_start_method() == "loky":
+def settle_in() -> None:
+    """Let DataLoaders start their processes as everywhere, in the processes of joblib and submitit too."""
+    if multiprocessing.get_start_method() == "loky":  # joblib's, which knows its own alone
         multiprocessing.set_start_method(multiprocessing.get_all_start_methods()[0], force=True)
+    if "SUBMITIT_EXECUTOR" in os.environ:  # SLURM signals all; each would do submitit's saving and queuing
+        os.register_at_fork(after_in_child=lambda: signal.signal(signal.SIGUSR2, signal.SIG_IGN))
 
 
 def check_processes(trainer: Any) -> None:

@@ -20,7 +20,7 @@ from colorlab.errors import Preempted, Pruned, UserError, did_you_mean
 from colorlab.origin import command_of, differences, keep_origin, same_losses, typed_command, words_again
 from colorlab.run_folder import RunFolder, find_checkpoint
 from colorlab.status import Status
-from colorlab.sweep import best_value, check_processes, direction, file_job, leave_loky
+from colorlab.sweep import best_value, check_processes, direction, file_job, settle_in
 
 if TYPE_CHECKING:
     from lightning import Trainer
@@ -275,7 +275,7 @@ def _job(cfg: DictConfig) -> float | None:
     overrides = list(hydra_cfg.overrides.task)
     if in_sweep:
         file_job(cfg, hydra_cfg)
-        leave_loky()
+        settle_in()
     status = Status(folder, command_of(overrides) if in_sweep else typed_command(), overrides)
     try:
         with status.kept(in_sweep):
@@ -290,8 +290,11 @@ def _job(cfg: DictConfig) -> float | None:
 
         requeue()
         raise
-    except SystemExit as left:  # Lightning leaves with no code, which is success, when it is sent SIGTERM
-        sys.exit(143 if left.code is None else left.code)
+    except SystemExit as left:
+        if "SUBMITIT_EXECUTOR" in os.environ:  # SLURM ends the workers now, and each death would raise here
+            sys.stdout.flush()
+            os._exit(143)
+        sys.exit(143 if left.code is None else left.code)  # Lightning has none, which is success, after SIGTERM
     finally:
         if in_sweep:
             _free_memory()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import SMALL, Command, exit_of
+from conftest import SMALL, Command, exit_of, start
 from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
 from one_node_slurm import one_node_slurm, why_not
@@ -162,6 +162,22 @@ def test_a_job_that_slurm_ends_early_goes_on_to_the_weights_of_an_undisturbed_on
     assert one["global_step"] == other["global_step"] == 40
     assert all(torch.equal(one["state_dict"][key], other["state_dict"][key]) for key in one["state_dict"])
     assert read_metrics(run)["val/loss"] == read_metrics(undisturbed)["val/loss"]
+
+
+@pytest.mark.usefixtures("_slurm")
+@pytest.mark.cluster
+def test_a_job_of_a_sweep_that_slurm_ends_early_goes_on_too(tmp_path: Path) -> None:
+    launcher = ("hydra/launcher=submitit_slurm", "hydra.launcher.max_num_timeout=2", "hydra.launcher.timeout_min=10")
+    words = ("model.width=2", "trainer.max_epochs=6", "callbacks.comparison=null", "seed=1", "hydra.sweep.dir=sweep")
+    process = start("train", "-m", *SMALL, *words, *launcher, "hydra.sweep.subdir=job", cwd=tmp_path)
+    run = RunFolder(tmp_path / "sweep" / "job")
+    wait_for(lambda: len(read_metrics(run).get("val/loss", {})) >= 1)
+    jobs = subprocess.run(["squeue", "-h", "-r", "-o", "%i"], text=True, capture_output=True, check=True)
+    subprocess.run(["scancel", "--signal=USR2", *jobs.stdout.split()], check=True)
+    _, error = process.communicate(timeout=300)
+    assert process.returncode == 0, error
+    assert sorted(read_metrics(run)["val/loss"]) == [0, 1, 2, 3, 4, 5]
+    assert len(run.origin()["resumed"]) == 1
 
 
 def wait_for(what: Callable[[], object], seconds: float = 240) -> None:

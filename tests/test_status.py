@@ -63,6 +63,23 @@ def test_a_mistake_found_before_the_start_leaves_an_earlier_runs_status_alone(tm
     assert folder.status()["reason"] == "model=eccv17 does not exist."
 
 
+def test_an_exception_on_the_way_out_is_no_failure(tmp_path: Path) -> None:
+    """SLURM, queuing a job again, ends its workers before itself."""
+    status = Status(RunFolder(tmp_path), "", [])
+
+    @status.kept(in_sweep=True)
+    def run() -> None:
+        try:
+            raise SystemExit(3)
+        finally:
+            raise RuntimeError("worker is killed")
+
+    with pytest.raises(SystemExit) as left:
+        run()
+    assert left.value.code == 3
+    assert RunFolder(tmp_path).status()["status"] == "interrupted"
+
+
 def test_of_several_processes_only_the_first_speaks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLURM_PROCID", "1")
     with pytest.raises(Preempted):

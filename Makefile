@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup browser train test lint format clean
+.PHONY: help setup browser train test clusters lint format clean
 
 help:     ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 12
@@ -28,13 +28,19 @@ train: $(READY)  ## train the demo on the built-in photographs: minutes, no GPU,
 test: $(READY) browser  ## run the tests
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile
 
+clusters: $(READY)  ## run the tests of launchers: joblib, submitit, Ray, and SLURM, which is installed where one may
+	@command -v slurmctld munged >/dev/null || \
+		{ [ "$$(id -u)" = 0 ] && apt-get -qq update && apt-get -qq install --no-install-recommends slurm-wlm munge; } \
+		>/dev/null 2>&1 || echo "No SLURM here, and it cannot be installed: its tests will be skipped."
+	$(BIN)/python -m pytest -m cluster
+
 lint: $(READY)  ## check the code's style
-	$(BIN)/ruff check colorlab tests
-	$(BIN)/ruff format --check colorlab tests
+	$(BIN)/ruff check colorlab hydra_plugins tests
+	$(BIN)/ruff format --check colorlab hydra_plugins tests
 
 format: $(READY)  ## bring the code into style
-	$(BIN)/ruff check --fix colorlab tests
-	$(BIN)/ruff format colorlab tests
+	$(BIN)/ruff check --fix colorlab hydra_plugins tests
+	$(BIN)/ruff format colorlab hydra_plugins tests
 
 clean:  ## remove the environment; runs/ stays
 	rm -rf .venv

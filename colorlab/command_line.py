@@ -13,6 +13,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 from colorlab.errors import UserError, did_you_mean
 
+EXTRAS = {"joblib": "joblib", "submitit_local": "slurm", "submitit_slurm": "slurm"}
+"""Launchers that are packages of their own, and what installs them."""
+
 
 def run(job: Callable[[], None], keys: tuple[str, ...]) -> None:
     """Run a command made by `hydra.main`; a mistake of the user's ends in one sentence and exit code 2.
@@ -40,6 +43,11 @@ def key_of(override: str) -> str:
     return override.partition("=")[0].lstrip("+~")
 
 
+def as_typed(override: str) -> str:
+    """An override as a person types it: `run` lets dotted ones name keys that their YAML does not list."""
+    return override.removeprefix("++")
+
+
 def as_list(arguments: list[str], key: str) -> list[str]:
     """Let `key=a,b` mean a list of texts, which Hydra would take for a sweep."""
     return [_listed(argument) if key_of(argument) == key else argument for argument in arguments]
@@ -54,8 +62,9 @@ def quiet_libraries() -> None:
         r"`isinstance\(treespec, LeafSpec\)` is deprecated",  # Lightning 2.6 with torch 2.14
         r"The 'val_dataloader' does not have many workers", r"The 'train_dataloader' does not have many workers",
         r"The '(test|predict)_dataloader' does not have many workers", r"predict returned None",
-        r"Checkpoint directory .* exists and is not empty",
+        r"Checkpoint directory .* exists and is not empty", r"The `srun` command is available on your system",
         r"The number of training batches \(\d+\) is smaller than the logging interval",  # we log epochs
+        r"It is recommended to use `self.log\('(speed|optim|train)/",  # the same in each process, or of all of them
     ):  # fmt: skip
         warnings.filterwarnings("ignore", message)
 
@@ -77,6 +86,8 @@ def _free(argument: str) -> str:
 def _sentence(error: Exception, keys: tuple[str, ...]) -> str:
     if isinstance(error, MissingConfigException) and error.options:
         group, _, choice = (error.missing_cfg_file or "").rpartition("/")
+        if group == "hydra/launcher" and choice in EXTRAS:
+            return f"{group}={choice} is not installed: pip install 'colorlab[{EXTRAS[choice]}]'."
         return f"{group}={choice} does not exist: {did_you_mean(choice, error.options, group + '=', few=True)}"
     text = str(error)
     if text.startswith("Caught UserError in DataLoader worker"):  # and then the worker's whole traceback

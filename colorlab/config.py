@@ -8,6 +8,7 @@ import importlib
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -61,7 +62,7 @@ class Plan:
 
     def partial(self) -> Callable[..., Any]:
         """The target waiting for its first argument, as an optimizer waits for the parameters."""
-        return lambda first: self.target(first, **{key: _build(value) for key, value in self.arguments.items()})
+        return partial(self.target, **{key: _build(value) for key, value in self.arguments.items()})
 
 
 def check(node: Mapping[str, Any], path: str, given: tuple[str, ...] = ()) -> Plan:

@@ -1,4 +1,4 @@
-"""The one exception whose message is meant for the person at the keyboard."""
+"""The exceptions that mean no defect: a message for the person at the keyboard, and reasons to stop early."""
 
 import difflib
 from collections.abc import Iterable
@@ -9,6 +9,17 @@ class UserError(Exception):
 
     Commands print the message alone and exit with code 2: no traceback.
     """
+
+
+class Pruned(Exception):
+    """A search has seen enough of a run: others were better at the same epoch."""
+
+
+class Preempted(SystemExit):
+    """SLURM will end this process; it leaves as after SIGTERM."""
+
+    def __init__(self) -> None:
+        super().__init__(143)
 
 
 def did_you_mean(word: str, known: Iterable[str], prefix: str = "", few: bool = False) -> str:

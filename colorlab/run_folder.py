@@ -1,5 +1,6 @@
 """A run's folder: what lies where in it. Imports nothing heavy."""
 
+import json
 import re
 import shutil
 from pathlib import Path
@@ -18,6 +19,9 @@ class RunFolder:
 
         config.yaml        the resolved configuration
         overrides.yaml     the overrides it was started with
+        origin.json        what else its numbers depend on: code, versions, photographs, seed
+        origin.diff        the code's changes since its commit, where there are any
+        status.json        how it stands: running, done, failed, interrupted or pruned, and why
         checkpoints/       the best ones by name, and last.ckpt
         comparison/        a sheet of pictures after each validation
         metrics.csv        one row an epoch
@@ -41,6 +45,8 @@ class RunFolder:
         self.wandb_id = self.path / "wandb_id"
         self.mlflow_id = self.path / "mlflow_id"
         self.trackers = self.path / "trackers.json"
+        self._origin = self.path / "origin.json"
+        self._status = self.path / "status.json"
         self._overrides = self.path / "overrides.yaml"
         self._decay_request = self.path / "decay.request"
 
@@ -82,11 +88,33 @@ class RunFolder:
         """The overrides the run was started with; None if the folder is no run's."""
         return list(OmegaConf.load(self._overrides)) if self._overrides.is_file() else None
 
+    def batch_size(self) -> int:
+        """Photographs in each of the run's batches, by its configuration."""
+        return OmegaConf.load(self.config).data.batch_size
+
     def write_configuration(self, cfg: dict[str, Any], overrides: list[str]) -> None:
         """Keep what the run is made of; not before all of it is known to be right."""
         self.path.mkdir(parents=True, exist_ok=True)
         OmegaConf.save(OmegaConf.create(cfg), self.config)
         OmegaConf.save(OmegaConf.create(overrides), self._overrides)
+
+    def status(self) -> dict[str, Any] | None:
+        """How the run stands, as colorlab.status tells it; None if nobody ever said."""
+        return _read(self._status)
+
+    def write_status(self, status: dict[str, Any]) -> None:
+        """Say how the run stands."""
+        _write(self._status, status)
+
+    def origin(self) -> dict[str, Any] | None:
+        """What the run's numbers depend on, as colorlab.origin found it; None if that was not kept."""
+        return _read(self._origin)
+
+    def write_origin(self, origin: dict[str, Any], diff: str = "") -> None:
+        """Keep what the run's numbers depend on, and the code's changes since its commit."""
+        _write(self._origin, origin)
+        if diff:
+            self.path.joinpath("origin.diff").write_text(diff)
 
     def keep_prior(self, file: Path) -> None:
         """Keep a copy of the prior the run is trained with: a resume must find the same."""
@@ -112,6 +140,18 @@ class RunFolder:
         asked = self._decay_request.exists()
         self._decay_request.unlink(missing_ok=True)
         return asked
+
+
+def _read(file: Path) -> dict[str, Any] | None:
+    return json.loads(file.read_text()) if file.is_file() else None
+
+
+def _write(file: Path, content: dict[str, Any]) -> None:
+    """The file appears when it is whole."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    part = file.with_suffix(".part")
+    part.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+    part.replace(file)
 
 
 def _epoch(checkpoint: Path) -> int:

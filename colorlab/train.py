@@ -1,5 +1,8 @@
 """Train one experiment, or a sweep of them: `python -m colorlab.train model=eccv16 optim.lr=1e-3`."""
 
+import gc
+import logging
+import math
 import os
 import shlex
 import sys
@@ -13,9 +16,12 @@ from omegaconf import DictConfig
 
 from colorlab.command_line import key_of, leave, quiet_libraries, run
 from colorlab.config import Plan, check, conf_folder, plain
-from colorlab.errors import UserError, did_you_mean
+from colorlab.errors import Preempted, Pruned, UserError, did_you_mean
 from colorlab.hardware import fast_settings, largest_batch
+from colorlab.origin import command_of, differences, keep_origin, same_losses, typed_command, words_again
 from colorlab.run_folder import RunFolder, find_checkpoint
+from colorlab.status import Status
+from colorlab.sweep import best_value, check_processes, direction, file_job, settle_in
 
 if TYPE_CHECKING:
     from lightning import Trainer
@@ -25,26 +31,28 @@ if TYPE_CHECKING:
 
 KEYS = (
     "model", "optim", "schedule", "objective", "data", "callbacks", "logger", "trainer", "metrics",
-    "seed", "resume", "test", "debug", "run",
+    "seed", "resume", "reproduce", "test", "debug", "run", "sweep",
 )  # fmt: skip
 SWITCHES = {"model": "compile", "trainer": "scale_batch"}
 """What may stand beside a target's own arguments: it says how to train, and not what to build."""
 DEBUG = {"max_epochs": 1, "limit_train_batches": 1, "limit_val_batches": 1, "limit_test_batches": 1}
 
 
-def train(cfg: dict[str, Any], folder: RunFolder, overrides: list[str]) -> float | None:
+def train(cfg: dict[str, Any], folder: RunFolder, status: Status, in_sweep: bool = False) -> float | None:
     """Run one experiment in `folder`.
 
     Args:
         cfg: the resolved configuration, in plain containers.
         folder: where everything the run makes is kept.
-        overrides: the words it was started with; a resume uses them again.
+        status: told when the run begins; its overrides are what a resume uses again.
+        in_sweep: whether other runs follow in this process.
 
     Returns:
-        The best monitored value, or None if nothing was monitored.
+        The best epoch's `sweep.metric`, else the best monitored value, or None if there is neither.
 
     Raises:
         UserError: the configuration or the data cannot be trained with.
+        Pruned: a search has seen enough.
     """
     plans = _check(cfg)
     one_size = plans["data"].arguments.get("size", 0) is not None
@@ -61,38 +69,46 @@ def train(cfg: dict[str, Any], folder: RunFolder, overrides: list[str]) -> float
 
     quiet_libraries()
     seed_everything(cfg["seed"], workers=True, verbose=False)
-    checkpoint = _checkpoint(Path(cfg["resume"]), plans["model"]) if cfg["resume"] else None
-    data: ColorDataModule = plans["data"].build()
-    model: Colorizer = plans["model"].build()
-    objective = _objective(plans["objective"], data, folder)
-    optim, schedule = plans["optim"].partial(), plans["schedule"].build()
-    model.prepare_training(objective, optim, schedule, cfg["metrics"], cfg["model"].get("compile", False))
-    if cfg["trainer"].get("scale_batch"):
-        cfg["data"]["batch_size"] = data.batch_size = largest_batch(model, data, plans["trainer"])
-        overrides = [*overrides, f"data.batch_size={data.batch_size}", "trainer.scale_batch=false"]  # for a resume
-    trainer = _trainer(cfg, plans, folder)
-    if rank_zero_only.rank == 0:
-        folder.write_configuration(cfg, overrides)
-        _introduce(cfg, folder, data)
-    weights = sum(parameter.numel() for parameter in model.parameters())
-    for logger in trainer.loggers:
-        logger.log_hyperparams({**cfg, "model": {**cfg["model"], "name": model.title, "parameters": weights}})
-    remember_trackers(trainer.loggers, folder)
-    torch.set_float32_matmul_precision("high")
+    begun = _requeued(folder) or cfg["resume"]
+    checkpoint = _checkpoint(Path(begun), plans["model"]) if begun else None
     failed = True
     try:
+        data: ColorDataModule = plans["data"].build()
+        model: Colorizer = plans["model"].build()
+        objective = _objective(plans["objective"], data, folder)
+        optim, schedule = plans["optim"].partial(), plans["schedule"].build()
+        model.prepare_training(objective, optim, schedule, cfg["metrics"], cfg["model"].get("compile", False))
+        if cfg["trainer"].get("scale_batch"):
+            size = folder.batch_size() if begun else largest_batch(model, data, plans["trainer"])
+            cfg["data"]["batch_size"] = data.batch_size = size
+            status.facts["overrides"] += [f"data.batch_size={size}", "trainer.scale_batch=false"]  # for a resume
+        trainer = _trainer(cfg, plans, folder)
+        if in_sweep:
+            check_processes(trainer)
+        if rank_zero_only.rank == 0:
+            _begin(cfg, folder, status, data)
+        weights = sum(parameter.numel() for parameter in model.parameters())
+        for logger in trainer.loggers:
+            logger.log_hyperparams({**cfg, "model": {**cfg["model"], "name": model.title, "parameters": weights}})
+        remember_trackers(trainer.loggers, folder)
+        torch.set_float32_matmul_precision("high")
         trainer.fit(model, datamodule=data, ckpt_path=checkpoint, weights_only=True)
         best = trainer.checkpoint_callback
         path = best.best_model_path if best is not None else ""
-        if trainer.interrupted:
-            return None
         if cfg["test"] and data.names["test"]:
             trainer.test(model, datamodule=data, ckpt_path=path or None, weights_only=True, verbose=False)
         score = float(best.best_model_score) if path and best.best_model_score is not None else None
         if rank_zero_only.rank == 0:
             _conclude(trainer, data, folder, path, score)
+            if cfg["reproduce"]:
+                print(same_losses(folder, RunFolder(cfg["reproduce"])), flush=True)
+            if metric := cfg["sweep"]["metric"]:
+                score = best_value(folder, metric)
         failed = False
         return score
+    except Pruned:
+        failed = False
+        raise
     finally:
         finish_tracker(failed)
 
@@ -111,6 +127,8 @@ def _check(cfg: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(cfg["seed"], int) or isinstance(cfg["seed"], bool) or cfg["seed"] < 0:
         raise UserError(f"seed={cfg['seed']} must be a whole number from 0 up: it makes a run repeatable.")
     _check_metrics(cfg["metrics"])
+    if cfg["sweep"]["metric"] is not None:
+        _check_compared(cfg)
     plans: dict[str, Any] = {}
     for group in ("model", "schedule", "objective", "data", "trainer"):
         plans[group] = check({key: value for key, value in cfg[group].items() if key != SWITCHES.get(group)}, group)
@@ -130,6 +148,15 @@ def _check_metrics(names: Any) -> None:
     for name in names:
         if name not in ON_PICTURES:
             raise UserError(f"metrics={name} is too dear for each validation: callbacks=evaluation measures it.")
+
+
+def _check_compared(cfg: dict[str, Any]) -> None:
+    """Refuse a value to compare runs by that would turn out not to be there after the training."""
+    metric = cfg["sweep"]["metric"]
+    direction(metric)
+    measured = metric.partition("/")[2] in ("loss", *cfg["metrics"]) or (cfg["callbacks"] or {}).get("evaluation")
+    if not measured or (metric.startswith("test/") and not cfg["test"]):
+        raise UserError(f"sweep.metric={metric} is not measured: see metrics, test and callbacks=evaluation.")
 
 
 def _trainer(cfg: dict[str, Any], plans: dict[str, Any], folder: RunFolder) -> "Trainer":
@@ -156,6 +183,12 @@ def _objective(plan: Plan, data: "ColorDataModule", folder: RunFolder) -> "nn.Mo
 
 
 # -- resume ----------------------------------------------------------------------------------------
+
+
+def _requeued(folder: RunFolder) -> Path | None:
+    """Where to go on when SLURM starts a job again that it had ended: it uses the same folder."""
+    last = folder.checkpoints / "last.ckpt"
+    return last if os.environ.get("SLURM_RESTART_COUNT", "0") != "0" and last.is_file() else None
 
 
 def _checkpoint(path: Path, model: Plan) -> Path:
@@ -190,6 +223,18 @@ def _with_run_of(arguments: list[str]) -> list[str]:
 
 
 # -- what a person sees ------------------------------------------------------------------------------
+
+
+def _begin(cfg: dict[str, Any], folder: RunFolder, status: Status, data: "ColorDataModule") -> None:
+    """Write down what the run is made of, and show it."""
+    folder.write_configuration(cfg, status.facts["overrides"])
+    status.begin()
+    origin = keep_origin(folder, status.facts["command"], cfg["seed"], data)
+    _introduce(cfg, folder, data)
+    if cfg["reproduce"]:
+        lines = differences(folder, RunFolder(cfg["reproduce"]), origin)
+        for line in lines or ["none that is known"]:
+            print(f"differs from {cfg['reproduce']}: {line}", flush=True)
 
 
 def _introduce(cfg: dict[str, Any], folder: RunFolder, data: "ColorDataModule") -> None:
@@ -244,18 +289,56 @@ def _near(path: str | Path) -> str:
 @hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name="train")
 def _job(cfg: DictConfig) -> float | None:
     hydra_cfg = HydraConfig.get()
+    in_sweep = hydra_cfg.mode is RunMode.MULTIRUN
+    folder = RunFolder(hydra_cfg.runtime.output_dir)
+    overrides = list(hydra_cfg.overrides.task)
+    if in_sweep:
+        file_job(cfg, hydra_cfg)
+        settle_in()
+    status = Status(folder, command_of(overrides) if in_sweep else typed_command(), overrides)
     try:
-        return train(plain(cfg), RunFolder(hydra_cfg.runtime.output_dir), list(hydra_cfg.overrides.task))
-    except UserError as error:
-        if hydra_cfg.mode is RunMode.MULTIRUN:  # the other jobs go on; main reports it at the end
+        with status.kept(in_sweep):
+            return train(plain(cfg), folder, status, in_sweep)
+    except Exception as error:
+        if not in_sweep:
             raise
-        leave(error)
+        _tell(error, folder)
+        return math.nan  # the other jobs go on; Sweep reports this one at the end
+    except Preempted:
+        from colorlab.callbacks.requeue import requeue
+
+        requeue()
+        raise
+    except SystemExit as left:
+        if "SUBMITIT_EXECUTOR" in os.environ:  # SLURM ends the workers now, and each death would raise here
+            sys.stdout.flush()
+            os._exit(143)
+        sys.exit(143 if left.code is None else left.code)  # Lightning has none, which is success, after SIGTERM
+    finally:
+        if in_sweep:
+            _free_memory()
+
+
+def _tell(error: Exception, folder: RunFolder) -> None:
+    """Say at once what is wrong with a job of a sweep; a defect with its traceback."""
+    if isinstance(error, UserError | Pruned):
+        print(f"{_near(folder.path)}: {error}", file=sys.stderr, flush=True)
+    else:
+        logging.getLogger(__name__).exception("%s failed", _near(folder.path))
+
+
+def _free_memory() -> None:
+    """Leave nothing of a job to the next: a model and its Trainer know each other, so only the collector ends them."""
+    import torch
+
+    gc.collect()
+    torch.cuda.empty_cache()
 
 
 def main() -> None:
     """Entry point of `colorlab-train`."""
     try:
-        sys.argv[1:] = _with_run_of(sys.argv[1:])
+        sys.argv[1:] = words_again(_with_run_of(sys.argv[1:]))
     except UserError as error:
         leave(error)
     run(_job, KEYS)

@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from hydra.core.global_hydra import GlobalHydra
 from object_store import bucket, s3  # noqa: F401 — fixtures for all
 from selenium import webdriver
 
 from colorlab.models.colorizer import Colorizer
+from colorlab.train import main
 
 SMALL = (
     "model=cunet", "model.width=4", "data.size=32", "data.batch_size=16", "data.workers=1",
@@ -47,6 +49,17 @@ def start(module: str, *arguments: str, cwd: Path) -> subprocess.Popen:
     return subprocess.Popen(
         command, cwd=cwd, start_new_session=True, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
+
+
+def exit_of(monkeypatch: pytest.MonkeyPatch, *overrides: str) -> int:
+    """Run `colorlab.train` in this process, which saves the imports of a new one, and return its exit code."""
+    GlobalHydra.instance().clear()
+    monkeypatch.setattr(sys, "argv", ["colorlab-train", *overrides])
+    try:
+        main()
+    except SystemExit as left:
+        return left.code or 0
+    return 0
 
 
 def checkpoint_of(model: Colorizer, path: Path) -> Path:

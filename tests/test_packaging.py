@@ -47,6 +47,17 @@ def test_the_wheel_carries_configuration_pages_photographs_and_credits(installed
     assert sum(name.startswith("colorlab/data/samples/") and name.endswith(".jpg") for name in inside) == 201
 
 
+def test_the_wheel_brings_hydra_the_search_and_the_launcher(installed: Path, tmp_path: Path) -> None:
+    words = ("sweep=optuna", "hydra/launcher=ray", "--cfg", "hydra")
+    environment = {**os.environ, "PYTHONPATH": str(installed)}
+    command = [sys.executable, "-m", "colorlab.train", *words]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, text=True, capture_output=True)
+    assert done.returncode == 0, done.stderr
+    for name in ("optuna_sweeper.OptunaSweeper", "ray_launcher.RayLauncher"):
+        assert f"_target_: hydra_plugins.colorlab.{name}\n" in done.stdout
+        assert (installed / "hydra_plugins" / "colorlab" / f"{name.split('.')[0]}.py").is_file()
+
+
 def test_every_command_is_a_console_script(installed: Path) -> None:
     scripts = {path.name for path in (installed / "bin").iterdir()}
     modules = {path.stem: path for path in (ROOT / "colorlab").glob("*.py")}

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import SMALL, Command, start
+from conftest import SMALL, Command, exit_of, start
 from hydra.core.global_hydra import GlobalHydra
 from PIL import Image
 
@@ -190,15 +190,6 @@ MISTAKES = {
 }
 
 
-def exit_of(monkeypatch: pytest.MonkeyPatch, *overrides: str) -> int | None:
-    """Run the command in this process, which saves the imports of a new one."""
-    GlobalHydra.instance().clear()
-    monkeypatch.setattr(sys, "argv", ["colorlab-train", *overrides])
-    with pytest.raises(SystemExit) as left:
-        main()
-    return left.value.code
-
-
 def run_here(monkeypatch: pytest.MonkeyPatch, *overrides: str) -> None:
     """Run the command in this process to its good end."""
     GlobalHydra.instance().clear()
@@ -270,39 +261,6 @@ def test_a_found_batch_size_trains_as_if_it_had_been_given(
     run_here(monkeypatch, "resume=found", "trainer.max_epochs=2")  # and looks no more
     assert read(found.newest_checkpoint())["global_step"] == 10
     assert "found by" not in capsys.readouterr().out
-
-
-# -- sweeps ------------------------------------------------------------------------------------------
-
-
-def test_a_sweep_keeps_each_job_in_a_run_folder_of_its_own(train: Command, tmp_path: Path) -> None:
-    small = [word for word in SMALL if word != "logger=csv"]
-    done = train("-m", *small, "debug=true", "logger=wandb", "optim.lr=1e-3,1e-4", "hydra.sweep.dir=sweep")
-    assert done.returncode == 0, done.stderr
-    runs = [RunFolder(tmp_path / "sweep" / name) for name in ("0_cunet", "1_cunet")]
-    for run, lr in zip(runs, (1e-3, 1e-4), strict=True):
-        assert read_metrics(run)["optim/lr"] == {0: pytest.approx(lr)}
-        assert read(run.newest_checkpoint())["global_step"] == 1
-        assert f"best checkpoint: sweep/{run.path.name}/checkpoints/cunet_epoch000_loss" in done.stdout
-        assert len(list((run.path / "wandb").glob(f"offline-run-*-{run.wandb_id.read_text()}"))) == 1
-    assert runs[0].wandb_id.read_text() != runs[1].wandb_id.read_text()
-
-
-def test_a_mistake_in_a_sweep_is_told_at_its_end_and_the_other_jobs_are_done(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, tmp_path: Path
-) -> None:
-    """The others begin alike, so they end alike: a job leaves nothing behind in the process."""
-    monkeypatch.chdir(tmp_path)
-    jobs = ("debug=true", "optim.lr=1e-2,abc,1e-2", "hydra.sweep.dir=sweep")
-    assert exit_of(monkeypatch, "-m", *SMALL, *jobs) == 2
-    error = capsys.readouterr().err
-    assert "Traceback" not in error
-    assert error.strip().splitlines()[-1] == "colorlab: optim.lr=abc must be a number."
-    first, wrong, last = (RunFolder(tmp_path / "sweep" / f"{job}_cunet") for job in range(3))
-    assert largest_difference(first.newest_checkpoint(), last.newest_checkpoint()) == 0
-    assert read_metrics(first)["val/loss"] == read_metrics(last)["val/loss"]
-    assert not wrong.config.exists()
-    assert not wrong.checkpoints.exists()
 
 
 # -- two processes -----------------------------------------------------------------------------------

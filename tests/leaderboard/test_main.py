@@ -47,6 +47,7 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     (folder / "0" / "trackers.json").write_text(json.dumps(addresses))
     unfinished = folder / "unfinished"
     shutil.copytree(folder / "0", unfinished)
+    (unfinished / "status.json").unlink()
     lines = (folder / "0" / "metrics.csv").read_text().splitlines()
     (unfinished / "metrics.csv").write_text("\n".join(lines[:2]))
     sheet = unfinished / "comparison" / "epoch001.png"

@@ -1,0 +1,44 @@
+"""Pruning: a search stops the runs that others have left behind."""
+
+from pathlib import Path
+
+from lightning import Callback, Trainer
+from lightning.pytorch.trainer.states import TrainerFn
+
+from colorlab.errors import Pruned, UserError
+from colorlab.models.colorizer import Colorizer
+from colorlab.search import import_optuna, load_trial
+
+
+class Pruning(Callback):
+    """After each validation, tell the search the run's value, and stop if it is worse than most at that epoch.
+
+    Args:
+        monitor: the logged value that the search makes better.
+        study: the search's file.
+        trial: which of its trials this run is.
+        startup: runs that must have ended before one is stopped.
+        warmup: epochs in which none is.
+    """
+
+    def __init__(self, monitor: str, study: str, trial: int, startup: int = 10, warmup: int = 5) -> None:
+        if warmup < 0:
+            raise UserError(f"callbacks.pruning.warmup={warmup} must be at least 0.")
+        pruner = import_optuna().pruners.MedianPruner(n_startup_trials=startup, n_warmup_steps=warmup)
+        self.monitor, self.pruner = monitor, pruner
+        self.file, self.number = Path(study), trial
+
+    def setup(self, trainer: Trainer, model: Colorizer, stage: str) -> None:
+        if stage == TrainerFn.FITTING and trainer.is_global_zero:
+            self.trial = load_trial(self.file, self.number, self.pruner)
+
+    def on_validation_end(self, trainer: Trainer, model: Colorizer) -> None:
+        fitting = trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking
+        if not fitting or self.monitor not in trainer.callback_metrics:
+            return
+        value, hopeless = float(trainer.callback_metrics[self.monitor]), False
+        if trainer.is_global_zero:
+            self.trial.report(value, trainer.current_epoch)
+            hopeless = self.trial.should_prune()
+        if trainer.strategy.broadcast(hopeless):
+            raise Pruned(f"{self.monitor} is {value:.5g} after epoch {trainer.current_epoch}, worse than the median")

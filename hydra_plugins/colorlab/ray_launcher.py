@@ -1,0 +1,87 @@
+"""`hydra/launcher=ray`: each job of a sweep is a task of a Ray cluster.
+
+Hydra imports this at every start: nothing heavy at the top.
+"""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.singleton import Singleton
+from hydra.core.utils import JobReturn, JobStatus, configure_log, filter_overrides, run_job, setup_globals
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+
+@dataclass
+class RayLauncherConf:
+    """What stands in `hydra.launcher`: `init` for ray.init, `remote` for what each task needs."""
+
+    _target_: str = f"{__name__}.RayLauncher"
+    init: dict[str, Any] = field(default_factory=dict)  # address=auto joins a cluster that runs already
+    remote: dict[str, Any] = field(default_factory=lambda: {"num_cpus": 1})  # num_gpus=1 for a GPU each
+
+
+ConfigStore.instance().store(group="hydra/launcher", name="ray", node=RayLauncherConf, provider="colorlab")
+
+
+class RayLauncher(Launcher):
+    """Gives Ray all jobs; it runs as many at once as its machines have room for, each in a process of its own."""
+
+    def __init__(self, init: DictConfig, remote: DictConfig) -> None:
+        self.init, self.remote = OmegaConf.to_container(init), OmegaConf.to_container(remote)
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        self.hydra_context, self.task_function, self.config = hydra_context, task_function, config
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        ray = _ray()
+        configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
+        if not ray.is_initialized():
+            ray.init(**self.init)
+        shared = ray.put((self.hydra_context, self.task_function, self.config, Singleton.get_state()))
+        run = ray.remote(max_calls=1, max_retries=0, **self.remote)(_run)
+        tasks = []
+        for number, overrides in enumerate(job_overrides, initial_job_idx):
+            print(f"\t#{number} : {' '.join(filter_overrides(overrides))}")
+            tasks.append(run.remote(number, list(overrides), shared))
+        return [_result(ray, task, overrides) for task, overrides in zip(tasks, job_overrides, strict=True)]
+
+
+def _ray() -> Any:
+    from colorlab.errors import UserError
+
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    try:
+        import ray
+    except ModuleNotFoundError as error:
+        raise UserError("hydra/launcher=ray needs Ray: pip install 'colorlab[ray]'.") from error
+    return ray
+
+
+def _run(number: int, overrides: list[str], shared: Any) -> JobReturn:
+    """One job, in a process of Ray's."""
+    hydra_context, task_function, config, singletons = shared
+    Singleton.set_state(singletons)
+    setup_globals()
+    os.chdir(config.hydra.runtime.cwd)
+    job = hydra_context.config_loader.load_sweep_config(config, overrides)
+    with open_dict(job):
+        job.hydra.job.id, job.hydra.job.num = f"{job.hydra.job.name}_{number}", number
+    HydraConfig.instance().set_config(job)
+    return run_job(
+        hydra_context=hydra_context, task_function=task_function, config=job,
+        job_dir_key="hydra.sweep.dir", job_subdir_key="hydra.sweep.subdir",
+    )  # fmt: skip
+
+
+def _result(ray: Any, task: Any, overrides: Sequence[str]) -> JobReturn:
+    """What a job returned; a process that died takes no other with it."""
+    try:
+        return ray.get(task)
+    except ray.exceptions.RayError as error:
+        return JobReturn(overrides=overrides, status=JobStatus.FAILED, _return_value=error)

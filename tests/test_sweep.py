@@ -1,0 +1,104 @@
+"""Sweeps: many runs of one command."""
+
+import gc
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import SMALL, Command, exit_of
+from omegaconf import OmegaConf
+
+from colorlab.errors import UserError
+from colorlab.loggers import read_metrics
+from colorlab.models import Colorizer
+from colorlab.run_folder import RunFolder
+from colorlab.sweep import best_of, direction, job_name
+
+
+def models_in_memory() -> int:
+    return sum(issubclass(type(thing), Colorizer) for thing in gc.get_objects())
+
+
+def test_a_sweep_keeps_each_job_in_a_folder_that_tells_its_overrides(train: Command, tmp_path: Path) -> None:
+    """And each has a run of its own at the tracker, all of them in one group."""
+    small = [word for word in SMALL if word != "logger=csv"]
+    done = train("-m", *small, "debug=true", "logger=wandb", "optim.lr=1e-3,1e-4", "hydra.sweep.dir=runs/rates")
+    assert done.returncode == 0, done.stderr
+    assert "did not end well" not in done.stderr
+    runs = [RunFolder(tmp_path / "runs" / "rates" / name) for name in ("0_lr0.001", "1_lr0.0001")]
+    for run, lr in zip(runs, (1e-3, 1e-4), strict=True):
+        assert read_metrics(run)["optim/lr"] == {0: pytest.approx(lr)}
+        assert run.status()["status"] == "done"
+        assert run.status()["command"].endswith(f" logger=wandb optim.lr={lr}")
+        assert f"best checkpoint: runs/rates/{run.path.name}/checkpoints/cunet_epoch000_loss" in done.stdout
+        assert len(list((run.path / "wandb").glob(f"offline-run-*-{run.wandb_id.read_text()}"))) == 1
+        tracker = OmegaConf.load(run.config).logger.wandb
+        assert (tracker.group, tracker.name) == ("rates", run.path.name)
+    assert runs[0].wandb_id.read_text() != runs[1].wandb_id.read_text()
+
+
+def test_what_goes_wrong_in_a_sweep_is_told_at_its_end_and_the_other_jobs_are_done(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, tmp_path: Path
+) -> None:
+    """A mistake, and an exception of a library; equal jobs around them end alike, and nothing stays in memory."""
+    monkeypatch.chdir(tmp_path)
+    before = models_in_memory()
+    jobs = ("optim.lr=1e-2,abc,1e-2", "callbacks.best.save_top_k=1,-2", "callbacks.comparison=null", "debug=true")
+    assert exit_of(monkeypatch, "-m", *SMALL, *jobs, "hydra.sweep.dir=sweep") == 1
+    assert models_in_memory() == before
+    names = [f"{2 * i + j}_lr{lr}_save_top_k{top}" for i, lr in enumerate(("0.01", "-abc", "0.01"))
+             for j, top in enumerate((1, -2))]  # fmt: skip
+    assert sorted(path.name for path in (tmp_path / "sweep").iterdir() if path.is_dir()) == sorted(names)
+    head, *lines = capsys.readouterr().err.split("colorlab: ")[-1].strip().splitlines()
+    assert head == "4 of 6 jobs in sweep did not end well:"
+    assert lines[0].startswith(f"  {names[1]}, {names[5]}: MisconfigurationException: ")
+    assert lines[1] == f"  {names[2]}, {names[3]}: optim.lr=abc must be a number."
+    first, broken, mistake, _, last, _ = (RunFolder(tmp_path / "sweep" / name) for name in names)
+    assert [run.status()["status"] for run in (first, broken, mistake, last)] == ["done", "failed", "failed", "done"]
+    assert not mistake.config.exists()
+    one, other = (torch.load(run.newest_checkpoint(), weights_only=True)["state_dict"] for run in (first, last))
+    assert all(torch.equal(one[key], other[key]) for key in one)
+    assert read_metrics(first)["val/loss"] == read_metrics(last)["val/loss"]
+
+
+def test_a_sweep_of_mistakes_alone_ends_with_exit_code_2(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, tmp_path: Path
+) -> None:
+    """Here: of jobs that would each start the sweep again in further processes."""
+    monkeypatch.chdir(tmp_path)
+    ddp = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "seed=1,2", "hydra.sweep.dir=sweep")
+    assert exit_of(monkeypatch, "-m", *SMALL, *ddp) == 2
+    error = capsys.readouterr().err
+    assert "Traceback" not in error
+    last = error.strip().splitlines()[-1]
+    assert last.startswith("  0_seed1, 1_seed2: trainer.strategy=ddp with 2 devices starts the whole command again")
+    assert last.endswith("hydra/launcher=submitit_slurm hydra.launcher.tasks_per_node=2.")
+    assert not list(tmp_path.glob("sweep/*/checkpoints"))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "name"),
+    [
+        ("model=cunet ++optim.lr=0.001 ++model.activation=relu", "cunet_lr0.001_activation-relu"),
+        ("seed=3 ++schedule.lr=[[0,1],[20,0.1]] ++optim.lr=1e-3", "seed3_schedule.lr0,1,20,0.1_optim.lr1e-3"),
+        ("++data.root='/photos/a b' +trainer.profiler=null", "root-photosab_profiler-null"),
+        ("++optim.lr=0.00044303752452182633 seed=12345678901", "lr0.000443_seed12345678901"),
+        ("data=samples", "otherwise"),
+    ],
+)
+def test_a_jobs_name_is_short_and_safe(overrides: str, name: str) -> None:
+    words = overrides.replace("a b", "a~b").split()
+    assert job_name([word.replace("~", " ") for word in words], ["data"], "otherwise") == name
+
+
+def test_a_value_to_compare_runs_by_has_a_direction() -> None:
+    assert [direction(name) for name in ("val/loss", "train/loss", "test/psnr", "val/ciede2000")] == [
+        "min", "min", "max", "min",
+    ]  # fmt: skip
+    for name in ("val/colorfulness", "val/los", "loss", "speed/loss", "train/psnr"):
+        with pytest.raises(UserError, match=f"sweep.metric={name} is nothing to compare runs by"):
+            direction(name)
+    nan = float("nan")
+    assert best_of([nan, 3.0, 1.0], "min") == 1.0
+    assert best_of([2.0, nan, 3.0], "max") == 3.0
+    assert best_of([nan], "max") != best_of([nan], "max")

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +14,8 @@ from colorlab.bins import STRIDE, annealed_mean
 from colorlab.errors import UserError
 from colorlab.metrics import IN_TRAINING, Name, scores
 from colorlab.schedules import Constant, Schedule
+
+Picture = TypeVar("Picture")
 
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
 
@@ -130,13 +132,19 @@ class Colorizer(LightningModule):
         network = self._compiled_network if self.training else None
         return (network or self.network)(lightness)
 
-    def decode(self, output: Tensor, size: torch.Size) -> Tensor:
-        """The ab, [B, 2, *size], that an output of the network stands for."""
+    def decode(self, output: Tensor, size: torch.Size, temperature: float | None = None) -> Tensor:
+        """The ab, [B, 2, *size], that an output of the network stands for; bins at another temperature if given."""
         if self.predicts_bins:
-            small = annealed_mean(output, self.temperature).to(output.dtype)
+            small = annealed_mean(output, temperature or self.temperature).to(output.dtype)
             output = F.interpolate(small, scale_factor=STRIDE, mode="bilinear", align_corners=False)
         height, width = size
         return output[..., :height, :width]
+
+    def colorize(self, image: Picture, **how: Any) -> Picture:
+        """Color a PIL image, a NumPy array or a tensor of any size; see `colorlab.coloring.colorize`."""
+        from colorlab.coloring import colorize
+
+        return colorize(self, image, **how)
 
     # -- training ---------------------------------------------------------------------------------
 

@@ -18,7 +18,7 @@ from kornia.filters import box_blur
 from PIL import Image
 from torch import Tensor
 
-from colorlab.color import AB_MAX, lab_to_rgb, rgb_to_lab
+from colorlab.color import AB_MAX, lab_to_rgb, lightness_of
 from colorlab.errors import UserError
 
 if TYPE_CHECKING:
@@ -164,12 +164,13 @@ def shrink(pixels: Tensor, size: int, device: torch.device) -> Tensor:
     total = torch.zeros(height, 1, device=device)
     shown = torch.zeros(batch, channels, height, width, device=device)
     for rows, strip in strips(pixels, device):
+        strip = _scaled(strip)
         narrow = F.interpolate(strip, (strip.shape[-2], width), mode="bilinear", antialias=True)
         row = torch.arange(rows.start, rows.stop, device=device) + 0.5
         weight = (1 - (row - center).abs() / max(scale, 1)).clamp(min=0)  # [height, rows]
         total += weight.sum(dim=1, keepdim=True)
         shown += weight @ narrow
-    return rgb_to_lab((shown / total).clamp(0, 1).expand(-1, 3, -1, -1))[0]
+    return lightness_of((shown / total).clamp(0, 1))
 
 
 @torch.no_grad()
@@ -221,24 +222,28 @@ def join(pixels: Tensor, lightness: Tensor, ab: Tensor, guided: bool = False) ->
     maps = _guide(lightness, ab) if guided else ab
     colored = torch.empty(batch, height, width, 3, dtype=pixels.dtype, device=pixels.device).permute(0, 3, 1, 2)
     for rows, strip in strips(pixels, ab.device):
-        own = rgb_to_lab(strip.expand(-1, 3, -1, -1))[0]
+        own = lightness_of(strip)
         color = _enlarge(maps, rows, (height, width))
         if guided:
             slope, offset = color.chunk(2, dim=1)
             color = (slope * own + offset).clamp(-AB_MAX, AB_MAX)
-        colored[..., rows.start : rows.stop, :] = _rounded(lab_to_rgb(own, color), pixels.dtype).to(pixels.device)
+        colored[..., rows.start : rows.stop, :] = _rounded(lab_to_rgb(own, color, keep_L=True), pixels.dtype).to(pixels.device)
     return colored
 
 
 def strips(pixels: Tensor, device: torch.device) -> Iterator[tuple[range, Tensor]]:
-    """The rows of pictures, a few at a time: which rows, and [B, C, rows, W] float32 in 0..1 on the device."""
+    """The rows of pictures, a few at a time: which rows, and [B, C, rows, W] on the device."""
     batch, _, height, width = pixels.shape
     most = STRIP if device.type == "cpu" else STRIP_ON_DEVICE
     step = max(1, most // (batch * width))
     for top in range(0, height, step):
         strip = pixels[..., top : top + step, :].to(device)
-        whole = {torch.uint8: 255, torch.uint16: 65535}.get(strip.dtype, 1)
-        yield range(top, top + strip.shape[-2]), strip.float() / whole
+        yield range(top, top + strip.shape[-2]), strip
+
+
+def _scaled(pixels: Tensor) -> Tensor:
+    """Whatever the dtype, float32 in 0..1."""
+    return pixels.float() if pixels.is_floating_point() else pixels.float() / torch.iinfo(pixels.dtype).max
 
 
 def _rounded(rgb: Tensor, dtype: torch.dtype) -> Tensor:

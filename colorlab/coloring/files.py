@@ -81,12 +81,13 @@ def open_picture(source: Source, megapixels: float = MEGAPIXELS) -> PictureFile:
     try:
         with _quiet(), Image.open(source) as picture:
             several = picture.format != "MPO"  # a telephone's JPEG, with a second view behind it
+            deep_tiff = picture.format == "TIFF" and picture.tag_v2.get(BITS, (8,))[0] == 16
             file = PictureFile(
                 format=str(picture.format) if several else "JPEG",
                 count=getattr(picture, "n_frames", 1) if several else 1,
                 size=picture.size,
-                deep=picture.mode.startswith("I") or _is_deep_png(source),
-                frames=lambda: _frames(source, file.count),
+                deep=deep_tiff or picture.mode.startswith("I") or _is_deep_png(source),
+                frames=lambda: _deep_tiff_frames(source) if deep_tiff else _frames(source, file.count),
             )
     except UnidentifiedImageError as error:
         file = _open_deep_tiff(source)
@@ -118,13 +119,13 @@ def _frames(source: Source, count: int) -> Iterator[Frame]:
 
 
 def _is_deep_png(source: Source) -> bool:
-    """Whether this is a PNG of 16 bits a value, of which Pillow keeps 8 where there are colors or alpha."""
+    """Whether this is a PNG of 16 bits a value; Pillow keeps 8 of them where there are colors or alpha."""
     head = _content(source, 26)
     return head.startswith(b"\x89PNG") and head[24] == 16
 
 
 def _open_deep_tiff(source: Source) -> PictureFile | None:
-    """A TIFF of 16-bit colors, which Pillow does not read; None if it is none."""
+    """A TIFF of 16-bit colors, which Pillow before 12 does not know; None if it is none."""
     try:
         with tifffile.TiffFile(source) as tiff:
             page = tiff.pages.first
@@ -176,6 +177,9 @@ def _frame(
         array, alpha = turn(array), None if alpha is None else turn(alpha)
     return Frame(np.ascontiguousarray(array), alpha, profile, exif, info)
 
+
+BITS = 258
+"""A TIFF's tag: how many bits a value has."""
 
 TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {  # by EXIF's orientation
     2: lambda array: array[:, ::-1],
@@ -288,7 +292,7 @@ def _write_tiff(target: Source, frames: Iterable[Frame], bytes_at_most: int) -> 
             texts = {
                 int(code): value
                 for code, value in frame.exif.items()
-                if isinstance(value, str) and code not in STRUCTURE
+                if isinstance(value, str) and code not in STRUCTURE and not value.startswith('{"shape": ')  # tifffile's
             }
             tiff.write(
                 frame.pixels if frame.alpha is None else np.dstack([frame.pixels, frame.alpha]),

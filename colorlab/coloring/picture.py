@@ -64,11 +64,28 @@ def colorize(
     Raises:
         UserError: the picture is of no such kind, or an argument cannot be used with this model.
     """
+    check(model, size, saturation, temperature)
     pixels, like_image = pixels_of(image)
     device = next(model.parameters()).device
     lightness = shrink(pixels, size, device)
     ab = predict(model, lightness, saturation, temperature)
     return like_image(join(pixels, lightness, ab, guided))
+
+
+def check(model: "Colorizer", size: int, saturation: float, temperature: float | None) -> None:
+    """See that the arguments of `colorize` make sense for the model.
+
+    Raises:
+        UserError: one does not.
+    """
+    if size < SMALLEST:
+        raise UserError(f"size={size} must be at least {SMALLEST}.")
+    if not 0 <= saturation < math.inf:
+        raise UserError(f"saturation={saturation:g} must be 0 or more.")
+    if temperature is not None and not model.predicts_bins:
+        raise UserError(f"temperature is for models with bins of color, and this {model.title} has none.")
+    if temperature is not None and not 0 < temperature < math.inf:
+        raise UserError(f"temperature={temperature:g} must be above 0.")
 
 
 # -- kinds of pictures -------------------------------------------------------------------------------
@@ -151,12 +168,7 @@ def shrink(pixels: Tensor, size: int, device: torch.device) -> Tensor:
     """What the network is shown of pictures: their L, resized with a triangle filter, on the device.
 
     As `F.interpolate(…, mode="bilinear", antialias=True)` does it, a strip at a time.
-
-    Raises:
-        UserError: the size is too small.
     """
-    if size < SMALLEST:
-        raise UserError(f"size={size} must be at least {SMALLEST}.")
     batch, channels, full_height, full_width = pixels.shape
     height, width = shown_size(full_height, full_width, size)
     scale = full_height / height
@@ -175,17 +187,7 @@ def shrink(pixels: Tensor, size: int, device: torch.device) -> Tensor:
 
 @torch.no_grad()
 def predict(model: "Colorizer", lightness: Tensor, saturation: float = 1.0, temperature: float | None = None) -> Tensor:
-    """The ab that the model gives pictures: L [B, 1, h, w] → [B, 2, h, w] float32.
-
-    Raises:
-        UserError: the saturation is below 0, the temperature not above 0 or the model without bins.
-    """
-    if not 0 <= saturation < math.inf:
-        raise UserError(f"saturation={saturation:g} must be 0 or more.")
-    if temperature is not None and not model.predicts_bins:
-        raise UserError(f"temperature is for models with bins of color, and this {model.title} has none.")
-    if temperature is not None and not 0 < temperature < math.inf:
-        raise UserError(f"temperature={temperature:g} must be above 0.")
+    """The ab that the model gives pictures: L [B, 1, h, w] → [B, 2, h, w] float32."""
     was_training = model.training
     model.eval()
     try:
@@ -227,7 +229,9 @@ def join(pixels: Tensor, lightness: Tensor, ab: Tensor, guided: bool = False) ->
         if guided:
             slope, offset = color.chunk(2, dim=1)
             color = (slope * own + offset).clamp(-AB_MAX, AB_MAX)
-        colored[..., rows.start : rows.stop, :] = _rounded(lab_to_rgb(own, color, keep_L=True), pixels.dtype).to(pixels.device)
+        colored[..., rows.start : rows.stop, :] = _rounded(lab_to_rgb(own, color, keep_L=True), pixels.dtype).to(
+            pixels.device
+        )
     return colored
 
 

@@ -30,17 +30,26 @@ def colorize(options: argparse.Namespace) -> "list[Failure]":
     Image.MAX_IMAGE_PIXELS = None  # --megapixels is asked instead
     how = How(**{key: value for key, value in vars(options).items() if key in How.__annotations__})
     errands, failures = plan(options.paths, options.out)
-    model = load(find_checkpoint(Path(options.checkpoint).expanduser(), best=True)).to(options.device or _device())
+    model = load(find_checkpoint(Path(options.checkpoint).expanduser(), best=True))
+    _to_device(model, options.device)
     check(model, how.size, how.saturation, how.temperature)
     if errands:
         failures += _color(errands, model, how)
     return failures
 
 
-def _device() -> str:
+def _to_device(model: "Colorizer", device: str | None) -> None:
+    """Bring the model where it shall work: without a word, to a GPU where there is one.
+
+    Raises:
+        UserError: there is no such device.
+    """
     import torch
 
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"--device {device} cannot be used here: {str(error).splitlines()[0]}") from error
 
 
 def _color(errands: "list[Errand]", model: "Colorizer", how: "How") -> "list[Failure]":

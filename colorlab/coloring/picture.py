@@ -107,7 +107,7 @@ def pixels_of(image: Any) -> tuple[Tensor, Callable[[Tensor], Any]]:
         if image.dtype not in (np.uint8, np.uint16, np.float16, np.float32, np.float64):
             raise UserError(f"A picture of {image.dtype} has no known range: use uint8, uint16, or 0..1 in float.")
         writable = image if image.flags.writeable and min(image.strides) > 0 else image.copy()  # else torch complains
-        pixels = torch.from_numpy(writable.reshape(*image.shape[:2], -1)).permute(2, 0, 1)[None]
+        pixels = torch.from_numpy(writable[..., None] if image.ndim == 2 else writable).permute(2, 0, 1)[None]
         return _checked(pixels), lambda colored: colored[0].permute(1, 2, 0).numpy()
     if isinstance(image, Tensor):
         if image.ndim not in (3, 4) or image.shape[-3] not in (1, 3):

@@ -1,0 +1,410 @@
+"""The coloring command on real files of every kind; other programs read what it wrote."""
+
+import contextlib
+import io
+import os
+import struct
+import subprocess
+import sys
+import tempfile
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import imagecodecs
+import numpy as np
+import pytest
+import tifffile
+import torch
+from conftest import checkpoint_of, start
+from PIL import Image, ImageCms, ImageSequence
+
+from colorlab.color import rgb_to_lab
+from colorlab.coloring import album
+from colorlab.colorize import main
+from colorlab.data.images import SAMPLES
+from colorlab.models import ECCV16, CUNet
+
+PHOTOGRAPH = SAMPLES / "fishes_fish1.jpg"
+ADOBE = imagecodecs.cms_profile("adobergb")
+
+Colorize = Callable[..., int]
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    model = CUNet(width=2)
+    model.head.weight.data.mul_(100)  # strong colors
+    return checkpoint_of(model, tmp_path_factory.mktemp("model") / "cunet.ckpt")
+
+
+@pytest.fixture
+def colorize(checkpoint: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Colorize:
+    """Run the command in this process and in an own folder; its exit code."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)  # the command lifts it
+
+    def run(*words: str | Path) -> int:
+        given = [] if "--checkpoint" in words else ["--checkpoint", checkpoint]
+        given += [] if "--size" in words else ["--size", "32"]
+        monkeypatch.setattr(sys, "argv", ["colorlab-colorize", *map(str, [*words, *given])])
+        with pytest.raises(SystemExit) as left:
+            main()
+        return left.value.code
+
+    return run
+
+
+@pytest.fixture
+def gray() -> Image.Image:
+    return Image.open(PHOTOGRAPH).convert("L")
+
+
+def lightness(rgb: np.ndarray) -> np.ndarray:
+    whole = np.iinfo(rgb.dtype).max
+    return rgb_to_lab(torch.from_numpy(rgb.astype(np.float32) / whole).movedim(-1, 0)[None])[0][0, 0].numpy()
+
+
+def is_colored(rgb: np.ndarray) -> bool:
+    """Whether its red, green and blue differ, on the average, by more than lossy formats make them."""
+    return rgb.ndim == 3 and bool(np.ptp(rgb[..., :3].astype(np.int32), axis=2).mean() > 0.1 * np.iinfo(rgb.dtype).max)
+
+
+def chunk(name: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+
+# -- what is kept ------------------------------------------------------------------------------------
+
+
+def test_exif_resolution_and_format_stay_and_the_picture_stands_upright(colorize: Colorize, gray: Image.Image) -> None:
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010F] = 6, "a maker"
+    exif.get_ifd(0x8769)[0x9003] = "1932:05:01 12:00:00"
+    gray.save("old.jpg", exif=exif, dpi=(300, 300))
+    assert colorize("old.jpg", "-o", "new") == 0
+    with Image.open("new/old.jpg") as colored:
+        assert (colored.format, colored.mode, colored.size) == ("JPEG", "RGB", gray.size[::-1])
+        assert colored.info["dpi"] == (300, 300)
+        assert colored.getexif()[0x010F] == "a maker"
+        assert colored.getexif()[0x0112] == 1
+        assert colored.getexif().get_ifd(0x8769)[0x9003] == "1932:05:01 12:00:00"
+        upright = np.asarray(gray.transpose(Image.Transpose.ROTATE_270))
+        assert np.abs(lightness(np.asarray(colored)) - lightness(np.dstack([upright] * 3))).mean() < 2  # it is a JPEG
+        assert is_colored(np.asarray(colored))
+
+
+def test_a_picture_in_another_rgb_space_comes_back_in_it_with_its_own_l(colorize: Colorize) -> None:
+    Image.open(PHOTOGRAPH).save("wide.png", icc_profile=ADOBE)
+    assert colorize("wide.png", "-o", "new") == 0
+    lab = []
+    for name in ("wide.png", "new/wide.png"):
+        with Image.open(name) as picture:
+            assert picture.info["icc_profile"] == ADOBE
+            to_srgb = ImageCms.profileToProfile(
+                picture, ImageCms.ImageCmsProfile(io.BytesIO(ADOBE)), ImageCms.createProfile("sRGB")
+            )
+            lab.append(lightness(np.asarray(to_srgb)))
+    assert np.quantile(np.abs(lab[1] - lab[0]), 0.99) < 0.7  # sRGB clips a few colors on this side too
+
+
+def test_a_gray_profile_is_honored_and_gives_way_to_srgb(colorize: Colorize, gray: Image.Image) -> None:
+    gray.save("plain.png")
+    gray.save("light.png", icc_profile=imagecodecs.cms_profile("gray", gamma=1.0))
+    assert colorize("plain.png", "light.png", "-o", "new") == 0
+    with Image.open("new/light.png") as light, Image.open("new/plain.png") as plain:
+        assert "sRGB" in ImageCms.getProfileDescription(ImageCms.ImageCmsProfile(io.BytesIO(light.info["icc_profile"])))
+        assert lightness(np.asarray(light)).mean() > lightness(np.asarray(plain)).mean() + 10
+
+
+@pytest.mark.parametrize("channels", ["gray", "rgb"])
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_sixteen_bits_stay_sixteen_bits(colorize: Colorize, gray: Image.Image, suffix: str, channels: str) -> None:
+    values = np.asarray(gray).astype(np.uint16) * 251 + np.arange(gray.width, dtype=np.uint16) % 251
+    true = np.dstack([values] * 3)
+    if suffix == ".png":
+        Path("deep.png").write_bytes(imagecodecs.png_encode(values if channels == "gray" else true))
+    else:
+        tifffile.imwrite("deep.tif", values if channels == "gray" else true, compression="lzw", description="a text",
+                         resolution=(600, 600), resolutionunit="INCH", metadata=None)  # fmt: skip
+    assert colorize(f"deep{suffix}", "-o", "new") == 0
+    path = Path("new", f"deep{suffix}")
+    colored = tifffile.imread(path) if suffix == ".tif" else imagecodecs.png_decode(path.read_bytes())
+    assert colored.dtype == np.uint16
+    assert is_colored(colored)
+    assert np.abs(lightness(colored) - lightness(true)).max() < 0.01  # an 8-bit step is about 0.4
+    if suffix == ".tif":
+        with tifffile.TiffFile(path) as tiff:
+            assert tiff.pages.first.description == "a text"
+            assert tiff.pages.first.get_resolution("INCH") == (600, 600)
+
+
+def test_a_deep_picture_whose_format_has_no_deep_colors_becomes_a_png(colorize: Colorize, gray: Image.Image) -> None:
+    Image.fromarray(np.asarray(gray).astype(np.uint16) * 257).save("deep.pgm")
+    assert colorize("deep.pgm", "-o", "new") == 0
+    assert imagecodecs.png_decode(Path("new/deep.png").read_bytes()).dtype == np.uint16
+
+
+@pytest.mark.parametrize("suffix", ["png", "webp", "tif"])
+def test_alpha_stays(colorize: Colorize, gray: Image.Image, suffix: str) -> None:
+    gray.putalpha(alpha := Image.linear_gradient("L").resize(gray.size))
+    gray.save(f"cut.{suffix}", lossless=True)
+    assert colorize(f"cut.{suffix}", "-o", "new", "--side-by-side") == 0
+    with Image.open(f"new/cut.{suffix}") as colored:
+        assert colored.size == (2 * gray.width, gray.height)
+        assert np.array_equal(np.asarray(colored.getchannel("A")), np.hstack([alpha, alpha]))
+        left, right = np.hsplit(np.asarray(colored.convert("RGB")), 2)
+        assert is_colored(right)
+        assert not is_colored(left)
+
+
+@pytest.mark.parametrize("suffix", ["gif", "webp", "tif"])
+def test_each_frame_is_colored_and_shown_as_long(colorize: Colorize, gray: Image.Image, suffix: str) -> None:
+    frames = [gray.rotate(20 * turn) for turn in range(3)]
+    timing = {} if suffix == "tif" else {"duration": [50, 100, 70], "loop": 2}
+    frames[0].save(f"moving.{suffix}", save_all=True, append_images=frames[1:], **timing)
+    assert colorize(f"moving.{suffix}", "-o", "new") == 0
+    with Image.open(f"new/moving.{suffix}") as colored:
+        assert colored.n_frames == 3
+        durations = []
+        for true, frame in zip(frames, ImageSequence.Iterator(colored), strict=True):
+            rgb = np.asarray(frame.convert("RGB"))
+            durations.append(frame.info.get("duration"))
+            assert is_colored(rgb)
+            assert np.abs(lightness(rgb) - lightness(np.dstack([true] * 3))).mean() < 4  # 256 colors, or lossy
+        if timing:
+            assert durations == [50, 100, 70]
+            assert colored.info["loop"] == 2
+
+
+# -- where from, where to ----------------------------------------------------------------------------
+
+
+def test_folders_patterns_and_files_go_where_they_lay_and_nothing_is_overwritten(
+    colorize: Colorize, gray: Image.Image, capsys: pytest.CaptureFixture
+) -> None:
+    for name in ("album/1.jpg", "album/1932/2.PNG", "loose_3.png", "loose_4.png", "5.bmp"):
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        gray.save(name)
+    Path("album/notes.txt").write_text("not a picture")
+    assert colorize("album", "loose_?.png", "5.bmp", "-o", "new", "--guided") == 0
+    made = {path.relative_to("new").as_posix(): path.stat() for path in Path("new").rglob("*") if path.is_file()}
+    assert sorted(made) == ["1.jpg", "1932/2.PNG", "5.bmp", "loose_3.png", "loose_4.png"]
+    assert "5 of 5 pictures in " in (said := capsys.readouterr().err)
+    assert "images/s" in said
+    Path("new/1.jpg").unlink()
+    assert colorize("album", "-o", "new") == 1
+    said = capsys.readouterr().err
+    assert said.splitlines()[-1] == "colorlab: album/1932/2.PNG: new/1932/2.PNG exists: --force overwrites it."
+    assert Path("new/1.jpg").exists()
+    assert Path("new/1932/2.PNG").stat() == made["1932/2.PNG"]
+    assert colorize("album", "-o", "new", "--force") == 0
+    assert Path("new/1932/2.PNG").stat() != made["1932/2.PNG"]
+
+
+def test_one_picture_goes_to_a_file_whose_name_says_the_format(colorize: Colorize, gray: Image.Image) -> None:
+    gray.save("old.png")
+    assert colorize("old.png", "-o", "deep/new.jpg") == 0
+    with Image.open("deep/new.jpg") as colored:
+        assert colored.format == "JPEG"
+
+
+def test_standard_input_and_output_in_a_real_process(checkpoint: Path, tmp_path: Path, gray: Image.Image) -> None:
+    """From a run's folder, too, which stands for its best checkpoint."""
+    best = tmp_path / "run" / "checkpoints" / "cunet_epoch001_loss0.5.ckpt"
+    best.parent.mkdir(parents=True)
+    best.write_bytes(checkpoint.read_bytes())
+    gray.save(buffer := io.BytesIO(), "PNG")
+    command = [sys.executable, "-m", "colorlab.colorize", "-", "--checkpoint", "run", "-o", "-", "--size", "32"]
+    done = subprocess.run(command, cwd=tmp_path, input=buffer.getvalue(), capture_output=True)
+    assert done.returncode == 0, done.stderr
+    with Image.open(io.BytesIO(done.stdout)) as colored:
+        assert colored.size == gray.size
+        assert is_colored(np.asarray(colored))
+
+
+def test_batches_change_nothing(colorize: Colorize, gray: Image.Image) -> None:
+    os.mkdir("album")
+    for turn in range(6):
+        gray.rotate(15 * turn).save(f"album/{turn}.png")
+    assert colorize("album", "-o", "many", "--batch-size", "4") == 0
+    assert colorize("album", "-o", "one", "--batch-size", "1") == 0
+    for turn in range(6):
+        many, one = (np.asarray(Image.open(f"{way}/{turn}.png")).astype(int) for way in ("many", "one"))
+        assert np.abs(many - one).max() <= 1
+
+
+# -- mistakes ----------------------------------------------------------------------------------------
+
+
+def test_what_cannot_be_colored_is_listed_at_the_end_and_the_others_are_done(
+    colorize: Colorize, gray: Image.Image, capsys: pytest.CaptureFixture
+) -> None:
+    gray.save("good.jpg")
+    gray.save("good.png")
+    gray.convert("RGB").save("good.gif", save_all=True, append_images=[gray.rotate(9)])
+    tifffile.imwrite("good.tif", np.asarray(gray).astype(np.uint16) * 257)
+    header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 0, 0, 0, 0)
+    bomb = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(99_999))) + chunk(b"IEND", b"")
+    os.mkdir("bad")
+    Path("bad/bomb.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bomb)
+    Path("bad/text.jpg").write_text("not a picture")
+    Path("bad/empty.png").touch()
+    for name in ("good.jpg", "good.png", "good.gif", "good.tif"):
+        content = Path(name).read_bytes()
+        Path("bad", name.replace("good", "torn")).write_bytes(content[: len(content) // 2])
+    sentences = {
+        "bad/bomb.png": "unpacks to 60000×60000 pixels", "bad/text.jpg": "not a picture", "bad/empty.png": "not a pict",
+        "bad/torn.jpg": "truncated or damaged", "bad/torn.png": "truncated or damaged",
+        "bad/torn.gif": "truncated or damaged", "bad/torn.tif": "cannot be read", "none.jpg": "does not exist",
+        "*.xyz": "matches no file",
+    }  # fmt: skip
+    assert colorize("none.jpg", "bad", "*.xyz", "good.png", "good.jpg", "-o", "new") == 1
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("colorlab: ")]
+    assert len(said) == len(sentences)
+    for name, sentence in sentences.items():
+        (line,) = (line for line in said if f" {name}: " in line)
+        assert sentence in line
+        assert line.endswith(".")
+    assert sorted(path.name for path in Path("new").iterdir()) == ["good.jpg", "good.png"]
+
+
+WRONG = {
+    "album -o album/colored": "lies in album, where it would be colored the next time",
+    "album -o album --force": "lies in album, where it would be colored the next time",
+    "album old.png -o new.png": "takes one picture, and these are 2",
+    "album old.png -o -": "takes one picture, and these are 2",
+    "old.png -o new --saturation -1": "saturation=-1 must be 0 or more",
+    "old.png -o new --temperature 0.4": "this cunet has none",
+    "old.png -o new --size 4": "size=4 must be at least 16",
+    "old.png -o new --checkpoint old.png": "old.png is not a checkpoint",
+    "old.png -o new --checkpoint none": "none does not exist",
+    "old.png -o new --checkpoint bare.pth": "does not say which model it holds",
+    "old.png -o new --device tpu": "--device tpu",
+}
+
+
+@pytest.mark.parametrize("words", WRONG)
+def test_wrong_usage_gets_one_sentence_and_exit_code_2(
+    colorize: Colorize, gray: Image.Image, words: str, capsys: pytest.CaptureFixture
+) -> None:
+    os.mkdir("album")
+    gray.save("album/1.png")
+    gray.save("old.png")
+    torch.save(ECCV16(width=2).state_dict(), "bare.pth")
+    before = sorted(Path().rglob("*"))
+    assert colorize(*words.split()) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert line.startswith("colorlab: ")
+    assert WRONG[words] in line
+    assert sorted(Path().rglob("*")) == before
+
+
+def test_a_picture_never_replaces_itself_or_another_of_the_same_name(
+    colorize: Colorize, gray: Image.Image, capsys: pytest.CaptureFixture
+) -> None:
+    for name in ("a/1.png", "b/1.png"):
+        Path(name).parent.mkdir()
+        gray.save(name)
+    before = Path("a/1.png").read_bytes()
+    assert colorize("a/1.png", "-o", "a", "--force") == 1
+    assert "a/1.png: its result would replace it" in capsys.readouterr().err
+    assert Path("a/1.png").read_bytes() == before
+    assert colorize("a", "b", "-o", "new") == 1
+    assert "b/1.png: its result would have the name of that of a/1.png" in capsys.readouterr().err
+    assert Path("new/1.png").exists()
+
+
+@contextlib.contextmanager
+def without_privileges() -> Iterator[None]:
+    """Permissions do not bind root: be nobody for a while."""
+    if os.geteuid():
+        yield
+        return
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+def test_no_permission_is_said(
+    colorize: Colorize, gray: Image.Image, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch,
+    checkpoint: Path,
+) -> None:  # fmt: skip
+    with tempfile.TemporaryDirectory() as folder:  # pytest's own lets nobody else in
+        os.chmod(folder, 0o755)
+        monkeypatch.chdir(folder)
+        for name in ("1.png", "2.png", "open/3.png"):
+            Path(name).parent.mkdir(exist_ok=True)
+            gray.save(name)
+        Path("cunet.ckpt").write_bytes(checkpoint.read_bytes())
+        for name, mode in {"1.png": 0, "2.png": 0o444, "open/3.png": 0o444}.items():
+            os.chmod(name, mode)
+        os.mkdir("closed")
+        os.mkdir("new")
+        os.chmod("closed", 0o555)
+        os.chmod("new", 0o777)
+        with without_privileges():
+            assert colorize("1.png", "2.png", "open", "-o", "new", "--checkpoint", "cunet.ckpt") == 1
+            assert "colorlab: 1.png: permission denied." in capsys.readouterr().err
+            assert sorted(os.listdir("new")) == ["2.png", "3.png"]
+            assert colorize("2.png", "-o", "closed", "--checkpoint", "cunet.ckpt") == 1
+            assert "colorlab: 2.png: permission denied." in capsys.readouterr().err
+        monkeypatch.undo()
+
+
+@pytest.fixture
+def full(tmp_path: Path) -> Iterator[Path]:
+    """A file system with hardly any space."""
+    where = tmp_path / "full"
+    where.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", where], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("a file system without space cannot be mounted here")
+    yield where
+    subprocess.run(["umount", where], check=True)
+
+
+def test_no_space_left_is_said_and_leaves_nothing(
+    colorize: Colorize, gray: Image.Image, full: Path, capsys: pytest.CaptureFixture
+) -> None:
+    gray.resize((16, 16)).save("small.png")
+    tifffile.imwrite("large16.tif", np.asarray(gray).astype(np.uint16) * 257)
+    for name in ("large.png", "large.jpg", "large.tif", "large.webp", "large.gif"):
+        gray.resize((900, 600)).save(name)
+    frames = [gray.resize((600, 400)).rotate(turn) for turn in range(3)]
+    frames[0].save("moving.gif", save_all=True, append_images=frames[1:])
+    Path("large16.png").write_bytes(imagecodecs.png_encode(np.asarray(gray).astype(np.uint16) * 257))
+    assert colorize("large*", "moving.gif", "small.png", "-o", full) == 1
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("colorlab: ")]
+    assert len(said) == 8
+    assert all(line.endswith(": no space left to write its result.") for line in said), said
+    assert [path.name for path in full.iterdir()] == ["small.png"]
+
+
+def test_a_killed_command_leaves_whole_files_only(checkpoint: Path, tmp_path: Path, gray: Image.Image) -> None:
+    (tmp_path / "album").mkdir()
+    for number in range(20):
+        gray.resize((900, 600)).save(tmp_path / "album" / f"{number}.jpg")
+    words = ("album", "--checkpoint", str(checkpoint), "-o", "new", "--size", "32")
+    process = start("colorize", *words, cwd=tmp_path)
+    while len(list(tmp_path.glob("new/*.jpg"))) < 3:
+        assert process.poll() is None, process.stderr.read()
+    process.kill()
+    process.communicate()
+    whole = list(tmp_path.glob("new/*.jpg"))
+    assert len(whole) < 20
+    for path in whole:
+        with Image.open(path) as picture:
+            picture.load()
+
+
+def test_work_in_flight_is_bounded_and_a_large_picture_goes_alone() -> None:
+    budget = album.Budget(100)
+    with budget.of(60), budget.of(40):
+        assert budget._used == 100
+    with budget.of(1000):
+        assert budget._used == 1000
+    assert budget._used == 0

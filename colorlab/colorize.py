@@ -1,6 +1,7 @@
 """Color your own pictures and films: `python -m colorlab.colorize PATHS… --checkpoint CKPT -o OUT`."""
 
 import argparse
+import importlib.util
 import sys
 import time
 from pathlib import Path
@@ -10,6 +11,8 @@ from colorlab.command_line import leave
 from colorlab.errors import UserError
 
 if TYPE_CHECKING:
+    from rich.progress import Progress
+
     from colorlab.coloring.album import Errand, Failure, How
     from colorlab.models import Colorizer
 
@@ -33,6 +36,8 @@ def colorize(options: argparse.Namespace) -> "list[Failure]":
     model = load(find_checkpoint(Path(options.checkpoint).expanduser(), best=True))
     _to_device(model, options.device)
     check(model, how.size, how.saturation, how.temperature)
+    if not 0 <= how.steady < 1:
+        raise UserError(f"--steady={how.steady:g} must be at least 0 and below 1.")
     if errands:
         failures += _color(errands, model, how)
     return failures
@@ -55,21 +60,45 @@ def _to_device(model: "Colorizer", device: str | None) -> None:
 def _color(errands: "list[Errand]", model: "Colorizer", how: "How") -> "list[Failure]":
     """Color all, showing how far it is, and how quick it was."""
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
     from colorlab.coloring.album import color_pictures
 
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    failures, began = [], time.perf_counter()
-    pictures = [errand for errand in errands if not errand.is_film]
+    console, failures = Console(stderr=True), []
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    pictures, films = ([errand for errand in errands if errand.is_film == kind] for kind in (False, True))
     with Progress(*columns, console=console, transient=True) as progress:
-        for failure in progress.track(color_pictures(pictures, model, how), len(pictures), description="Coloring"):
-            failures += [failure] if failure else []
-    seconds, count = time.perf_counter() - began, len(pictures) - len(failures)
-    if pictures:
-        console.print(f"{count} of {len(pictures)} pictures in {seconds:.1f} s: {count / seconds:.1f} images/s")
+        if pictures:
+            began, done = time.perf_counter(), progress.add_task(f"{len(pictures)} pictures", total=len(pictures))
+            for failure in color_pictures(pictures, model, how):
+                failures += [failure] if failure else []
+                progress.advance(done)
+            seconds, count = time.perf_counter() - began, len(pictures) - len(failures)
+            console.print(f"{count} of {len(pictures)} pictures in {seconds:.1f} s: {count / seconds:.1f} images/s")
+        for film in films:
+            failures += _color_film(film, model, how, progress)
     return failures
+
+
+def _color_film(errand: "Errand", model: "Colorizer", how: "How", progress: "Progress") -> "list[Failure]":
+    """Color a film; in a list, why it could not be."""
+    from colorlab.coloring.album import Failure, reason_of
+
+    done = progress.add_task(str(errand), total=1)
+    try:
+        if errand.target is None:
+            raise UserError("films are not written to standard output")
+        if importlib.util.find_spec("av") is None:
+            raise UserError("films need PyAV: pip install 'colorlab[video]'")
+        from colorlab.coloring.film import color_film
+
+        for share in color_film(errand.source, errand.target, model, how):
+            progress.update(done, completed=share)
+    except Exception as error:  # whatever its decoder says; the other films are still done
+        return [Failure(str(errand), reason_of(error))]
+    finally:
+        progress.remove_task(done)
+    return []
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -82,6 +111,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--saturation", type=float, default=1.0, help="factor of the color (1)")
     parser.add_argument("--temperature", type=float, help="of models with bins: bolder toward 0 (the model's own)")
     parser.add_argument("--side-by-side", action="store_true", help="put the gray picture beside the colored one")
+    parser.add_argument("--steady", type=float, default=0.8, help="films: share of the frame before in a color (0.8)")
     parser.add_argument("--force", action="store_true", help="overwrite what is there")
     parser.add_argument("--device", help="cpu, cuda, cuda:1, mps … (a GPU where there is one)")
     parser.add_argument("--batch-size", type=int, default=16, help="pictures the network is shown at a time (16)")

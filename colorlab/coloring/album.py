@@ -42,6 +42,7 @@ class How:
     saturation: float = 1.0
     temperature: float | None = None
     side_by_side: bool = False
+    steady: float = 0.8
     force: bool = False
     megapixels: float = MEGAPIXELS
     batch_size: int = 16
@@ -147,7 +148,7 @@ def reason_of(error: BaseException) -> str:
         return "no space left to write its result"
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return "there is not enough memory"
-    if isinstance(error, EOFError | SyntaxError | struct.error):
+    if isinstance(error, EOFError | SyntaxError | struct.error) or type(error).__name__ == "InvalidDataError":  # PyAV's
         return "it is truncated or damaged"
     if isinstance(error, OSError):  # without a number it is a decoder's, not the system's
         return error.strerror[0].lower() + error.strerror[1:] if error.strerror else "it is truncated or damaged"

@@ -1,0 +1,345 @@
+"""Films: colored frame by frame without flicker, in pieces that survive an interruption.
+
+PyAV reads and writes them: unlike torchcodec it copies sound without coding it again, and keeps each
+frame's own time stamp. A film's colored pieces wait in a folder beside the result until the last one is
+done; the same command goes on from there. Only a piece's frames are ever in memory.
+"""
+
+import hashlib
+import heapq
+import os
+import shutil
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
+from fractions import Fraction
+from itertools import chain, count, islice
+from pathlib import Path
+from typing import NamedTuple
+
+import av
+import numpy as np
+import torch
+import torch.nn.functional as F
+from av.video.reformatter import ColorRange, Colorspace
+from torch import Tensor
+
+from colorlab.coloring.album import IN_FLIGHT, How, appearing_whole, refuse
+from colorlab.coloring.picture import join, pixels_of, predict, shrink
+from colorlab.errors import UserError
+from colorlab.models.colorizer import Colorizer
+
+PIECE = 120
+"""Frames of a piece: what an interruption costs at most."""
+
+X264 = {"crf": "18", "preset": "fast", "x264-params": "force-cfr=1"}  # else it would tell the time base as the rate
+VP9 = {"crf": "24", "b": "0", "deadline": "good", "cpu-used": "4"}
+"""Settings of the encoders, at which hardly a difference can be seen."""
+
+
+# -- steady color ------------------------------------------------------------------------------------
+
+COARSE, REACH = 4, 5
+"""Motion is looked for in L of a size so many times smaller than shown, so many of its pixels far."""
+
+STILL = 0.02
+"""How much worse in L a nearer place may match, for each pixel that it is nearer: where all is alike, nothing moves."""
+
+TRUST = 4.0
+"""By how much the L of a followed place may differ before its color is no longer believed."""
+
+
+class Seen(NamedTuple):
+    """What the network was shown of a frame, and the color that it got."""
+
+    lightness: Tensor  # [1, 1, h, w]
+    ab: Tensor  # [1, 2, h, w]
+
+
+class Steadier:
+    """Mixes each frame's color with that of the frame before, followed along the motion.
+
+    ab = t · moved ab of the frame before + (1 − t) · predicted ab, with t = steady · exp(−ΔL² / 2σ²):
+    where the frame before has nothing alike, as behind a cut, the prediction stands alone.
+
+    Args:
+        steady: the share of the frame before, below 1; 0 leaves the predictions as they are.
+    """
+
+    def __init__(self, steady: float) -> None:
+        self.steady, self.before = steady, None
+
+    def __call__(self, lightness: Tensor, ab: Tensor) -> Tensor:
+        """The steady ab of the next frame: L [1, 1, h, w] and its predicted ab [1, 2, h, w]."""
+        if self.before is not None and self.steady:
+            before = torch.cat(self.before, dim=1)
+            moved = _moved(before, _motion(self.before.lightness, lightness))
+            difference = lightness - moved[:, :1]
+            trust = self.steady * (-(difference**2) / (2 * TRUST**2)).exp()
+            ab = torch.lerp(ab, moved[:, 1:], trust)
+        self.before = Seen(lightness, ab)
+        return ab
+
+
+def _motion(before: Tensor, now: Tensor) -> Tensor:
+    """Where each pixel was in the frame before, by comparing the neighborhoods of all places in reach.
+
+    Args:
+        before, now: L, [1, 1, h, w].
+
+    Returns:
+        [2, h, w] int64: how many rows up and columns left, less where it came from below or the right.
+    """
+    old, new = F.avg_pool2d(before, COARSE), F.avg_pool2d(now, COARSE)
+    height, width = new.shape[-2:]
+    steps = torch.arange(-REACH, REACH + 1, device=new.device)
+    places = torch.cartesian_prod(steps, steps)  # [places, 2]
+    there = F.pad(old, (REACH,) * 4, mode="replicate").unfold(2, height, 1).unfold(3, width, 1)
+    cost = (there.reshape(1, -1, height, width) - new).abs_()
+    cost = F.avg_pool2d(cost, 5, stride=1, padding=2, count_include_pad=False)
+    cost += STILL * places.float().norm(dim=1)[:, None, None]
+    motion = places[cost[0].argmin(dim=0)].movedim(-1, 0)
+    full = COARSE * motion.repeat_interleave(COARSE, dim=1).repeat_interleave(COARSE, dim=2)
+    missing = (0, now.shape[-1] - full.shape[-1], 0, now.shape[-2] - full.shape[-2])
+    return F.pad(full[None].float(), missing, mode="replicate")[0].long()
+
+
+def _moved(before: Tensor, motion: Tensor) -> Tensor:
+    """The frame before, [1, C, h, w], each of its pixels where it is now."""
+    height, width = before.shape[-2:]
+    rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    row = (rows.to(motion.device) + motion[0]).clamp(0, height - 1)
+    column = (columns.to(motion.device) + motion[1]).clamp(0, width - 1)
+    return before[..., row, column]
+
+
+# -- the film ----------------------------------------------------------------------------------------
+
+# Not .avi: it has no time stamps.
+FORMATS = {".m4v": "mp4", ".mkv": "matroska", ".mov": "mov", ".mp4": "mp4", ".webm": "webm"}
+
+
+def color_film(source: Path, target: Path, model: Colorizer, how: How) -> Iterator[float]:
+    """Color a film; after each few frames, the share of it that is done.
+
+    Raises:
+        UserError, OSError, av.FFmpegError: it cannot be read, or the result cannot be written.
+    """
+    target = _name(target, source)
+    refuse(target, source, how.force)
+    steadier = Steadier(how.steady)
+    with av.open(str(source)) as film, _threads() as pool:
+        if not film.streams.video:
+            raise UserError("it holds no moving picture")
+        pieces = Pieces(target.with_name(f".{target.name}.pieces"), _fingerprint(source, model, how))
+        stream = film.streams.video[0]
+        stream.thread_type = "AUTO"
+        seconds = film.duration / av.time_base if film.duration else 0
+        frames = film.decode(stream)
+        for number in count():
+            first = next(frames, None)
+            if first is None:
+                break
+            piece = chain([first], islice(frames, PIECE - 1))
+            if (held := pieces.held(number)) is not None:
+                steadier.before = held
+                deque(piece, maxlen=0)  # decoded and left: seeking is exact in few films
+                continue
+            with pieces.writing(number) as part, Encoder(part, stream, target.suffix.lower()) as encoder:
+                while batch := list(islice(piece, _frames_at_once(first, how))):
+                    for frame, rgb in zip(batch, _color(batch, model, how, steadier, pool), strict=True):
+                        encoder.write(rgb, frame)
+                    yield min(1.0, (batch[-1].time or 0) / seconds) if seconds else 0.0
+                pieces.remember(number, steadier.before)
+    if not number:
+        pieces.remove()
+        raise UserError("it holds no moving picture")
+    with appearing_whole(target) as part:
+        _join(source, pieces.paths(number), part, FORMATS[target.suffix.lower()])
+    pieces.remove()
+
+
+def _name(target: Path, source: Path) -> Path:
+    """The target, or beside it a .mkv where it has the name of an .avi that is to be colored.
+
+    Raises:
+        UserError: films are not written under this name.
+    """
+    if target.suffix.lower() == source.suffix.lower() == ".avi":
+        return target.with_suffix(".mkv")
+    if target.suffix.lower() not in FORMATS:
+        raise UserError(f"films are not written as {target.suffix}: use {', '.join(FORMATS)}")
+    return target
+
+
+@contextmanager
+def _threads() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(os.cpu_count(), "frame", initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        yield pool
+
+
+def _frames_at_once(frame: av.VideoFrame, how: How) -> int:
+    return max(1, min(how.batch_size, IN_FLIGHT // (frame.width * frame.height)))
+
+
+def _color(
+    batch: list[av.VideoFrame], model: Colorizer, how: How, steadier: Steadier, pool: ThreadPoolExecutor
+) -> Iterator[np.ndarray]:
+    """The frames of a batch in color, upright: [H, W, 3] uint8 each."""
+    device = next(model.parameters()).device
+    pixels = list(pool.map(lambda frame: pixels_of(_rgb_of(frame))[0], batch))
+    shown = list(pool.map(lambda each: shrink(each, how.size, device), pixels))
+    predicted = predict(model, torch.cat(shown), how.saturation, how.temperature).split(1)
+    steady = [steadier(lightness, ab) for lightness, ab in zip(shown, predicted, strict=True)]
+
+    def finish(each: Tensor, lightness: Tensor, ab: Tensor) -> np.ndarray:
+        colored = join(each, lightness, ab, how.guided)
+        if how.side_by_side:
+            colored = torch.cat([join(each, lightness, torch.zeros_like(ab)), colored], dim=-1)
+        return colored[0].permute(1, 2, 0).contiguous().numpy()
+
+    return pool.map(finish, pixels, shown, steady)
+
+
+def _rgb_of(frame: av.VideoFrame) -> np.ndarray:
+    rgb = frame.reformat(format="rgb24", src_colorspace=_matrix(frame)).to_ndarray()
+    return np.ascontiguousarray(np.rot90(rgb, k=frame.rotation // 90))
+
+
+def _matrix(frame: av.VideoFrame) -> Colorspace:
+    """Which YUV a film uses; where it does not say, large ones use that of high definition."""
+    if frame.colorspace == Colorspace.ITU709 or (frame.colorspace == UNSPECIFIED and frame.height >= 720):
+        return Colorspace.ITU709
+    return Colorspace.ITU601
+
+
+UNSPECIFIED = 2
+"""FFmpeg's number for a colorspace that is not told."""
+
+
+class Encoder:
+    """Writes the frames of one piece, each with its own time stamp.
+
+    No frame refers to a later one, so that pieces can be put one behind the other.
+
+    Args:
+        path: the piece.
+        like: the stream whose rate, time base and shape of pixels it takes over.
+        suffix: of the whole film's name, which decides the codec.
+    """
+
+    def __init__(self, path: Path, like: av.VideoStream, suffix: str) -> None:
+        self._like, self._suffix = like, suffix
+        ticks = str(like.time_base.denominator)
+        timing = {"video_track_timescale": ticks, "movie_timescale": ticks}  # so that no time stamp is rounded
+        self._container = av.open(str(path), "w", format="mp4", options=timing)
+        self._stream: av.VideoStream | None = None
+
+    def __enter__(self) -> "Encoder":
+        return self
+
+    def write(self, rgb: np.ndarray, at: av.VideoFrame) -> None:
+        """Write [H, W, 3] uint8 at the time of a frame."""
+        if self._stream is None:
+            self._stream = self._open(rgb.shape[1], rgb.shape[0], at)
+        colored = av.VideoFrame.from_ndarray(rgb, "rgb24").reformat(
+            format=self._stream.pix_fmt, dst_colorspace=_matrix(at)
+        )
+        colored.pts, colored.time_base = at.pts, at.time_base
+        self._container.mux(self._stream.encode(colored))
+
+    def _open(self, width: int, height: int, first: av.VideoFrame) -> av.VideoStream:
+        codec, options = ("libvpx-vp9", VP9) if self._suffix == ".webm" else ("libx264", X264)
+        stream = self._container.add_stream(codec, rate=self._like.average_rate or 25, options=options)
+        context = stream.codec_context
+        stream.width, stream.height = width, height
+        stream.pix_fmt = "yuv444p" if width % 2 or height % 2 else "yuv420p"
+        stream.time_base = context.time_base = self._like.time_base
+        context.max_b_frames = 0
+        context.colorspace, context.color_range = _matrix(first), ColorRange.MPEG
+        ratio = self._like.sample_aspect_ratio
+        if ratio:
+            context.sample_aspect_ratio = 1 / ratio if first.rotation % 180 else ratio
+        return stream
+
+    def __exit__(self, kind: type | None, *_: object) -> None:
+        if kind is None and self._stream is not None:
+            self._container.mux(self._stream.encode(None))
+        self._container.close()
+
+
+class Pieces:
+    """The folder of a film's pieces: what is in it is whole, and of this very film and way to color it.
+
+    Args:
+        folder: where; pieces of anything else in it are dropped.
+        fingerprint: what the pieces depend on.
+    """
+
+    def __init__(self, folder: Path, fingerprint: str) -> None:
+        self.folder = folder
+        mark = folder / "fingerprint"
+        if not (mark.is_file() and mark.read_text() == fingerprint):
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True)
+            mark.write_text(fingerprint)
+
+    def path(self, number: int) -> Path:
+        return self.folder / f"{number:06d}.mp4"
+
+    def paths(self, count: int) -> list[Path]:
+        return list(map(self.path, range(count)))
+
+    def held(self, number: int) -> Seen | None:
+        """The last that was seen in a piece; None if the piece is not there."""
+        if not self.path(number).is_file():
+            return None
+        return Seen(*torch.load(self.path(number).with_suffix(".pt"), weights_only=True))
+
+    def writing(self, number: int) -> AbstractContextManager[Path]:
+        return appearing_whole(self.path(number))
+
+    def remember(self, number: int, seen: Seen) -> None:
+        """Keep the last that was seen, before the piece itself appears."""
+        torch.save([each.cpu() for each in seen], self.path(number).with_suffix(".pt"))
+
+    def remove(self) -> None:
+        shutil.rmtree(self.folder)
+
+
+def _fingerprint(source: Path, model: Colorizer, how: How) -> str:
+    """What the pieces of a film depend on."""
+    digest, status = hashlib.blake2b(digest_size=16), source.stat()
+    for name, value in model.state_dict().items():
+        digest.update(name.encode() + value.cpu().flatten().view(torch.uint8).numpy().tobytes())
+    way = (how.size, how.guided, how.saturation, how.temperature, how.side_by_side, how.steady)
+    digest.update(repr((str(source.resolve()), status.st_size, status.st_mtime_ns, way)).encode())
+    return digest.hexdigest()
+
+
+def _join(source: Path, pieces: list[Path], target: Path, format: str) -> None:
+    """Put the pieces one behind the other, with the sound and the chapters of the film, none of it coded again."""
+    with av.open(str(source)) as film, av.open(str(target), "w", format=format) as out:
+        out.metadata.update({key: film.metadata[key] for key in ("title", "comment", "date") if key in film.metadata})
+        with av.open(str(pieces[0])) as first:
+            picture = out.add_stream_from_template(first.streams.video[0])
+            picture.time_base = first.streams.video[0].time_base
+        try:
+            sounds = {stream: out.add_stream_from_template(stream) for stream in film.streams.audio}
+        except ValueError as error:
+            raise UserError("its sound cannot be copied into this kind of file: .mkv takes any") from error
+        moving = ((packet, picture) for path in pieces for packet in _packets(path))
+        sounding = ((packet, sounds[packet.stream]) for packet in film.demux(*sounds) if packet.dts is not None)
+        for packet, stream in heapq.merge(moving, sounding if sounds else (), key=lambda pair: _when(pair[0])):
+            packet.stream = stream
+            out.mux(packet)
+
+
+def _packets(path: Path) -> Iterator[av.Packet]:
+    with av.open(str(path)) as piece:
+        yield from (packet for packet in piece.demux(video=0) if packet.dts is not None)
+
+
+def _when(packet: av.Packet) -> Fraction:
+    return packet.dts * packet.time_base

@@ -32,15 +32,17 @@ WINDOW, STEP = (256, 320), (1, 2)
 """Height and width of a frame, and how far down and right it moves; in pixels of what the network is shown."""
 
 
-def pan(photograph: Path, frames: int) -> list[Tensor]:
-    """The L of each frame, [1, 1, *WINDOW]."""
+def pan(photograph: Path, frames: int, grain: float = 0.0) -> list[Tensor]:
+    """The L of each frame, [1, 1, *WINDOW], with a film's grain of so many units of L."""
     height, width = (window + frames * step for window, step in zip(WINDOW, STEP, strict=True))
     large = Image.open(photograph).convert("L").resize((width, height), Image.Resampling.BICUBIC)
     lightness = shrink(pixels_of(large)[0], min(height, width), torch.device("cpu"))
-    return [
+    generator = torch.Generator().manual_seed(0)
+    clean = [
         lightness[..., STEP[0] * n : STEP[0] * n + WINDOW[0], STEP[1] * n : STEP[1] * n + WINDOW[1]]
         for n in range(frames)
     ]
+    return [(each + grain * torch.randn(each.shape, generator=generator)).clamp(0, 100) for each in clean]
 
 
 def flicker(colors: list[Tensor]) -> float:
@@ -64,6 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What of it can be chosen."""
     parser.add_argument("checkpoint", type=Path, help="who colors: a checkpoint, or a run's folder")
     parser.add_argument("--photographs", type=int, default=8, help="how many clips (8)")
+    parser.add_argument("--grain", type=float, default=2.0, help="standard deviation of the film's grain, in L (2)")
     parser.add_argument("--frames", type=int, default=24, help="of each (24)")
 
 
@@ -74,7 +77,7 @@ def run(options: argparse.Namespace) -> Result:
     chosen = files[:: len(files) // options.photographs][: options.photographs]
     measured: dict[float, list[tuple[float, float]]] = {steady: [] for steady in (0.0, 0.5, 0.8, 0.9)}
     for photograph in track(chosen, "Measuring", console=Console(stderr=True), transient=True):
-        frames = pan(photograph, options.frames)
+        frames = pan(photograph, options.frames, options.grain)
         predicted = [predict(model, frame) for frame in frames]
         for steady, found in measured.items():
             steadier = Steadier(steady)
@@ -87,5 +90,6 @@ def run(options: argparse.Namespace) -> Result:
         rows.append(
             {"--steady": steady, "flicker (ab)": median(errors), "× without": ratio, "colorfulness": median(colorful)}
         )
-    title = f"{len(chosen)} pans of {options.frames} frames, {WINDOW[1]}×{WINDOW[0]}, by {options.checkpoint}"
+    size = f"{options.frames} frames, {WINDOW[1]}×{WINDOW[0]}, grain {options.grain:g}"
+    title = f"{len(chosen)} pans of {size}, by {options.checkpoint}"
     return Result(title, rows, {"photographs": [path.name for path in chosen], "measured": measured})

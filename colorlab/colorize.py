@@ -36,6 +36,8 @@ def colorize(options: argparse.Namespace) -> "list[Failure]":
     model = load(find_checkpoint(Path(options.checkpoint).expanduser(), best=True))
     _to_device(model, options.device)
     check(model, how.size, how.saturation, how.temperature)
+    if how.batch_size < 1:
+        raise UserError(f"--batch-size={how.batch_size} must be at least 1.")
     if not 0 <= how.steady < 1:
         raise UserError(f"--steady={how.steady:g} must be at least 0 and below 1.")
     if errands:
@@ -125,6 +127,8 @@ def main() -> None:
         failures = colorize(_parser().parse_args())
     except UserError as error:
         leave(error)
+    except KeyboardInterrupt:
+        sys.exit(130)  # as a shell has it; what is there is whole, and a film goes on where it was
     for failure in failures:
         print(f"colorlab: {failure}", file=sys.stderr)
     sys.exit(1 if failures else 0)

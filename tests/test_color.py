@@ -8,7 +8,7 @@ import pytest
 import torch
 from skimage.color import rgb2lab
 
-from colorlab.color import lab_to_rgb, rgb_to_lab
+from colorlab.color import lab_to_rgb, lightness_of, rgb_to_lab
 from colorlab.data.images import SAMPLES, read_photograph
 
 TOLERANCE = 1e-4
@@ -106,3 +106,25 @@ def test_tf32_is_given_back_as_it_was_found() -> None:
             assert matmul.allow_tf32 is setting
     finally:
         matmul.allow_tf32 = before
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.uint16, torch.float64])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_l_alone_is_that_of_scikit_image(dtype: torch.dtype, channels: int) -> None:
+    scaled = torch.rand(1, channels, 40, 50, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    whole = 1 if dtype.is_floating_point else torch.iinfo(dtype).max
+    picture = (scaled * whole).to(dtype)
+    rgb = (picture.double() / whole).expand(-1, 3, -1, -1)[0].movedim(0, -1).numpy()
+    assert np.abs(lightness_of(picture)[0, 0].numpy() - rgb2lab(rgb)[..., 0]).max() < 1e-4
+
+
+def test_colors_outside_srgb_give_way_to_l_if_asked() -> None:
+    generator = torch.Generator().manual_seed(0)
+    lightness = torch.rand(1, 1, 60, 80, generator=generator) * 100
+    ab = torch.rand(1, 2, 60, 80, generator=generator) * 255 - 128
+    kept = rgb_to_lab(lab_to_rgb(lightness, ab, keep_L=True))
+    clipped = rgb_to_lab(lab_to_rgb(lightness, ab))
+    assert (kept[0] - lightness).abs().max() < 0.01
+    assert (clipped[0] - lightness).abs().max() > 10
+    inside = torch.rand(1, 3, 60, 80, generator=generator)
+    assert torch.equal(lab_to_rgb(*rgb_to_lab(inside), keep_L=True), lab_to_rgb(*rgb_to_lab(inside)))

@@ -281,6 +281,8 @@ WRONG = {
     "old.png -o new --checkpoint old.png": "old.png is not a checkpoint",
     "old.png -o new --checkpoint none": "none does not exist",
     "old.png -o new --checkpoint bare.pth": "does not say which model it holds",
+    "old.png -o new --batch-size 0": "--batch-size=0 must be at least 1",
+    "old.png -o new --steady 1": "--steady=1 must be at least 0 and below 1",
     "old.png -o new --device tpu": "--device tpu",
 }
 

@@ -13,6 +13,7 @@ BENCHMARKS = {
     "transform": "augmentation and split on the device against kornia's",
     "bins": "Zhang's objective against dense targets (needs scikit-learn)",
     "train": "a training step against a bare PyTorch loop, and against fp32",
+    "flicker": "the colors of films, with and without what steadies them (needs PyAV)",
     "colorize": "photographs of any size, against the way of the released demo (needs scikit-image)",
 }
 """The modules of this package, and what each measures."""

@@ -124,7 +124,6 @@ def _is_ours(path: Path) -> bool:
 
 def _direct(found: list[tuple[Path | None, Path]], out: str, folder: Path, failures: list[Failure]) -> list[Errand]:
     """Give each file its target."""
-    Image.init()
     is_file = folder.suffix.lower() in Image.registered_extensions().keys() | FILMS and not folder.is_dir()
     if len(found) > 1 and (is_file or out == "-"):
         raise UserError(f"-o {out} takes one picture, and these are {len(found)}: give a folder.")

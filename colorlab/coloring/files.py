@@ -1,8 +1,9 @@
 """Picture files: read frame by frame, and written back with what belongs to them.
 
 Kept are the format, the frames and how long each is shown, the alpha, 16 bits where they were (in PNG
-and TIFF), EXIF, resolution and the ICC profile: a picture is colored in sRGB and then brought back to
-its own RGB space. A gray or CMYK profile fits no picture in RGB: sRGB's takes its place.
+and TIFF), EXIF (of a TIFF only the texts of its own directory), resolution and the ICC profile: a
+picture is colored in sRGB and then brought back to its own RGB space. A gray or CMYK profile fits no
+picture in RGB: sRGB's takes its place.
 """
 
 import io
@@ -230,6 +231,7 @@ def format_to_write(file: PictureFile, suffix: str | None) -> str:
     Raises:
         UserError: no format has this suffix, or it holds one frame and there are more.
     """
+    Image.init()
     if suffix is None:
         kept = file.format in Image.SAVE and (file.format in DEEP or not file.deep)
         return file.format if kept and (file.format in ANIMATED or file.count == 1) else "PNG"

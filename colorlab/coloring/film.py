@@ -41,7 +41,7 @@ VP9 = {"crf": "24", "b": "0", "deadline": "good", "cpu-used": "4"}
 # -- steady color ------------------------------------------------------------------------------------
 
 COARSE, REACH = 4, 5
-"""Motion is looked for in L of a size so many times smaller than shown, so many of its pixels far."""
+"""Motion is looked for in L of a size so many times smaller than shown, so many of its pixels far; then refined."""
 
 STILL = 0.02
 """How much worse in L a nearer place may match, for each pixel that it is nearer: where all is alike, nothing moves."""
@@ -102,7 +102,13 @@ def _motion(before: Tensor, now: Tensor) -> Tensor:
     motion = places[cost[0].argmin(dim=0)].movedim(-1, 0)
     full = COARSE * motion.repeat_interleave(COARSE, dim=1).repeat_interleave(COARSE, dim=2)
     missing = (0, now.shape[-1] - full.shape[-1], 0, now.shape[-2] - full.shape[-2])
-    return F.pad(full[None].float(), missing, mode="replicate")[0].long()
+    rough = F.pad(full[None].float(), missing, mode="replicate")[0].long()
+    steps = torch.arange(-COARSE // 2, COARSE // 2 + 1, device=new.device)
+    near = torch.cartesian_prod(steps, steps)
+    near = near[near.float().norm(dim=1).argsort(stable=True)]  # of places that match alike, the first is taken
+    cost = torch.cat([(_moved(before, rough + step[:, None, None]) - now).abs() for step in near], dim=1)
+    cost = F.avg_pool2d(cost, 9, stride=1, padding=4, count_include_pad=False)
+    return rough + near[cost[0].argmin(dim=0)].movedim(-1, 0)
 
 
 def _moved(before: Tensor, motion: Tensor) -> Tensor:
@@ -319,7 +325,7 @@ def _fingerprint(source: Path, model: Colorizer, how: How) -> str:
 
 
 def _join(source: Path, pieces: list[Path], target: Path, format: str) -> None:
-    """Put the pieces one behind the other, with the sound and the chapters of the film, none of it coded again."""
+    """Put the pieces one behind the other, with the sound of the film, none of it coded again."""
     with av.open(str(source)) as film, av.open(str(target), "w", format=format) as out:
         out.metadata.update({key: film.metadata[key] for key in ("title", "comment", "date") if key in film.metadata})
         with av.open(str(pieces[0])) as first:

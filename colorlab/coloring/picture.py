@@ -205,8 +205,9 @@ STRIP = 2**18
 STRIP_ON_DEVICE = 2**22
 """The same on a GPU."""
 
-RADIUS, EPSILON = 4, 4.0
-"""Of the guided filter: pixels of what the network was shown, and squared units of L."""
+RADIUS, EPSILON = 2, 64.0
+"""Of the guided filter: pixels of what the network was shown, and squared units of L. Our choice, near the best of those
+tried on photographs whose true ab was shrunk four times and blurred, and a little softer."""
 
 
 def join(pixels: Tensor, lightness: Tensor, ab: Tensor, guided: bool = False) -> Tensor:
@@ -221,14 +222,14 @@ def join(pixels: Tensor, lightness: Tensor, ab: Tensor, guided: bool = False) ->
         [B, 3, H, W], with the dtype and the device of `pixels`.
     """
     batch, _, height, width = pixels.shape
-    maps = _guide(lightness, ab) if guided else ab
+    maps = torch.cat([ab, _slope(lightness, ab), lightness], dim=1) if guided else ab
     colored = torch.empty(batch, height, width, 3, dtype=pixels.dtype, device=pixels.device).permute(0, 3, 1, 2)
     for rows, strip in strips(pixels, ab.device):
         own = lightness_of(strip)
         color = _enlarge(maps, rows, (height, width))
         if guided:
-            slope, offset = color.chunk(2, dim=1)
-            color = (slope * own + offset).clamp(-AB_MAX, AB_MAX)
+            color, slope, blurred = color.split((2, 2, 1), dim=1)
+            color = (color + slope * (own - blurred)).clamp(-AB_MAX, AB_MAX)
         colored[..., rows.start : rows.stop, :] = _rounded(lab_to_rgb(own, color, keep_L=True), pixels.dtype).to(
             pixels.device
         )
@@ -267,19 +268,21 @@ def _enlarge(small: Tensor, rows: range, size: tuple[int, int]) -> Tensor:
     return F.interpolate(tall, (len(rows), width), mode="bilinear", align_corners=False)
 
 
-def _guide(lightness: Tensor, ab: Tensor) -> Tensor:
-    """The fast guided filter with L as its guide: ab as a linear function of L around each pixel.
+def _slope(lightness: Tensor, ab: Tensor) -> Tensor:
+    """How ab changes with L around each pixel: the slope of the fast guided filter whose guide is L.
+
+    Times what enlarging has blurred away of L, it is what enlarging has blurred away of ab. The filter's own
+    result is a mean of ab around each pixel as well, which costs more color than its edges bring.
 
     Returns:
-        [B, 4, h, w]: the slopes of a and b, then their offsets, so that ab = slope · L + offset.
+        [B, 2, h, w].
 
-    Source: He and Sun, "Fast Guided Filter", 2015, algorithm 2; He et al., TPAMI 2013, equations 5, 6 and 8.
+    Source: He and Sun, "Fast Guided Filter", 2015, algorithm 2; He et al., TPAMI 2013, equation 5.
     """
 
     def mean(values: Tensor) -> Tensor:
         return box_blur(values, 2 * RADIUS + 1, border_type="replicate", separable=True)
 
-    mean_l, mean_ab = mean(lightness), mean(ab)
+    mean_l = mean(lightness)
     variance = mean(lightness * lightness) - mean_l * mean_l
-    slope = (mean(lightness * ab) - mean_l * mean_ab) / (variance + EPSILON)
-    return mean(torch.cat([slope, mean_ab - slope * mean_l], dim=1))
+    return mean((mean(lightness * ab) - mean_l * mean(ab)) / (variance + EPSILON))

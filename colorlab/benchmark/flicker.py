@@ -1,0 +1,95 @@
+"""How much the colors of a film flicker, with and without what steadies them.
+
+The film is a pan over photographs, of which each pixel's motion is known. Flicker is the warping error
+of the colors: how far, in ab units, a point's color is from its own a frame before (root mean square).
+
+Source: the measure is E_warp of Lai et al., "Learning Blind Video Temporal Consistency", ECCV 2018, on ab
+in place of rgb, and with the known motion in place of an estimated one.
+"""
+
+import argparse
+from itertools import pairwise
+from pathlib import Path
+from statistics import median
+
+import torch
+from PIL import Image
+from rich.console import Console
+from rich.progress import track
+from torch import Tensor
+
+from colorlab.benchmark.measuring import Result
+from colorlab.color import lab_to_rgb
+from colorlab.coloring.film import Steadier
+from colorlab.coloring.picture import pixels_of, predict, shrink
+from colorlab.data.images import SAMPLES
+from colorlab.metrics import colorfulness_of
+from colorlab.models import Colorizer
+from colorlab.models.weights import load
+from colorlab.run_folder import find_checkpoint
+
+WINDOW, STEP = (256, 320), (1, 2)
+"""Height and width of a frame, and how far down and right it moves; in pixels of what the network is shown."""
+
+
+def pan(photograph: Path, frames: int, grain: float = 0.0) -> list[Tensor]:
+    """The L of each frame, [1, 1, *WINDOW], with a film's grain of so many units of L."""
+    height, width = (window + frames * step for window, step in zip(WINDOW, STEP, strict=True))
+    large = Image.open(photograph).convert("L").resize((width, height), Image.Resampling.BICUBIC)
+    lightness = shrink(pixels_of(large)[0], min(height, width), torch.device("cpu"))
+    generator = torch.Generator().manual_seed(0)
+    clean = [
+        lightness[..., STEP[0] * n : STEP[0] * n + WINDOW[0], STEP[1] * n : STEP[1] * n + WINDOW[1]]
+        for n in range(frames)
+    ]
+    return [(each + grain * torch.randn(each.shape, generator=generator)).clamp(0, 100) for each in clean]
+
+
+def flicker(colors: list[Tensor]) -> float:
+    """The warping error of the ab of a pan's frames, [1, 2, *WINDOW] each."""
+    down, right = STEP
+    pairs = pairwise(colors)
+    squares = [(now[..., :-down, :-right] - before[..., down:, right:]).square().mean() for before, now in pairs]
+    return torch.stack(squares).mean().sqrt().item()
+
+
+def colorfulness(frames: list[Tensor], colors: list[Tensor]) -> float:
+    """The frames' mean colorfulness: steady colors must not be paler ones."""
+    return (
+        torch.stack([colorfulness_of(lab_to_rgb(*each)).mean() for each in zip(frames, colors, strict=True)])
+        .mean()
+        .item()
+    )
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What of it can be chosen."""
+    parser.add_argument("checkpoint", type=Path, help="who colors: a checkpoint, or a run's folder")
+    parser.add_argument("--photographs", type=int, default=8, help="how many clips (8)")
+    parser.add_argument("--grain", type=float, default=2.0, help="standard deviation of the film's grain, in L (2)")
+    parser.add_argument("--frames", type=int, default=24, help="of each (24)")
+
+
+def run(options: argparse.Namespace) -> Result:
+    """Color each clip once, and steady it by different shares."""
+    model: Colorizer = load(find_checkpoint(options.checkpoint, best=True))
+    files = sorted(SAMPLES.glob("*.jpg"))
+    chosen = files[:: len(files) // options.photographs][: options.photographs]
+    measured: dict[float, list[tuple[float, float]]] = {steady: [] for steady in (0.0, 0.5, 0.8, 0.9)}
+    for photograph in track(chosen, "Measuring", console=Console(stderr=True), transient=True):
+        frames = pan(photograph, options.frames, options.grain)
+        predicted = [predict(model, frame) for frame in frames]
+        for steady, found in measured.items():
+            steadier = Steadier(steady)
+            colors = [steadier(frame, ab) for frame, ab in zip(frames, predicted, strict=True)]
+            found.append((flicker(colors), colorfulness(frames, colors)))
+    rows = []
+    for steady, found in measured.items():
+        errors, colorful = zip(*found, strict=True)
+        ratio = median(error / without for error, (without, _) in zip(errors, measured[0.0], strict=True))
+        rows.append(
+            {"--steady": steady, "flicker (ab)": median(errors), "× without": ratio, "colorfulness": median(colorful)}
+        )
+    size = f"{options.frames} frames, {WINDOW[1]}×{WINDOW[0]}, grain {options.grain:g}"
+    title = f"{len(chosen)} pans of {size}, by {options.checkpoint}"
+    return Result(title, rows, {"photographs": [path.name for path in chosen], "measured": measured})

@@ -206,8 +206,8 @@ STRIP_ON_DEVICE = 2**22
 """The same on a GPU."""
 
 RADIUS, EPSILON = 2, 64.0
-"""Of the guided filter: pixels of what the network was shown, and squared units of L. Our choice, near the best of those
-tried on photographs whose true ab was shrunk four times and blurred, and a little softer."""
+"""Of the guided filter: pixels of what the network was shown, and squared units of L. Our choice, a little softer than
+the best of those tried on photographs whose true ab was shrunk four times and blurred."""
 
 
 def join(pixels: Tensor, lightness: Tensor, ab: Tensor, guided: bool = False) -> Tensor:

@@ -13,6 +13,7 @@ three are off in here.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import Lock
 
 import torch
 from kornia.color import lab_to_rgb as _lab_to_rgb
@@ -30,16 +31,37 @@ AB_MAX = 128.0
 @contextmanager
 def exact(device: torch.device) -> Iterator[None]:
     """Float32 arithmetic that is float32: no autocast, no TF32, no other default for new tensors."""
-    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
-    before, dtype = (cudnn.allow_tf32, matmul.allow_tf32), torch.get_default_dtype()
-    cudnn.allow_tf32 = matmul.allow_tf32 = False
-    torch.set_default_dtype(torch.float32)
-    try:
-        with torch.autocast(device.type, enabled=False):
+    with _settings.exact(), torch.autocast(device.type, enabled=False):
+        yield
+
+
+class _Settings:
+    """TF32 and the default type are the process's: the first thread that comes in changes them, the last back."""
+
+    def __init__(self) -> None:
+        self._lock, self._inside = Lock(), 0
+        self._before: tuple[bool, bool, torch.dtype]
+
+    @contextmanager
+    def exact(self) -> Iterator[None]:
+        cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+        with self._lock:
+            if self._inside == 0:
+                self._before = cudnn.allow_tf32, matmul.allow_tf32, torch.get_default_dtype()
+                cudnn.allow_tf32 = matmul.allow_tf32 = False
+                torch.set_default_dtype(torch.float32)
+            self._inside += 1
+        try:
             yield
-    finally:
-        cudnn.allow_tf32, matmul.allow_tf32 = before
-        torch.set_default_dtype(dtype)
+        finally:
+            with self._lock:
+                self._inside -= 1
+                if self._inside == 0:
+                    cudnn.allow_tf32, matmul.allow_tf32, dtype = self._before
+                    torch.set_default_dtype(dtype)
+
+
+_settings = _Settings()
 
 
 def rgb_to_lab(rgb: Tensor) -> tuple[Tensor, Tensor]:

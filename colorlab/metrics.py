@@ -52,14 +52,21 @@ def psnr(colored: Colored) -> Tensor:
     return peak_signal_noise_ratio(colored.picture, colored.photograph, data_range=1.0, reduction="none", dim=(1, 2, 3))
 
 
+WINDOW = 11
+"""Side of the window that SSIM looks through, in pixels."""
+
+
 def ssim(colored: Colored) -> Tensor:
     """Structural similarity, [B], at most 1: the mean over the three channels of rgb.
 
     Where the window reaches beyond the picture there is no value, as in the authors' program;
-    torchmetrics counts the mirrored border, and is off by some thousandths.
+    torchmetrics counts the mirrored border, and is off by some thousandths. NaN for pictures smaller
+    than the window, 11×11.
 
     Source: Wang et al., "Image quality assessment: from error visibility to structural similarity", 2004.
     """
+    if min(colored.picture.shape[-2:]) < WINDOW:
+        return torch.full_like(colored.picture[:, 0, 0, 0], torch.nan)
     structure, luminance = _similarity(colored.picture, colored.photograph)
     return (structure * luminance).mean(dim=(1, 2, 3))
 

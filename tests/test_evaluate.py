@@ -14,7 +14,9 @@ import torch
 from conftest import checkpoint_of, start
 from hydra import compose, initialize_config_dir
 from PIL import Image
+from torchvision.transforms.v2.functional import resize
 
+import colorlab
 from colorlab.color import rgb_to_lab
 from colorlab.config import conf_folder, plain
 from colorlab.data.images import SAMPLES, find_photographs, read_photograph
@@ -173,11 +175,17 @@ def test_pictures_of_their_own_size_keep_their_lightness(judged: SimpleNamespace
         judged.folder, f"checkpoint=[{judged.folder}/first.ckpt]", "protocol=native", "split=all", "metrics=[psnr,ssim]"
     )
     assert report.metrics == ["psnr", "ssim"]
+    model = colorlab.load(judged.folder / "first.ckpt")
     for place, name in enumerate(report.names):
         lightness, true = rgb_to_lab(read_photograph(judged.folder / "photographs" / name)[None])
-        gray = Colored(lightness, true * 0, true)
-        for metric, value in measure(gray, ["psnr", "ssim"]).items():
-            assert report.records["gray"][metric][place].item() == pytest.approx(value.item(), rel=1e-4)
+        shown = resize(read_photograph(judged.folder / "photographs" / name)[None] / 255, [256, 256], antialias=True)
+        with torch.no_grad():
+            small = model(rgb_to_lab(shown.clamp(0, 1))[0])
+        predicted = {"gray": true * 0, "first": resize(small, list(true.shape[-2:]), antialias=False)}
+        for contestant, ab in predicted.items():
+            for metric, value in measure(Colored(lightness, ab, true), ["psnr", "ssim"]).items():
+                found = report.records[contestant][metric][place].item()
+                assert found == pytest.approx(value.item(), rel=1e-4), contestant
 
 
 def test_bf16_changes_the_prediction_and_not_the_judgement(judged: SimpleNamespace) -> None:

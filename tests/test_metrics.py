@@ -154,6 +154,12 @@ def test_the_true_picture_scores_as_well_as_can_be(colored: Colored) -> None:
         assert found[name].tolist() == pytest.approx([value] * len(colored.true), abs=1e-4)
 
 
+def test_a_picture_smaller_than_its_window_has_no_ssim(colored: Colored) -> None:
+    for side, known in ((11, True), (10, False)):
+        small = Colored(*(whole[..., :side, :40] for whole in (colored.lightness, colored.predicted, colored.true)))
+        assert bool(measure(small, ["ssim"])["ssim"].isfinite().all()) == known
+
+
 def test_a_picture_too_small_for_five_scales_has_no_ms_ssim(colored: Colored) -> None:
     for side, known in ((175, False), (176, True)):
         small = Colored(*(part[:1, :, :side] for part in (colored.lightness, colored.predicted, colored.true)))

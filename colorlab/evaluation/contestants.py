@@ -16,7 +16,8 @@ from colorlab.models.weights import load
 from colorlab.run_folder import PRETRAINED, find_checkpoint
 
 Protocol = Literal["stretch256", "native"]
-"""How a picture is judged: stretched to 256×256, as the literature does, or at its own size and with its own L."""
+"""How a picture is judged: stretched to 256×256, as the literature does, or at its own size and with its own L.
+What sRGB cannot show of the colors is clipped, as in the literature; `colorlab.colorize` keeps L there too."""
 
 SIDE = 256
 """What networks are shown, in pixels, whatever the protocol."""

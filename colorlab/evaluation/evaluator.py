@@ -106,16 +106,16 @@ class Evaluator(Contest):
             parts = [None] * self.trainer.world_size
             own = (self.index, self.records, self.extremes, self.data.skipped)
             torch.distributed.all_gather_object(parts, own)
+        for _, _, extremes, skipped in parts:
+            self.data.skipped |= skipped
+            for name, own in self.extremes.items():
+                own.merge(extremes[name])
         parts = [part for part in parts if len(part[0])] or parts[:1]
         order = torch.cat([index for index, *_ in parts]).argsort()
         self.index = torch.cat([index for index, *_ in parts])[order]
         for name in self.records:
             keys = parts[0][1][name]
             self.records[name] = {key: torch.cat([part[1][name][key] for part in parts])[order] for key in keys}
-        for _, _, extremes, skipped in parts:
-            self.data.skipped |= skipped
-            for name, own in self.extremes.items():
-                own.merge(extremes[name])
 
 
 def _join(held: Tensor | None, new: Tensor) -> Tensor:

@@ -105,7 +105,7 @@ def load(path: str | Path) -> Colorizer:
     """
     checkpoint = read_checkpoint(path)
     name = checkpoint.get("colorizer")
-    if name is None:
+    if not isinstance(name, str):
         raise UserError(f"{path} does not say which model it holds: pass it as model.weights={path} instead.")
     known = {kind.qualified_name(): kind for kind in _subclasses(Colorizer)}
     if name not in known:
@@ -122,7 +122,7 @@ def load(path: str | Path) -> Colorizer:
 def _fill(model: Colorizer, weights: dict[str, Tensor], path: str | Path) -> None:
     try:
         model.load_state_dict(weights)
-    except RuntimeError as error:
+    except (RuntimeError, TypeError) as error:
         raise UserError(f"{path} holds the weights of another model than {model.title}: {_reason(error)}") from error
 
 
@@ -132,7 +132,7 @@ def _subclasses(kind: type[Colorizer]) -> list[type[Colorizer]]:
     return [found for child in kind.__subclasses__() for found in (child, *_subclasses(child))]
 
 
-def _reason(error: RuntimeError) -> str:
+def _reason(error: RuntimeError | TypeError) -> str:
     """The first complaint of load_state_dict's list."""
     lines = [line.strip() for line in str(error).splitlines()[1:]]
     return lines[0] if lines else str(error)

@@ -65,6 +65,20 @@ def test_a_folder_that_was_changed_is_refused(folder: Path) -> None:
         colorlab.load(folder)
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"state_dict": 3, "colorizer": "colorlab.models.cunet.CUNet"},
+        {"state_dict": {}, "colorizer": ["a"]},
+        {"state_dict": {}, "colorizer": "colorlab.models.cunet.CUNet", "hyper_parameters": {"width": "wide"}},
+    ],
+)
+def test_a_damaged_checkpoint_is_refused_in_a_sentence(content: dict, tmp_path: Path) -> None:
+    torch.save(content, tmp_path / "damaged.ckpt")
+    with pytest.raises(UserError, match=r"damaged\.ckpt"):
+        colorlab.load(tmp_path / "damaged.ckpt")
+
+
 def test_a_torn_or_bare_safetensors_file_is_refused(model: CUNet, tmp_path: Path) -> None:
     whole, torn, bare = (tmp_path / f"{name}.safetensors" for name in ("whole", "torn", "bare"))
     write_safetensors(model, whole)

@@ -20,6 +20,7 @@ from colorlab.coloring.album import Errand, How, color_pictures
 from colorlab.data.images import SAMPLES
 from colorlab.models import ECCV16, Colorizer
 from colorlab.models.weights import load
+from colorlab.run_folder import find_checkpoint
 
 SIZES = {"500 pixels": (500, 375), "12 megapixels": (4000, 3000), "100 megapixels": (11_600, 8700)}
 """Width and height of the photographs."""
@@ -75,7 +76,8 @@ WAYS = {"colorlab": _colorlab, "the demo's way": _demo}
 def measure(turn: Turn, checkpoint: Path | None, device: str) -> Measurement:
     """Time one way; called in a process of its own, for its peak of memory."""
     torch.manual_seed(0)
-    model = (load(checkpoint) if checkpoint else ECCV16().eval()).to(device)
+    model = load(find_checkpoint(checkpoint, best=True)) if checkpoint else ECCV16().eval()
+    model = model.to(device)
     color = WAYS[turn.way]
     with tempfile.TemporaryDirectory() as folder:
         warm_up, out = Path(folder, "warm_up"), Path(folder, "out")

@@ -129,7 +129,7 @@ def serve(settings: Settings, facts: dict[str, Any], folder: StudyFolder) -> Non
     protocol: Protocol = fit_protocol(settings.practice, settings.counted, settings.vigilance, painted)
     if protocol.counted - protocol.vigilance < 1:
         raise UserError(f"{painted} photographs with color are too few for a study.")
-    if protocol.counted < settings.counted:
+    if (protocol.practice, protocol.counted) != (settings.practice, settings.counted):
         print(
             f"Of {painted} photographs come {protocol.practice} pairs for practice and {protocol.counted} that count."
         )

@@ -94,6 +94,7 @@ def prepare(settings: Settings, cfg: dict[str, Any], folder: StudyFolder) -> dic
 
     plans = {key: check(cfg[key], key) for key in ("data", "trainer")}
     fix_reading(plans["data"].arguments, settings.protocol)
+    plans["trainer"].arguments |= {"devices": 1, "num_nodes": 1, "strategy": "auto"}  # every process would serve
     data = plans["data"].build()
     files = data.files(settings.split)
     if not files:

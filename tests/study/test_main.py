@@ -103,7 +103,9 @@ def taken(folder: Path, browser: webdriver.Chrome) -> SimpleNamespace:
         "data.root=photographs",
         "data.workers=0",
         "split=all",
-        "trainer=cpu",
+        "trainer=ddp",
+        "trainer.accelerator=cpu",
+        "trainer.devices=2",  # as for training; a study is painted and served by one process
     )
     server = Server(folder, *words)
     screen(browser, 1280, 800)
@@ -139,9 +141,8 @@ def taken(folder: Path, browser: webdriver.Chrome) -> SimpleNamespace:
     wait(browser, lambda browser: place(browser) != "")
     seen["after reload"] = place(browser)
     look_and_answer(fooled=False, by_key=False)
+    wait(browser, lambda browser: stage(browser) == "asking")
     server.end(signal.SIGKILL)
-    press(browser, Keys.ARROW_LEFT)
-    wait(browser, lambda browser: stage(browser) == "asking" or is_seen(browser, "trouble"))
     press(browser, Keys.ARROW_LEFT)
     wait(browser, lambda browser: is_seen(browser, "trouble"))
 

@@ -90,7 +90,7 @@ def prepare(settings: Settings, cfg: dict[str, Any], folder: StudyFolder) -> dic
     from colorlab.data.images import content_fingerprint
     from colorlab.evaluation.estimates import versions
     from colorlab.evaluation.evaluator import trainer_of
-    from colorlab.study.pictures import TRUE, Painter
+    from colorlab.study.pictures import Painter
 
     plans = {key: check(cfg[key], key) for key in ("data", "trainer")}
     fix_reading(plans["data"].arguments, settings.protocol)
@@ -105,11 +105,10 @@ def prepare(settings: Settings, cfg: dict[str, Any], folder: StudyFolder) -> dic
     painter = Painter(contestants, data, loader.dataset, folder.pictures)
     trainer = trainer_of(plans["trainer"], folder.path, loggers=[])
     trainer.predict(painter, loader, return_predictions=False)
-    painted = sorted(int(path.stem) for path in (folder.pictures / TRUE).glob("*.png"))
     facts = {
         "checkpoints": entered, "protocol": settings.protocol, "exposure": settings.exposure,
         "root": str(data.root), "split": settings.split, "fingerprint": content_fingerprint(data.root, chosen),
-        "photographs": {place: chosen[place] for place in painted}, "versions": versions(),
+        "photographs": {place: chosen[place] for place in sorted(painter.painted)}, "versions": versions(),
     }  # fmt: skip
     folder.write_facts(facts)
     return facts
@@ -146,8 +145,8 @@ def serve(settings: Settings, facts: dict[str, Any], folder: StudyFolder) -> Non
         host, port = listener.getsockname()
         hosts = ["*"] if host == "0.0.0.0" else ["127.0.0.1", "localhost", host]
         store = Store(folder.answers)
-        models = list(facts["checkpoints"])
-        app = make_app(store, folder.pictures, protocol, models, facts["exposure"], settings.seed, hosts)
+        photographs, models = sorted(map(int, facts["photographs"])), list(facts["checkpoints"])
+        app = make_app(store, folder.pictures, protocol, photographs, models, facts["exposure"], settings.seed, hosts)
         print(f"The study is at http://{host}:{port} — Ctrl-C ends it, and nothing is lost.", flush=True)
         try:
             uvicorn.Server(uvicorn.Config(app, log_level="warning")).run(sockets=[listener])

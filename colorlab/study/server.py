@@ -42,7 +42,14 @@ class Given(BaseModel):
 
 
 def make_app(
-    store: Store, folder: Path, protocol: Protocol, models: list[str], exposure: float, seed: int, hosts: list[str]
+    store: Store,
+    folder: Path,
+    protocol: Protocol,
+    photographs: list[int],
+    models: list[str],
+    exposure: float,
+    seed: int,
+    hosts: list[str],
 ) -> FastAPI:
     """The application.
 
@@ -50,6 +57,7 @@ def make_app(
         store: where answers go.
         folder: of the pictures, as `Painter` writes them.
         protocol: how many pairs a person sees.
+        photographs: which of the folder's are shown.
         models: whose pictures are the fakes.
         exposure: how long a pair is shown, in seconds.
         seed: another one draws other pairs.
@@ -57,7 +65,6 @@ def make_app(
     """
     app = FastAPI(title="colorlab study", docs_url=None, redoc_url=None, openapi_url=None)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=hosts)
-    photographs = sorted(int(path.stem) for path in (folder / TRUE).glob("*.png"))
     about = {"exposure_ms": exposure * 1000, "practice": protocol.practice, "counted": protocol.counted}
     page = files("colorlab.study").joinpath("page.html").read_text(encoding="utf-8")
 

@@ -9,11 +9,14 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from conftest import checkpoint_of, fits, screen, start
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 from PIL import Image
 from selenium import webdriver
 from selenium.webdriver.common.action_chains import ActionChains
@@ -21,8 +24,11 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
+from colorlab.config import conf_folder, plain
 from colorlab.data.images import SAMPLES, find_photographs
 from colorlab.models import CUNet
+from colorlab.study.__main__ import GROUPS, Settings, prepare
+from colorlab.study.folder import StudyFolder
 from colorlab.study.store import VIGILANCE, Store
 
 EXPOSURE = 0.3
@@ -233,6 +239,28 @@ def test_the_report_tells_who_was_fooled(taken: SimpleNamespace) -> None:
         assert Image.open(taken.folder / "study" / f"{sheet}.png").width > 300
     (part,) = (taken.folder / "study").glob("wandb/offline-run-*")
     assert list(part.glob("*.wandb"))
+
+
+def paint(folder: Path, out: str, *words: str) -> dict[str, Any]:
+    """Paint a study's pictures in this process; what the study then depends on."""
+    folder, data = (
+        folder.resolve(),
+        (f"checkpoint=[{folder}/cunet.ckpt]", "data=folder", "++data.workers=0", "split=all"),
+    )
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+        where = (f"data.root={folder}/photographs", f"out={folder}/{out}", "trainer=cpu", "logger=csv")
+        cfg = plain(compose("study", [*data, *where, *words]))
+    settings = Settings(**{key: value for key, value in cfg.items() if key not in GROUPS})
+    return prepare(settings, cfg, StudyFolder(Path(settings.out)))
+
+
+def test_an_interrupted_study_begins_anew_with_other_settings(folder: Path) -> None:
+    """Its pictures are there, but not the study.json that is written last."""
+    first = paint(folder, "interrupted", "practice=0", "pictures=8")
+    assert list(map(int, first["photographs"])) == list(range(8))
+    (folder / "interrupted" / "study.json").unlink()
+    assert list(paint(folder, "interrupted", "practice=0", "pictures=3")["photographs"]) == [0, 1, 2]
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import socket
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import hydra
 from omegaconf import DictConfig
@@ -16,9 +16,6 @@ from colorlab.command_line import as_list, leave, quiet_libraries, run
 from colorlab.config import check, check_arguments, conf_folder, plain
 from colorlab.errors import UserError
 from colorlab.study.folder import StudyFolder
-
-if TYPE_CHECKING:
-    from colorlab.study.store import Protocol
 
 GROUPS = ("data", "trainer", "logger", "run")
 
@@ -29,7 +26,7 @@ class Settings:
 
     Args:
         checkpoint: files or run folders, whose pictures are the fakes; a study that goes on needs none.
-        out: the study's folder; one that exists goes on with its pairs and answers.
+        out: the study's folder; one that holds a study goes on as it began, with its pairs and answers.
         report: tell what was answered, in place of asking.
         protocol: native shows pictures in their own shape.
         split: which of the photographs.
@@ -69,8 +66,8 @@ def prepare(settings: Settings, cfg: dict[str, Any], folder: StudyFolder) -> dic
     """Paint the pictures of a new study, or go on with the one in the folder; what it depends on.
 
     Raises:
-        UserError: the configuration, a checkpoint or the photographs cannot be used, or the folder
-            holds a study of other models.
+        UserError: the configuration, a checkpoint or the photographs cannot be used, too few of them have
+            color, or the folder holds a study of other models.
     """
     facts = folder.facts()
     if facts is None and not settings.checkpoint:
@@ -91,6 +88,7 @@ def prepare(settings: Settings, cfg: dict[str, Any], folder: StudyFolder) -> dic
     from colorlab.evaluation.estimates import versions
     from colorlab.evaluation.evaluator import trainer_of
     from colorlab.study.pictures import Painter
+    from colorlab.study.store import fit_protocol
 
     plans = {key: check(cfg[key], key) for key in ("data", "trainer")}
     fix_reading(plans["data"].arguments, settings.protocol)
@@ -105,7 +103,12 @@ def prepare(settings: Settings, cfg: dict[str, Any], folder: StudyFolder) -> dic
     painter = Painter(contestants, data, loader.dataset, folder.pictures)
     trainer = trainer_of(plans["trainer"], folder.path, loggers=[])
     trainer.predict(painter, loader, return_predictions=False)
+    count = len(painter.painted)
+    asked = fit_protocol(settings.practice, settings.counted, settings.vigilance, count)
+    if asked.counted - asked.vigilance < 1:
+        raise UserError(f"{count} photographs with color are too few for a study.")
     facts = {
+        **vars(asked), "seed": settings.seed,
         "checkpoints": entered, "protocol": settings.protocol, "exposure": settings.exposure,
         "root": str(data.root), "split": settings.split, "fingerprint": content_fingerprint(data.root, chosen),
         "photographs": {place: chosen[place] for place in sorted(painter.painted)}, "versions": versions(),
@@ -118,21 +121,17 @@ def serve(settings: Settings, facts: dict[str, Any], folder: StudyFolder) -> Non
     """Serve the page until it is ended with Ctrl-C.
 
     Raises:
-        UserError: there are too few pictures, or the port is taken.
+        UserError: the port is taken.
     """
     import uvicorn
 
     from colorlab.study.server import make_app
-    from colorlab.study.store import Store, fit_protocol
+    from colorlab.study.store import Protocol, Store
 
-    painted = len(facts["photographs"])
-    protocol: Protocol = fit_protocol(settings.practice, settings.counted, settings.vigilance, painted)
-    if protocol.counted - protocol.vigilance < 1:
-        raise UserError(f"{painted} photographs with color are too few for a study.")
+    protocol = Protocol(facts["practice"], facts["counted"], facts["vigilance"])
     if (protocol.practice, protocol.counted) != (settings.practice, settings.counted):
-        print(
-            f"Of {painted} photographs come {protocol.practice} pairs for practice and {protocol.counted} that count."
-        )
+        pairs = f"{protocol.practice} pairs for practice and {protocol.counted} that count"
+        print(f"This study asks {pairs}, of {len(facts['photographs'])} photographs.")
     with socket.socket() as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -146,7 +145,7 @@ def serve(settings: Settings, facts: dict[str, Any], folder: StudyFolder) -> Non
         hosts = ["*"] if host == "0.0.0.0" else ["127.0.0.1", "localhost", host]
         store = Store(folder.answers)
         photographs, models = sorted(map(int, facts["photographs"])), list(facts["checkpoints"])
-        app = make_app(store, folder.pictures, protocol, photographs, models, facts["exposure"], settings.seed, hosts)
+        app = make_app(store, folder.pictures, protocol, photographs, models, facts["exposure"], facts["seed"], hosts)
         print(f"The study is at http://{host}:{port} — Ctrl-C ends it, and nothing is lost.", flush=True)
         try:
             uvicorn.Server(uvicorn.Config(app, log_level="warning")).run(sockets=[listener])

@@ -56,7 +56,7 @@ def make_app(
     Args:
         store: where answers go.
         folder: of the pictures, as `Painter` writes them.
-        protocol: how many pairs a person sees.
+        protocol: how many pairs a person sees who begins.
         photographs: which of the folder's are shown.
         models: whose pictures are the fakes.
         exposure: how long a pair is shown, in seconds.
@@ -88,11 +88,11 @@ def make_app(
         if trial is None:
             counted = [answer for answer in store.answers(token) if answer.trial.kind != "practice"]
             return {"state": "done", "right": sum(not each.fooled for each in counted), "of": len(counted)}
-        practice = trial.kind == "practice"
-        total = protocol.practice if practice else protocol.counted
+        pairs, practice = store.count_trials(token), store.count_trials(token, "practice")
+        first, end = (0, practice) if trial.kind == "practice" else (practice, pairs)
         return {
-            "state": "practice" if practice else "counted", "trial": trial.id, "exposure_ms": exposure * 1000,
-            "place": trial.place + 1 - (0 if practice else protocol.practice), "total": total,
+            "state": "practice" if trial.kind == "practice" else "counted", "trial": trial.id,
+            "exposure_ms": exposure * 1000, "place": trial.place + 1 - first, "total": end - first,
             "left": f"/picture/{trial.left}", "right": f"/picture/{trial.right}",
         }  # fmt: skip
 

@@ -71,6 +71,18 @@ def test_a_person_goes_from_practice_to_the_end(client: TestClient, store: Store
     assert question == {"state": "done", "right": right, "of": 4}
 
 
+def test_a_person_keeps_the_pairs_they_began_with(store: Store, tmp_path: Path) -> None:
+    """Whatever those who come later are asked."""
+    token = store.begin(Protocol(practice=2, counted=3, vigilance=0), PHOTOGRAPHS, ["model"], seed=0)
+    app = make_app(store, tmp_path / "pictures", PROTOCOL, PHOTOGRAPHS, ["model"], 1.0, seed=0, hosts=["testserver"])
+    client = TestClient(app, cookies={"participant": token})
+    places = []
+    while (question := start(client))["state"] != "done":
+        places.append((question["state"], question["place"], question["total"]))
+        answer(client, question)
+    assert places == [(kind, place + 1, of) for kind, of in (("practice", 2), ("counted", 3)) for place in range(of)]
+
+
 def test_before_the_answer_nothing_tells_which_picture_is_the_fake(client: TestClient, store: Store) -> None:
     question = start(client)
     fakes = []

@@ -3,7 +3,6 @@
 import importlib.util
 import os
 import random
-import socket
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from omegaconf import DictConfig
 from colorlab.command_line import as_list, leave, quiet_libraries, run
 from colorlab.config import check, check_arguments, conf_folder, plain
 from colorlab.errors import UserError
+from colorlab.serving import listen
 from colorlab.study.folder import StudyFolder
 
 GROUPS = ("data", "trainer", "logger", "run")
@@ -123,8 +123,6 @@ def serve(settings: Settings, facts: dict[str, Any], folder: StudyFolder) -> Non
     Raises:
         UserError: the port is taken.
     """
-    import uvicorn
-
     from colorlab.study.server import make_app
     from colorlab.study.store import Protocol, Store
 
@@ -132,25 +130,15 @@ def serve(settings: Settings, facts: dict[str, Any], folder: StudyFolder) -> Non
     if (protocol.practice, protocol.counted) != (settings.practice, settings.counted):
         pairs = f"{protocol.practice} pairs for practice and {protocol.counted} that count"
         print(f"This study asks {pairs}, of {len(facts['photographs'])} photographs.")
-    with socket.socket() as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind((settings.host, settings.port))
-            listener.listen()  # from here on a browser that comes early waits
-        except OSError as error:
-            raise UserError(
-                f"{settings.host}:{settings.port} cannot be used ({error.strerror}): port=0 finds one."
-            ) from error
-        host, port = listener.getsockname()
-        hosts = ["*"] if host == "0.0.0.0" else ["127.0.0.1", "localhost", host]
+    with listen(settings.host, settings.port, "port=0 finds one.") as listening:
         store = Store(folder.answers)
         photographs, models = sorted(map(int, facts["photographs"])), list(facts["checkpoints"])
-        app = make_app(store, folder.pictures, protocol, photographs, models, facts["exposure"], facts["seed"], hosts)
-        print(f"The study is at http://{host}:{port} — Ctrl-C ends it, and nothing is lost.", flush=True)
+        app = make_app(
+            store, folder.pictures, protocol, photographs, models, facts["exposure"], facts["seed"], listening.hosts
+        )
+        print(f"The study is at {listening.address} — Ctrl-C ends it, and nothing is lost.", flush=True)
         try:
-            uvicorn.Server(uvicorn.Config(app, log_level="warning")).run(sockets=[listener])
-        except KeyboardInterrupt:
-            pass
+            listening.serve(app)
         finally:
             store.close()
     print(f"\nThe report: python -m colorlab.study --report out={os.path.relpath(folder.path)}")

@@ -13,15 +13,11 @@ from fastapi.responses import HTMLResponse
 from pydantic import BaseModel, Field
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
+from colorlab.serving import HEADERS, PAGE_HEADERS
 from colorlab.study.pictures import TRUE, picture_path
 from colorlab.study.store import NotAsked, Protocol, Side, Store, Trial
 
 COOKIE = "participant"
-HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
-POLICY = (
-    "default-src 'self'; img-src 'self' data:; script-src 'unsafe-inline'; style-src 'unsafe-inline';"
-    " frame-ancestors 'none'"
-)
 
 Token = Annotated[str | None, Cookie(alias=COOKIE)]
 
@@ -70,7 +66,7 @@ def make_app(
 
     @app.get("/", response_class=HTMLResponse)
     def show_page() -> HTMLResponse:
-        return HTMLResponse(page, headers={**HEADERS, "Content-Security-Policy": POLICY})
+        return HTMLResponse(page, headers=PAGE_HEADERS)
 
     @app.post("/api/start")
     def start(wish: Start, response: Response, token: Token = None) -> dict[str, Any]:

@@ -164,6 +164,12 @@ def test_another_name_for_the_server_is_refused(client: TestClient) -> None:
         assert client.get(path, headers={"Host": "elsewhere.example"}).status_code == 400
 
 
+def test_the_page_takes_nothing_from_elsewhere_and_stands_in_no_frame(client: TestClient) -> None:
+    policy = client.get("/").headers["content-security-policy"]
+    for rule in ("default-src 'self'", "frame-ancestors 'none'", "base-uri 'none'", "form-action 'none'"):
+        assert rule in policy
+
+
 def test_the_cookie_stays_out_of_reach_of_scripts_and_other_sites(client: TestClient) -> None:
     cookie = client.post("/api/start", json={}).headers["set-cookie"].lower()
     assert "httponly" in cookie

@@ -1,15 +1,14 @@
 """Let people color their photographs on a page: `python -m colorlab.demo CHECKPOINT…`."""
 
 import argparse
-import contextlib
 import importlib.util
-import socket
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from colorlab.command_line import leave, quiet_libraries
 from colorlab.errors import UserError
 from colorlab.run_folder import find_checkpoint
+from colorlab.serving import listen
 
 if TYPE_CHECKING:
     from colorlab.models import Colorizer
@@ -45,23 +44,12 @@ def serve(models: "dict[str, Colorizer]", host: str, port: int, megabytes: float
     Raises:
         UserError: the port cannot be used.
     """
-    import uvicorn
-
     from colorlab.demo.server import Limits, make_app
 
-    with socket.socket() as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind((host, port))
-            listener.listen()  # from here on a browser that comes early waits
-        except OSError as error:
-            raise UserError(f"{host}:{port} cannot be used ({error.strerror}): --port 0 finds one.") from error
-        host, port = listener.getsockname()
-        hosts = ["*"] if host == "0.0.0.0" else ["127.0.0.1", "localhost", host]
-        app = make_app(models, Limits(megabytes, megapixels), hosts)
-        print(f"The page is at http://{host}:{port} — Ctrl-C ends it. No picture is kept.", flush=True)
-        with contextlib.suppress(KeyboardInterrupt):
-            uvicorn.Server(uvicorn.Config(app, log_level="warning")).run(sockets=[listener])
+    with listen(host, port, "--port 0 finds one.") as listening:
+        app = make_app(models, Limits(megabytes, megapixels), listening.hosts)
+        print(f"The page is at {listening.address} — Ctrl-C ends it. No picture is kept.", flush=True)
+        listening.serve(app)
 
 
 def main() -> None:

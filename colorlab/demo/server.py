@@ -26,12 +26,8 @@ from colorlab.coloring.files import Frame, PictureFile, format_to_write, open_pi
 from colorlab.coloring.picture import join, pixels_of
 from colorlab.errors import UserError
 from colorlab.models import Colorizer
+from colorlab.serving import HEADERS, PAGE_HEADERS
 
-HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
-POLICY = (
-    "default-src 'self'; img-src 'self' data:; script-src 'unsafe-inline'; style-src 'unsafe-inline';"
-    " frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
-)
 SHOWN = 1600
 """Pixels of the long side, at most, of what the page shows; what it downloads is as large as what came."""
 
@@ -86,7 +82,7 @@ def make_app(models: dict[str, Colorizer], limits: Limits, hosts: list[str]) -> 
 
     @app.get("/", response_class=HTMLResponse)
     def show_page() -> HTMLResponse:
-        return HTMLResponse(page, headers={**HEADERS, "Content-Security-Policy": POLICY})
+        return HTMLResponse(page, headers=PAGE_HEADERS)
 
     @app.get("/api/about")
     def about() -> dict[str, Any]:

@@ -3,11 +3,10 @@
 import importlib.util
 import os
 import random
-import socket
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import hydra
 from omegaconf import DictConfig
@@ -15,10 +14,8 @@ from omegaconf import DictConfig
 from colorlab.command_line import as_list, leave, quiet_libraries, run
 from colorlab.config import check, check_arguments, conf_folder, plain
 from colorlab.errors import UserError
+from colorlab.serving import listen
 from colorlab.study.folder import StudyFolder
-
-if TYPE_CHECKING:
-    from colorlab.study.store import Protocol
 
 GROUPS = ("data", "trainer", "logger", "run")
 
@@ -29,7 +26,7 @@ class Settings:
 
     Args:
         checkpoint: files or run folders, whose pictures are the fakes; a study that goes on needs none.
-        out: the study's folder; one that exists goes on with its pairs and answers.
+        out: the study's folder; one that holds a study goes on as it began, with its pairs and answers.
         report: tell what was answered, in place of asking.
         protocol: native shows pictures in their own shape.
         split: which of the photographs.
@@ -69,8 +66,8 @@ def prepare(settings: Settings, cfg: dict[str, Any], folder: StudyFolder) -> dic
     """Paint the pictures of a new study, or go on with the one in the folder; what it depends on.
 
     Raises:
-        UserError: the configuration, a checkpoint or the photographs cannot be used, or the folder
-            holds a study of other models.
+        UserError: the configuration, a checkpoint or the photographs cannot be used, too few of them have
+            color, or the folder holds a study of other models.
     """
     facts = folder.facts()
     if facts is None and not settings.checkpoint:
@@ -90,10 +87,12 @@ def prepare(settings: Settings, cfg: dict[str, Any], folder: StudyFolder) -> dic
     from colorlab.data.images import content_fingerprint
     from colorlab.evaluation.estimates import versions
     from colorlab.evaluation.evaluator import trainer_of
-    from colorlab.study.pictures import TRUE, Painter
+    from colorlab.study.pictures import Painter
+    from colorlab.study.store import fit_protocol
 
     plans = {key: check(cfg[key], key) for key in ("data", "trainer")}
     fix_reading(plans["data"].arguments, settings.protocol)
+    plans["trainer"].arguments |= {"devices": 1, "num_nodes": 1, "strategy": "auto"}  # every process would serve
     data = plans["data"].build()
     files = data.files(settings.split)
     if not files:
@@ -104,11 +103,15 @@ def prepare(settings: Settings, cfg: dict[str, Any], folder: StudyFolder) -> dic
     painter = Painter(contestants, data, loader.dataset, folder.pictures)
     trainer = trainer_of(plans["trainer"], folder.path, loggers=[])
     trainer.predict(painter, loader, return_predictions=False)
-    painted = sorted(int(path.stem) for path in (folder.pictures / TRUE).glob("*.png"))
+    count = len(painter.painted)
+    asked = fit_protocol(settings.practice, settings.counted, settings.vigilance, count)
+    if asked.counted - asked.vigilance < 1:
+        raise UserError(f"{count} photographs with color are too few for a study.")
     facts = {
+        **vars(asked), "seed": settings.seed,
         "checkpoints": entered, "protocol": settings.protocol, "exposure": settings.exposure,
         "root": str(data.root), "split": settings.split, "fingerprint": content_fingerprint(data.root, chosen),
-        "photographs": {place: chosen[place] for place in painted}, "versions": versions(),
+        "photographs": {place: chosen[place] for place in sorted(painter.painted)}, "versions": versions(),
     }  # fmt: skip
     folder.write_facts(facts)
     return facts
@@ -118,40 +121,24 @@ def serve(settings: Settings, facts: dict[str, Any], folder: StudyFolder) -> Non
     """Serve the page until it is ended with Ctrl-C.
 
     Raises:
-        UserError: there are too few pictures, or the port is taken.
+        UserError: the port is taken.
     """
-    import uvicorn
-
     from colorlab.study.server import make_app
-    from colorlab.study.store import Store, fit_protocol
+    from colorlab.study.store import Protocol, Store
 
-    painted = len(facts["photographs"])
-    protocol: Protocol = fit_protocol(settings.practice, settings.counted, settings.vigilance, painted)
-    if protocol.counted - protocol.vigilance < 1:
-        raise UserError(f"{painted} photographs with color are too few for a study.")
-    if protocol.counted < settings.counted:
-        print(
-            f"Of {painted} photographs come {protocol.practice} pairs for practice and {protocol.counted} that count."
-        )
-    with socket.socket() as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind((settings.host, settings.port))
-            listener.listen()  # from here on a browser that comes early waits
-        except OSError as error:
-            raise UserError(
-                f"{settings.host}:{settings.port} cannot be used ({error.strerror}): port=0 finds one."
-            ) from error
-        host, port = listener.getsockname()
-        hosts = ["*"] if host == "0.0.0.0" else ["127.0.0.1", "localhost", host]
+    protocol = Protocol(facts["practice"], facts["counted"], facts["vigilance"])
+    if (protocol.practice, protocol.counted) != (settings.practice, settings.counted):
+        pairs = f"{protocol.practice} pairs for practice and {protocol.counted} that count"
+        print(f"This study asks {pairs}, of {len(facts['photographs'])} photographs.")
+    with listen(settings.host, settings.port, "port=0 finds one.") as listening:
         store = Store(folder.answers)
-        models = list(facts["checkpoints"])
-        app = make_app(store, folder.pictures, protocol, models, facts["exposure"], settings.seed, hosts)
-        print(f"The study is at http://{host}:{port} — Ctrl-C ends it, and nothing is lost.", flush=True)
+        photographs, models = sorted(map(int, facts["photographs"])), list(facts["checkpoints"])
+        app = make_app(
+            store, folder.pictures, protocol, photographs, models, facts["exposure"], facts["seed"], listening.hosts
+        )
+        print(f"The study is at {listening.address} — Ctrl-C ends it, and nothing is lost.", flush=True)
         try:
-            uvicorn.Server(uvicorn.Config(app, log_level="warning")).run(sockets=[listener])
-        except KeyboardInterrupt:
-            pass
+            listening.serve(app)
         finally:
             store.close()
     print(f"\nThe report: python -m colorlab.study --report out={os.path.relpath(folder.path)}")

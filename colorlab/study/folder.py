@@ -8,7 +8,7 @@ from typing import Any
 class StudyFolder:
     """The folder of a study.
 
-        study.json         what it depends on: checkpoints, photographs, versions
+        study.json         what it depends on: checkpoints, photographs, how many pairs, versions
         pictures/          the photographs and their fakes
         answers.sqlite     who was asked what, and what they answered
         report.json, …     what came out, written by --report

@@ -23,6 +23,8 @@ LONGEST = 384
 class Painter(Contest):
     """Writes each photograph and every fake of it as PNG files of one size, run by `Trainer.predict`.
 
+    Afterwards `painted` says which photographs: those with color.
+
     Args:
         contestants: who colors.
         data, photographs: where the batches come from.
@@ -34,6 +36,7 @@ class Painter(Contest):
     ) -> None:
         super().__init__(contestants, data, photographs)
         self.folder = folder
+        self.painted: list[int] = []
 
     def predict_step(self, batch: tuple[Tensor, Tensor]) -> None:
         rgb, index = batch
@@ -48,6 +51,7 @@ class Painter(Contest):
                 path = picture_path(self.folder, version, photograph)
                 path.parent.mkdir(parents=True, exist_ok=True)
                 picture.save(path)
+        self.painted += index.tolist()
 
 
 def picture_path(folder: Path, version: str, photograph: int) -> Path:

@@ -13,15 +13,11 @@ from fastapi.responses import HTMLResponse
 from pydantic import BaseModel, Field
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
+from colorlab.serving import HEADERS, PAGE_HEADERS
 from colorlab.study.pictures import TRUE, picture_path
 from colorlab.study.store import NotAsked, Protocol, Side, Store, Trial
 
 COOKIE = "participant"
-HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
-POLICY = (
-    "default-src 'self'; img-src 'self' data:; script-src 'unsafe-inline'; style-src 'unsafe-inline';"
-    " frame-ancestors 'none'"
-)
 
 Token = Annotated[str | None, Cookie(alias=COOKIE)]
 
@@ -42,14 +38,22 @@ class Given(BaseModel):
 
 
 def make_app(
-    store: Store, folder: Path, protocol: Protocol, models: list[str], exposure: float, seed: int, hosts: list[str]
+    store: Store,
+    folder: Path,
+    protocol: Protocol,
+    photographs: list[int],
+    models: list[str],
+    exposure: float,
+    seed: int,
+    hosts: list[str],
 ) -> FastAPI:
     """The application.
 
     Args:
         store: where answers go.
         folder: of the pictures, as `Painter` writes them.
-        protocol: how many pairs a person sees.
+        protocol: how many pairs a person sees who begins.
+        photographs: which of the folder's are shown.
         models: whose pictures are the fakes.
         exposure: how long a pair is shown, in seconds.
         seed: another one draws other pairs.
@@ -57,13 +61,12 @@ def make_app(
     """
     app = FastAPI(title="colorlab study", docs_url=None, redoc_url=None, openapi_url=None)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=hosts)
-    photographs = sorted(int(path.stem) for path in (folder / TRUE).glob("*.png"))
     about = {"exposure_ms": exposure * 1000, "practice": protocol.practice, "counted": protocol.counted}
     page = files("colorlab.study").joinpath("page.html").read_text(encoding="utf-8")
 
     @app.get("/", response_class=HTMLResponse)
     def show_page() -> HTMLResponse:
-        return HTMLResponse(page, headers={**HEADERS, "Content-Security-Policy": POLICY})
+        return HTMLResponse(page, headers=PAGE_HEADERS)
 
     @app.post("/api/start")
     def start(wish: Start, response: Response, token: Token = None) -> dict[str, Any]:
@@ -81,11 +84,11 @@ def make_app(
         if trial is None:
             counted = [answer for answer in store.answers(token) if answer.trial.kind != "practice"]
             return {"state": "done", "right": sum(not each.fooled for each in counted), "of": len(counted)}
-        practice = trial.kind == "practice"
-        total = protocol.practice if practice else protocol.counted
+        pairs, practice = store.count_trials(token), store.count_trials(token, "practice")
+        first, end = (0, practice) if trial.kind == "practice" else (practice, pairs)
         return {
-            "state": "practice" if practice else "counted", "trial": trial.id, "exposure_ms": exposure * 1000,
-            "place": trial.place + 1 - (0 if practice else protocol.practice), "total": total,
+            "state": "practice" if trial.kind == "practice" else "counted", "trial": trial.id,
+            "exposure_ms": exposure * 1000, "place": trial.place + 1 - first, "total": end - first,
             "left": f"/picture/{trial.left}", "right": f"/picture/{trial.right}",
         }  # fmt: skip
 

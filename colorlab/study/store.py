@@ -91,10 +91,13 @@ class Protocol:
 
 
 def fit_protocol(practice: int, counted: int, vigilance: float, photographs: int) -> Protocol:
-    """The protocol for this many photographs: nobody sees one twice, so few make a short study."""
+    """The protocol for this many photographs: nobody sees one twice, so few make a short study.
+
+    Practice shrinks first, down to a fifth of them, then what counts.
+    """
     if photographs < practice + counted:
-        practice = min(practice, photographs // 5)
-        counted = photographs - practice
+        practice = min(practice, max(photographs // 5, photographs - counted))
+        counted = min(counted, photographs - practice)
     return Protocol(practice, counted, round(counted * vigilance))
 
 

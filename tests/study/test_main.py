@@ -9,11 +9,14 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from conftest import checkpoint_of, fits, screen, start
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 from PIL import Image
 from selenium import webdriver
 from selenium.webdriver.common.action_chains import ActionChains
@@ -21,19 +24,23 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
+from colorlab.config import conf_folder, plain
 from colorlab.data.images import SAMPLES, find_photographs
+from colorlab.errors import UserError
 from colorlab.models import CUNet
+from colorlab.study.__main__ import GROUPS, Settings, prepare
+from colorlab.study.folder import StudyFolder
 from colorlab.study.store import VIGILANCE, Store
 
 EXPOSURE = 0.3
-PAIRS = ("practice=1", "counted=4", "vigilance=0.25", f"exposure={EXPOSURE}", "port=0")
+PAIRS = ("practice=1", "counted=4", "vigilance=0.25", f"exposure={EXPOSURE}")
 
 
 class Server:
     """A study being served in a process of its own."""
 
     def __init__(self, folder: Path, *words: str) -> None:
-        self.process = start("study", "out=study", *PAIRS, *words, cwd=folder)
+        self.process = start("study", "out=study", "port=0", *words, cwd=folder)
         lines = []
         for line in self.process.stdout:
             lines.append(line)
@@ -103,9 +110,11 @@ def taken(folder: Path, browser: webdriver.Chrome) -> SimpleNamespace:
         "data.root=photographs",
         "data.workers=0",
         "split=all",
-        "trainer=cpu",
+        "trainer=ddp",
+        "trainer.accelerator=cpu",
+        "trainer.devices=2",  # as for training; a study is painted and served by one process
     )
-    server = Server(folder, *words)
+    server = Server(folder, *PAIRS, *words)
     screen(browser, 1280, 800)
     browser.get(server.address)
     wait(browser, lambda browser: is_seen(browser, "begin"))
@@ -139,13 +148,12 @@ def taken(folder: Path, browser: webdriver.Chrome) -> SimpleNamespace:
     wait(browser, lambda browser: place(browser) != "")
     seen["after reload"] = place(browser)
     look_and_answer(fooled=False, by_key=False)
+    wait(browser, lambda browser: stage(browser) == "asking")
     server.end(signal.SIGKILL)
-    press(browser, Keys.ARROW_LEFT)
-    wait(browser, lambda browser: stage(browser) == "asking" or is_seen(browser, "trouble"))
     press(browser, Keys.ARROW_LEFT)
     wait(browser, lambda browser: is_seen(browser, "trouble"))
 
-    server = Server(folder)  # goes on with its pairs and answers, on another port
+    server = Server(folder)  # goes on as it began, on another port
     browser.get(server.address)
     wait(browser, lambda browser: place(browser) != "")
     seen["after crash"] = place(browser)
@@ -159,6 +167,7 @@ def taken(folder: Path, browser: webdriver.Chrome) -> SimpleNamespace:
     click(browser, "another")
     wait(browser, lambda browser: stage(browser) == "asking")
     seen["phone fits"].append(fits(browser))
+    seen["begins after crash"] = place(browser)
     browser.find_element(By.ID, "right").click()
     wait(browser, lambda browser: "told" in stage(browser))
     browser.find_element(By.ID, "left").click()
@@ -190,6 +199,7 @@ def test_the_page_leads_from_the_first_pair_to_the_last(taken: SimpleNamespace) 
 def test_a_reload_and_a_crash_go_on_where_the_person_was(taken: SimpleNamespace) -> None:
     assert taken.after_reload == "2 of 4"
     assert taken.after_crash == "3 of 4"
+    assert taken.begins_after_crash == "practice 1 of 1"
 
 
 def test_a_phone_shows_the_page_without_scrolling_sideways(taken: SimpleNamespace) -> None:
@@ -232,6 +242,42 @@ def test_the_report_tells_who_was_fooled(taken: SimpleNamespace) -> None:
         assert Image.open(taken.folder / "study" / f"{sheet}.png").width > 300
     (part,) = (taken.folder / "study").glob("wandb/offline-run-*")
     assert list(part.glob("*.wandb"))
+
+
+def paint(folder: Path, out: str, *words: str) -> dict[str, Any]:
+    """Paint a study's pictures in this process; what the study then depends on."""
+    folder, data = (
+        folder.resolve(),
+        (f"checkpoint=[{folder}/cunet.ckpt]", "data=folder", "++data.workers=0", "split=all"),
+    )
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+        where = (f"data.root={folder}/photographs", f"out={folder}/{out}", "trainer=cpu", "logger=csv")
+        cfg = plain(compose("study", [*data, *where, *words]))
+    settings = Settings(**{key: value for key, value in cfg.items() if key not in GROUPS})
+    return prepare(settings, cfg, StudyFolder(Path(settings.out)))
+
+
+def test_an_interrupted_study_begins_anew_with_other_settings(folder: Path) -> None:
+    """Its pictures are there, but not the study.json that is written last."""
+    first = paint(folder, "interrupted", "practice=0", "pictures=8")
+    assert list(map(int, first["photographs"])) == list(range(8))
+    (folder / "interrupted" / "study.json").unlink()
+    assert list(paint(folder, "interrupted", "practice=0", "pictures=3")["photographs"]) == [0, 1, 2]
+
+
+def test_a_study_that_goes_on_keeps_its_pairs_and_seed(folder: Path) -> None:
+    began = paint(folder, "going", "practice=2", "counted=4", "vigilance=0.5", "seed=7")
+    assert (began["practice"], began["counted"], began["vigilance"], began["seed"]) == (2, 4, 2, 7)
+    assert paint(folder, "going") == json.loads(json.dumps(began))
+
+
+def test_photographs_without_color_make_no_study(folder: Path) -> None:
+    (gray := folder / "gray").mkdir()
+    Image.new("L", (32, 32), 100).save(gray / "gray.png")
+    with pytest.raises(UserError, match="0 photographs with color are too few"):
+        paint(folder, "colorless", f"data.root={gray}")
+    assert StudyFolder(folder / "colorless").facts() is None
 
 
 @pytest.mark.parametrize(

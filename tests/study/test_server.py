@@ -12,6 +12,7 @@ from colorlab.study.pictures import TRUE, picture_path
 from colorlab.study.server import make_app
 from colorlab.study.store import VIGILANCE, Protocol, Store
 
+PHOTOGRAPHS = [1, 2, 4, 5, 7]
 VERSIONS = {TRUE: 0, "model": 1, VIGILANCE: 2}
 PROTOCOL = Protocol(practice=1, counted=4, vigilance=1)
 
@@ -30,7 +31,7 @@ def store(tmp_path: Path) -> Store:
 
 @pytest.fixture
 def client(store: Store, tmp_path: Path) -> TestClient:
-    app = make_app(store, tmp_path / "pictures", PROTOCOL, ["model"], 1.0, seed=0, hosts=["testserver"])
+    app = make_app(store, tmp_path / "pictures", PROTOCOL, PHOTOGRAPHS, ["model"], 1.0, seed=0, hosts=["testserver"])
     return TestClient(app)
 
 
@@ -52,12 +53,13 @@ def mark(content: bytes) -> tuple[int, int]:
 
 def test_a_person_goes_from_practice_to_the_end(client: TestClient, store: Store) -> None:
     assert client.get("/api/next").json()["state"] == "new"
-    states, right = [], 0
+    states, seen, right = [], [], 0
     question = start(client)
     while question["state"] != "done":
         states.append((question["state"], question["place"], question["total"]))
         pictures = {side: mark(client.get(question[side]).content) for side in ("left", "right")}
         assert pictures["left"][0] == pictures["right"][0]
+        seen.append(pictures["left"][0])
         (fake,) = (side for side, (_, version) in pictures.items() if version != VERSIONS[TRUE])
         status, told = answer(client, question, "left")
         assert status == 200
@@ -65,7 +67,20 @@ def test_a_person_goes_from_practice_to_the_end(client: TestClient, store: Store
         right += question["state"] == "counted" and fake == "left"
         question = client.get("/api/next").json()
     assert states == [("practice", 1, 1)] + [("counted", place, 4) for place in range(1, 5)]
+    assert sorted(seen) == PHOTOGRAPHS
     assert question == {"state": "done", "right": right, "of": 4}
+
+
+def test_a_person_keeps_the_pairs_they_began_with(store: Store, tmp_path: Path) -> None:
+    """Whatever those who come later are asked."""
+    token = store.begin(Protocol(practice=2, counted=3, vigilance=0), PHOTOGRAPHS, ["model"], seed=0)
+    app = make_app(store, tmp_path / "pictures", PROTOCOL, PHOTOGRAPHS, ["model"], 1.0, seed=0, hosts=["testserver"])
+    client = TestClient(app, cookies={"participant": token})
+    places = []
+    while (question := start(client))["state"] != "done":
+        places.append((question["state"], question["place"], question["total"]))
+        answer(client, question)
+    assert places == [(kind, place + 1, of) for kind, of in (("practice", 2), ("counted", 3)) for place in range(of)]
 
 
 def test_before_the_answer_nothing_tells_which_picture_is_the_fake(client: TestClient, store: Store) -> None:
@@ -147,6 +162,12 @@ def test_another_name_for_the_server_is_refused(client: TestClient) -> None:
     """A web site elsewhere may point its name at this address; its pages must not get in."""
     for path in ("/", "/api/next"):
         assert client.get(path, headers={"Host": "elsewhere.example"}).status_code == 400
+
+
+def test_the_page_takes_nothing_from_elsewhere_and_stands_in_no_frame(client: TestClient) -> None:
+    policy = client.get("/").headers["content-security-policy"]
+    for rule in ("default-src 'self'", "frame-ancestors 'none'", "base-uri 'none'", "form-action 'none'"):
+        assert rule in policy
 
 
 def test_the_cookie_stays_out_of_reach_of_scripts_and_other_sites(client: TestClient) -> None:

@@ -1,5 +1,6 @@
 """Who is asked what, and that no answer is lost or taken twice."""
 
+import itertools
 import random
 import sqlite3
 from collections import Counter
@@ -44,11 +45,23 @@ def test_order_models_and_sides_are_by_chance() -> None:
 
 
 @pytest.mark.parametrize(
-    ("photographs", "expected"),
-    [(50, Protocol(10, 40, 4)), (49, Protocol(9, 40, 4)), (30, Protocol(6, 24, 2)), (3, Protocol(0, 3, 0))],
-)
-def test_few_photographs_make_a_short_study(photographs: int, expected: Protocol) -> None:
-    assert fit_protocol(10, 40, 0.1, photographs) == expected
+    ("practice", "counted", "photographs", "expected"),
+    [
+        (10, 40, 50, Protocol(10, 40, 4)), (10, 40, 49, Protocol(9, 40, 4)), (10, 40, 30, Protocol(6, 24, 2)),
+        (10, 40, 3, Protocol(0, 3, 0)), (10, 5, 12, Protocol(7, 5, 0)), (50, 10, 20, Protocol(10, 10, 1)),
+        (0, 7, 5, Protocol(0, 5, 0)),
+    ],
+)  # fmt: skip
+def test_few_photographs_make_a_short_study(practice: int, counted: int, photographs: int, expected: Protocol) -> None:
+    assert fit_protocol(practice, counted, 0.1, photographs) == expected
+
+
+def test_a_short_study_never_asks_more_than_was_wished_nor_leaves_photographs_unused() -> None:
+    for practice, counted, photographs in itertools.product(range(9), range(1, 9), range(1, 20)):
+        fitted = fit_protocol(practice, counted, 0.1, photographs)
+        assert fitted.practice <= practice
+        assert 1 <= fitted.counted <= counted
+        assert fitted.practice + fitted.counted == min(practice + counted, photographs)
 
 
 def test_the_questions_come_in_order_until_all_are_answered(store: Store) -> None:

@@ -7,6 +7,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import threading
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,6 +19,7 @@ import tifffile
 import torch
 from conftest import checkpoint_of, start
 from PIL import Image, ImageCms, ImageSequence
+from rich.progress import Progress
 
 from colorlab.color import rgb_to_lab
 from colorlab.coloring import album
@@ -401,6 +403,23 @@ def test_a_killed_command_leaves_whole_files_only(checkpoint: Path, tmp_path: Pa
     for path in whole:
         with Image.open(path) as picture:
             picture.load()
+
+
+@pytest.mark.parametrize("at_work", ["the network", "the progress"])
+def test_an_interruption_ends_the_command_and_its_threads(
+    colorize: Colorize, gray: Image.Image, at_work: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    os.mkdir("album")
+    for number in range(12):
+        gray.save(f"album/{number}.png")
+    module, name = {"the network": (album, "predict"), "the progress": (Progress, "advance")}[at_work]
+    monkeypatch.setattr(module, name, interrupted)
+    assert colorize("album", "-o", "new", "--batch-size", "2") == 130
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("picture")]
+    assert not list(Path("new").glob("*.part"))
 
 
 def test_work_in_flight_is_bounded_and_a_large_picture_goes_alone() -> None:

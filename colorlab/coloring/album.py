@@ -187,32 +187,28 @@ class Network:
         """Answer until so many files are done; each is told when it is."""
         done = 0
         while done < files:
-            events = [self.events.get()] if not self._waiting else []
-            while not self.events.empty():
-                events.append(self.events.get())
-            for event in events:
-                if isinstance(event, Question):
-                    self._waiting.append(event)
-                else:
-                    done += 1
-                    yield event
-            if self._waiting:
+            if self._waiting and self.events.empty():
                 self._answer()
+            elif isinstance(event := self.events.get(), Question):
+                self._waiting.append(event)
+            else:
+                done += 1
+                yield event
 
     def _answer(self) -> None:
-        """Color what has the size of the first that waits."""
+        """Color what has the size of the first that waits; interrupted, it leaves them waiting, for `close`."""
         size = self._waiting[0].lightness.shape
         batch = [each for each in self._waiting if each.lightness.shape == size][: self.how.batch_size]
-        self._waiting = [each for each in self._waiting if not any(each is other for other in batch)]
         try:
             shown = torch.cat([each.lightness for each in batch])
             answers = predict(self.model, shown, self.how.saturation, self.how.temperature).split(1)
         except Exception as error:  # whoever asked reports it
             for each in batch:
                 each.answer.set_exception(error)
-            return
-        for each, ab in zip(batch, answers, strict=True):
-            each.answer.set_result(ab)
+        else:
+            for each, ab in zip(batch, answers, strict=True):
+                each.answer.set_result(ab)
+        self._waiting = [each for each in self._waiting if not each.answer.done()]
 
     def close(self) -> None:
         """Turn away whoever still waits."""
@@ -221,7 +217,8 @@ class Network:
             event = self.events.get()
             self._waiting += [event] if isinstance(event, Question) else []
         for each in self._waiting:
-            each.answer.set_exception(CancelledError())
+            if not each.answer.done():
+                each.answer.set_exception(CancelledError())
 
 
 class Budget:

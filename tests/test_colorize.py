@@ -320,6 +320,22 @@ def test_a_picture_never_replaces_itself_or_another_of_the_same_name(
     assert Path("new/1.png").exists()
 
 
+def test_two_files_whose_contents_give_them_one_name_do_not_write_over_each_other(
+    colorize: Colorize, gray: Image.Image, capsys: pytest.CaptureFixture
+) -> None:
+    os.mkdir("album")
+    gray.save("album/photo.png")
+    gray.rotate(90, expand=True).save("album/photo.jpg", "PNG")
+    assert colorize("album", "-o", "new", "--force") == 1
+    (said,) = (line for line in capsys.readouterr().err.splitlines() if line.startswith("colorlab: "))
+    refused, other = ("jpg", "png") if "photo.jpg: " in said else ("png", "jpg")
+    assert said == f"colorlab: album/photo.{refused}: its result would have the name of that of album/photo.{other}."
+    assert [path.name for path in Path("new").iterdir()] == ["photo.png"]
+    with Image.open("new/photo.png") as colored:
+        assert colored.size == (gray.size if other == "png" else gray.size[::-1])
+        assert is_colored(np.asarray(colored))
+
+
 @contextlib.contextmanager
 def without_privileges() -> Iterator[None]:
     """Permissions do not bind root: be nobody for a while."""
@@ -424,8 +440,19 @@ def test_an_interruption_ends_the_command_and_its_threads(
 
 def test_work_in_flight_is_bounded_and_a_large_picture_goes_alone() -> None:
     budget = album.Budget(100)
-    with budget.of(60), budget.of(40):
-        assert budget._used == 100
+    entered = threading.Event()
+
+    def ask_for_one_more() -> None:
+        with budget.of(1):
+            entered.set()
+
+    with budget.of(60):
+        with budget.of(40):
+            late = threading.Thread(target=ask_for_one_more, daemon=True)
+            late.start()
+            assert not entered.wait(0.2)
+        assert entered.wait(10)
+    late.join()
     with budget.of(1000):
         assert budget._used == 1000
     assert budget._used == 0

@@ -253,9 +253,10 @@ def color_pictures(errands: list[Errand], model: Colorizer, how: How) -> Iterato
     workers = min(len(errands), how.batch_size, (os.cpu_count() or 1) + 1)
     pool = ThreadPoolExecutor(max(1, workers), "picture", initializer=torch.set_num_threads, initargs=(1,))
     names: dict[Future, str] = {}
+    taken: dict[Path, Errand] = {}
     try:
         for errand in errands:
-            future = pool.submit(_color_file, errand, network, budget, how)
+            future = pool.submit(_color_file, errand, network, budget, how, taken)
             names[future] = str(errand)
             future.add_done_callback(network.events.put)
         for future in network.serve(len(errands)):
@@ -268,8 +269,8 @@ def color_pictures(errands: list[Errand], model: Colorizer, how: How) -> Iterato
         pool.shutdown()
 
 
-def _color_file(errand: Errand, network: Network, budget: Budget, how: How) -> None:
-    """One file, from the disk to the disk."""
+def _color_file(errand: Errand, network: Network, budget: Budget, how: How, taken: dict[Path, Errand]) -> None:
+    """One file, from the disk to the disk; `taken` says which target is whose."""
     source = io.BytesIO(sys.stdin.buffer.read()) if errand.source is None else errand.source
     file = open_picture(source, how.megapixels)
     target = errand.target
@@ -277,6 +278,8 @@ def _color_file(errand: Errand, network: Network, budget: Budget, how: How) -> N
     if target is not None and not errand.as_named:
         target = _with_suffix_of(target, format)
     if target is not None:
+        if (other := taken.setdefault(target, errand)) is not errand:  # two names, but what is in them is of one kind
+            raise UserError(f"its result would have the name of that of {other}")
         refuse(target, errand.source, how.force)
     with budget.of(file.size[0] * file.size[1]):
         frames = (_color_frame(frame, network, how) for frame in file.frames())

@@ -439,6 +439,18 @@ def test_an_interruption_ends_the_command_and_its_threads(
 
 
 def test_work_in_flight_is_bounded_and_a_large_picture_goes_alone() -> None:
+@pytest.mark.parametrize(("suffix", "held"), [("gif", 3), ("tif", 1)])
+def test_the_frames_that_are_held_at_a_time_are_counted(
+    colorize: Colorize, gray: Image.Image, suffix: str, held: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, of = [], album.Budget.of
+    monkeypatch.setattr(album.Budget, "of", lambda self, pixels: asked.append(pixels) or of(self, pixels))
+    frames = [gray.rotate(20 * turn) for turn in range(3)]
+    frames[0].save(f"moving.{suffix}", save_all=True, append_images=frames[1:])
+    assert colorize(f"moving.{suffix}", "-o", "new") == 0
+    assert asked == [held * gray.width * gray.height]
+
+
     budget = album.Budget(100)
     entered = threading.Event()
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from queue import SimpleQueue
 from typing import NamedTuple
@@ -281,7 +282,8 @@ def _color_file(errand: Errand, network: Network, budget: Budget, how: How, take
         if (other := taken.setdefault(target, errand)) is not errand:  # two names, but what is in them is of one kind
             raise UserError(f"its result would have the name of that of {other}")
         refuse(target, errand.source, how.force)
-    with budget.of(file.size[0] * file.size[1]):
+    held = 1 if format == "TIFF" else file.count  # frames at a time; see `write_picture`
+    with budget.of(held * prod(file.size)):
         frames = (_color_frame(frame, network, how) for frame in file.frames())
         if target is None:
             buffer = io.BytesIO()

@@ -249,7 +249,8 @@ def write_picture(target: Source, file: PictureFile, frames: Iterable[Frame], fo
     Args:
         target: a file, which is written in place, or a buffer.
         file: what they come from.
-        frames: in the order of the file; one after the other is asked for and written.
+        frames: in the order of the file. A TIFF's are asked for and written one after the other;
+            Pillow takes all of another format's at once.
         format: of `format_to_write`.
 
     Raises:

@@ -250,6 +250,7 @@ def test_what_cannot_be_colored_is_listed_at_the_end_and_the_others_are_done(
     header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 0, 0, 0, 0)
     bomb = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(99_999))) + chunk(b"IEND", b"")
     os.mkdir("bad")
+    gray.save("bad/program.jpg", "EPS")
     Path("bad/bomb.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bomb)
     Path("bad/text.jpg").write_text("not a picture")
     Path("bad/empty.png").touch()
@@ -258,6 +259,7 @@ def test_what_cannot_be_colored_is_listed_at_the_end_and_the_others_are_done(
         Path("bad", name.replace("good", "torn")).write_bytes(content[: len(content) // 2])
     sentences = {
         "bad/bomb.png": "unpacks to 60000×60000 pixels", "bad/text.jpg": "not a picture", "bad/empty.png": "not a pict",
+        "bad/program.jpg": "it is not a picture that can be read",
         "bad/torn.jpg": "truncated or damaged", "bad/torn.png": "truncated or damaged",
         "bad/torn.gif": "truncated or damaged", "bad/torn.tif": "cannot be read", "none.jpg": "does not exist",
         "*.xyz": "matches no file",
@@ -270,6 +272,39 @@ def test_what_cannot_be_colored_is_listed_at_the_end_and_the_others_are_done(
         assert sentence in line
         assert line.endswith(".")
     assert sorted(path.name for path in Path("new").iterdir()) == ["good.jpg", "good.png"]
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_a_later_page_is_asked_for_its_size_too(colorize: Colorize, dtype: type, capsys: pytest.CaptureFixture) -> None:
+    for name, size in (("scan.tif", 40), ("bomb.tif", 1500)):
+        with tifffile.TiffWriter(name) as tiff:
+            for side in (30, size, 20):
+                tiff.write(np.full((side, side, 3), 99, dtype), photometric="rgb", compression="zlib", metadata=None)
+    assert colorize("scan.tif", "bomb.tif", "-o", "new", "--megapixels", "1") == 1
+    assert "bomb.tif: it unpacks to 1500×1500 pixels" in capsys.readouterr().err
+    assert [path.name for path in Path("new").iterdir()] == ["scan.tif"]
+    with tifffile.TiffFile("new/scan.tif") as colored:
+        assert [page.shape for page in colored.pages] == [(side, side, 3) for side in (30, 40, 20)]
+        assert colored.pages.first.dtype == dtype
+
+
+def test_a_frame_that_unpacks_to_more_than_the_head_said_is_refused(
+    colorize: Colorize, gray: Image.Image, capsys: pytest.CaptureFixture
+) -> None:
+    with tifffile.TiffWriter("channels.tif") as tiff:
+        for channels in (3, 100):
+            tiff.write(np.full((30, 30, channels), 99, np.uint16), photometric="rgb", compression="zlib", metadata=None)
+    small = gray.resize((30, 20))
+    small.save("canvas.gif", save_all=True, append_images=[small.rotate(180)])
+    content = bytearray(Path("canvas.gif").read_bytes())
+    second = content.rindex(b"\x2c" + struct.pack("<HHHH", 0, 0, 30, 20))
+    content[second + 5 : second + 9] = struct.pack("<HH", 3000, 2000)
+    Path("canvas.gif").write_bytes(content)
+    assert colorize("channels.tif", "canvas.gif", "-o", "new") == 1
+    said = capsys.readouterr().err
+    assert "channels.tif: it cannot be read (a page holds more than colors and alpha)." in said
+    assert "canvas.gif: it cannot be read (a frame is larger than the first)." in said
+    assert not list(Path("new").iterdir())
 
 
 WRONG = {
@@ -404,6 +439,18 @@ def test_no_space_left_is_said_and_leaves_nothing(
     assert [path.name for path in full.iterdir()] == ["small.png"]
 
 
+@pytest.mark.parametrize(("suffix", "held"), [("gif", 3), ("tif", 1)])
+def test_the_frames_that_are_held_at_a_time_are_counted(
+    colorize: Colorize, gray: Image.Image, suffix: str, held: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, of = [], album.Budget.of
+    monkeypatch.setattr(album.Budget, "of", lambda self, pixels: asked.append(pixels) or of(self, pixels))
+    frames = [gray.rotate(20 * turn) for turn in range(3)]
+    frames[0].save(f"moving.{suffix}", save_all=True, append_images=frames[1:])
+    assert colorize(f"moving.{suffix}", "-o", "new") == 0
+    assert asked == [held * gray.width * gray.height]
+
+
 def test_a_killed_command_leaves_whole_files_only(checkpoint: Path, tmp_path: Path, gray: Image.Image) -> None:
     (tmp_path / "album").mkdir()
     for number in range(20):
@@ -439,18 +486,6 @@ def test_an_interruption_ends_the_command_and_its_threads(
 
 
 def test_work_in_flight_is_bounded_and_a_large_picture_goes_alone() -> None:
-@pytest.mark.parametrize(("suffix", "held"), [("gif", 3), ("tif", 1)])
-def test_the_frames_that_are_held_at_a_time_are_counted(
-    colorize: Colorize, gray: Image.Image, suffix: str, held: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked, of = [], album.Budget.of
-    monkeypatch.setattr(album.Budget, "of", lambda self, pixels: asked.append(pixels) or of(self, pixels))
-    frames = [gray.rotate(20 * turn) for turn in range(3)]
-    frames[0].save(f"moving.{suffix}", save_all=True, append_images=frames[1:])
-    assert colorize(f"moving.{suffix}", "-o", "new") == 0
-    assert asked == [held * gray.width * gray.height]
-
-
     budget = album.Budget(100)
     entered = threading.Event()
 

@@ -143,7 +143,7 @@ def _is_deep_png(source: Source) -> bool:
 def _open_deep_tiff(source: Source) -> PictureFile | None:
     """A TIFF of 16-bit colors, which Pillow before 12 does not know; None if it is none."""
     try:
-        with tifffile.TiffFile(source) as tiff:
+        with _open_tiff(source) as tiff:
             page = tiff.pages.first
             if page.dtype != np.uint16 or page.ndim != 3:
                 return None
@@ -154,7 +154,7 @@ def _open_deep_tiff(source: Source) -> PictureFile | None:
 
 
 def _deep_tiff_frames(source: Source, largest: tuple[int, int]) -> Iterator[Frame]:
-    with tifffile.TiffFile(source) as tiff:
+    with _open_tiff(source) as tiff:
         for page in tiff.pages:
             if page.size > 4 * prod(largest):  # it is deep in space too, say, or has a hundred channels
                 raise ValueError("a page holds more than colors and alpha")
@@ -167,6 +167,12 @@ def _deep_tiff_frames(source: Source, largest: tuple[int, int]) -> Iterator[Fram
                     exif[tag.code] = tag.value
             info = {"dpi": page.get_resolution(tifffile.RESUNIT.INCH)}
             yield _frame(*_colors_and_alpha(array), page.iccprofile, exif, info)
+
+
+def _open_tiff(source: Source) -> tifffile.TiffFile:
+    if isinstance(source, io.BytesIO):
+        source.seek(0)  # tifffile reads from where others left it
+    return tifffile.TiffFile(source)
 
 
 def _colors_and_alpha(array: np.ndarray, alpha: Any = None) -> tuple[np.ndarray, np.ndarray | None]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 from fastapi.testclient import TestClient
 from PIL import Image
@@ -54,6 +55,15 @@ def test_the_picture_comes_back_at_its_size_with_its_own_lightness(client: TestC
 def test_the_format_stays(client: TestClient) -> None:
     status, colored = ask(client, "picture", PHOTOGRAPH.read_bytes())
     assert (status, colored.format, colored.size) == (200, "JPEG", (331, 256))
+
+
+def test_sixteen_bits_stay_sixteen_bits(client: TestClient) -> None:
+    buffer = io.BytesIO()
+    tifffile.imwrite(buffer, np.full((20, 30, 3), 30_000, np.uint16), photometric="rgb")
+    reply = client.post("/api/picture?model=bins", content=buffer.getvalue(), headers=BYTES)
+    assert reply.status_code == 200, reply.json()
+    colored = tifffile.imread(io.BytesIO(reply.content))
+    assert (colored.shape, colored.dtype) == ((20, 30, 3), np.uint16)
 
 
 def test_the_page_is_shown_gray_and_colored_no_larger_than_a_screen(client: TestClient) -> None:

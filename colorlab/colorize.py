@@ -4,6 +4,7 @@ import argparse
 import importlib.util
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -72,9 +73,10 @@ def _color(errands: "list[Errand]", model: "Colorizer", how: "How") -> "list[Fai
     with Progress(*columns, console=console, transient=True) as progress:
         if pictures:
             began, done = time.perf_counter(), progress.add_task(f"{len(pictures)} pictures", total=len(pictures))
-            for failure in color_pictures(pictures, model, how):
-                failures += [failure] if failure else []
-                progress.advance(done)
+            with closing(color_pictures(pictures, model, how)) as coloring:  # its threads end with it, come what may
+                for failure in coloring:
+                    failures += [failure] if failure else []
+                    progress.advance(done)
             seconds, count = time.perf_counter() - began, len(pictures) - len(failures)
             console.print(f"{count} of {len(pictures)} pictures in {seconds:.1f} s: {count / seconds:.1f} images/s")
         for film in films:

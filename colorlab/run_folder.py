@@ -1,5 +1,6 @@
 """A run's folder: what lies where in it. Imports nothing heavy."""
 
+import hashlib
 import json
 import re
 import shutil
@@ -176,3 +177,9 @@ def find_checkpoint(path: Path, best: bool = False) -> Path:
         raise UserError(f"{path} does not exist: give the folder of a run, or a checkpoint.")
     folder = RunFolder(path)
     return folder.best_checkpoint() if best else folder.newest_checkpoint()
+
+
+def sha256_of(checkpoint: Path) -> str:
+    """What tells one checkpoint from another: the SHA-256 of the file that holds the weights."""
+    with (checkpoint / PRETRAINED if checkpoint.is_dir() else checkpoint).open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()

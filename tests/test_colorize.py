@@ -7,6 +7,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import threading
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,6 +19,7 @@ import tifffile
 import torch
 from conftest import checkpoint_of, start
 from PIL import Image, ImageCms, ImageSequence
+from rich.progress import Progress
 
 from colorlab.color import rgb_to_lab
 from colorlab.coloring import album
@@ -248,6 +250,7 @@ def test_what_cannot_be_colored_is_listed_at_the_end_and_the_others_are_done(
     header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 0, 0, 0, 0)
     bomb = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(99_999))) + chunk(b"IEND", b"")
     os.mkdir("bad")
+    gray.save("bad/program.jpg", "EPS")
     Path("bad/bomb.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bomb)
     Path("bad/text.jpg").write_text("not a picture")
     Path("bad/empty.png").touch()
@@ -256,6 +259,7 @@ def test_what_cannot_be_colored_is_listed_at_the_end_and_the_others_are_done(
         Path("bad", name.replace("good", "torn")).write_bytes(content[: len(content) // 2])
     sentences = {
         "bad/bomb.png": "unpacks to 60000×60000 pixels", "bad/text.jpg": "not a picture", "bad/empty.png": "not a pict",
+        "bad/program.jpg": "it is not a picture that can be read",
         "bad/torn.jpg": "truncated or damaged", "bad/torn.png": "truncated or damaged",
         "bad/torn.gif": "truncated or damaged", "bad/torn.tif": "cannot be read", "none.jpg": "does not exist",
         "*.xyz": "matches no file",
@@ -268,6 +272,39 @@ def test_what_cannot_be_colored_is_listed_at_the_end_and_the_others_are_done(
         assert sentence in line
         assert line.endswith(".")
     assert sorted(path.name for path in Path("new").iterdir()) == ["good.jpg", "good.png"]
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_a_later_page_is_asked_for_its_size_too(colorize: Colorize, dtype: type, capsys: pytest.CaptureFixture) -> None:
+    for name, size in (("scan.tif", 40), ("bomb.tif", 1500)):
+        with tifffile.TiffWriter(name) as tiff:
+            for side in (30, size, 20):
+                tiff.write(np.full((side, side, 3), 99, dtype), photometric="rgb", compression="zlib", metadata=None)
+    assert colorize("scan.tif", "bomb.tif", "-o", "new", "--megapixels", "1") == 1
+    assert "bomb.tif: it unpacks to 1500×1500 pixels" in capsys.readouterr().err
+    assert [path.name for path in Path("new").iterdir()] == ["scan.tif"]
+    with tifffile.TiffFile("new/scan.tif") as colored:
+        assert [page.shape for page in colored.pages] == [(side, side, 3) for side in (30, 40, 20)]
+        assert colored.pages.first.dtype == dtype
+
+
+def test_a_frame_that_unpacks_to_more_than_the_head_said_is_refused(
+    colorize: Colorize, gray: Image.Image, capsys: pytest.CaptureFixture
+) -> None:
+    with tifffile.TiffWriter("channels.tif") as tiff:
+        for channels in (3, 100):
+            tiff.write(np.full((30, 30, channels), 99, np.uint16), photometric="rgb", compression="zlib", metadata=None)
+    small = gray.resize((30, 20))
+    small.save("canvas.gif", save_all=True, append_images=[small.rotate(180)])
+    content = bytearray(Path("canvas.gif").read_bytes())
+    second = content.rindex(b"\x2c" + struct.pack("<HHHH", 0, 0, 30, 20))
+    content[second + 5 : second + 9] = struct.pack("<HH", 3000, 2000)
+    Path("canvas.gif").write_bytes(content)
+    assert colorize("channels.tif", "canvas.gif", "-o", "new") == 1
+    said = capsys.readouterr().err
+    assert "channels.tif: it cannot be read (a page holds more than colors and alpha)." in said
+    assert "canvas.gif: it cannot be read (a frame is larger than the first)." in said
+    assert not list(Path("new").iterdir())
 
 
 WRONG = {
@@ -316,6 +353,22 @@ def test_a_picture_never_replaces_itself_or_another_of_the_same_name(
     assert colorize("a", "b", "-o", "new") == 1
     assert "b/1.png: its result would have the name of that of a/1.png" in capsys.readouterr().err
     assert Path("new/1.png").exists()
+
+
+def test_two_files_whose_contents_give_them_one_name_do_not_write_over_each_other(
+    colorize: Colorize, gray: Image.Image, capsys: pytest.CaptureFixture
+) -> None:
+    os.mkdir("album")
+    gray.save("album/photo.png")
+    gray.rotate(90, expand=True).save("album/photo.jpg", "PNG")
+    assert colorize("album", "-o", "new", "--force") == 1
+    (said,) = (line for line in capsys.readouterr().err.splitlines() if line.startswith("colorlab: "))
+    refused, other = ("jpg", "png") if "photo.jpg: " in said else ("png", "jpg")
+    assert said == f"colorlab: album/photo.{refused}: its result would have the name of that of album/photo.{other}."
+    assert [path.name for path in Path("new").iterdir()] == ["photo.png"]
+    with Image.open("new/photo.png") as colored:
+        assert colored.size == (gray.size if other == "png" else gray.size[::-1])
+        assert is_colored(np.asarray(colored))
 
 
 @contextlib.contextmanager
@@ -386,6 +439,18 @@ def test_no_space_left_is_said_and_leaves_nothing(
     assert [path.name for path in full.iterdir()] == ["small.png"]
 
 
+@pytest.mark.parametrize(("suffix", "held"), [("gif", 3), ("tif", 1)])
+def test_the_frames_that_are_held_at_a_time_are_counted(
+    colorize: Colorize, gray: Image.Image, suffix: str, held: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, of = [], album.Budget.of
+    monkeypatch.setattr(album.Budget, "of", lambda self, pixels: asked.append(pixels) or of(self, pixels))
+    frames = [gray.rotate(20 * turn) for turn in range(3)]
+    frames[0].save(f"moving.{suffix}", save_all=True, append_images=frames[1:])
+    assert colorize(f"moving.{suffix}", "-o", "new") == 0
+    assert asked == [held * gray.width * gray.height]
+
+
 def test_a_killed_command_leaves_whole_files_only(checkpoint: Path, tmp_path: Path, gray: Image.Image) -> None:
     (tmp_path / "album").mkdir()
     for number in range(20):
@@ -403,10 +468,38 @@ def test_a_killed_command_leaves_whole_files_only(checkpoint: Path, tmp_path: Pa
             picture.load()
 
 
+@pytest.mark.parametrize("at_work", ["the network", "the progress"])
+def test_an_interruption_ends_the_command_and_its_threads(
+    colorize: Colorize, gray: Image.Image, at_work: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    os.mkdir("album")
+    for number in range(12):
+        gray.save(f"album/{number}.png")
+    module, name = {"the network": (album, "predict"), "the progress": (Progress, "advance")}[at_work]
+    monkeypatch.setattr(module, name, interrupted)
+    assert colorize("album", "-o", "new", "--batch-size", "2") == 130
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("picture")]
+    assert not list(Path("new").glob("*.part"))
+
+
 def test_work_in_flight_is_bounded_and_a_large_picture_goes_alone() -> None:
     budget = album.Budget(100)
-    with budget.of(60), budget.of(40):
-        assert budget._used == 100
+    entered = threading.Event()
+
+    def ask_for_one_more() -> None:
+        with budget.of(1):
+            entered.set()
+
+    with budget.of(60):
+        with budget.of(40):
+            late = threading.Thread(target=ask_for_one_more, daemon=True)
+            late.start()
+            assert not entered.wait(0.2)
+        assert entered.wait(10)
+    late.join()
     with budget.of(1000):
         assert budget._used == 1000
     assert budget._used == 0

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from colorlab.errors import UserError
-from colorlab.run_folder import RunFolder, find_checkpoint
+from colorlab.run_folder import RunFolder, find_checkpoint, sha256_of
 
 
 @pytest.fixture
@@ -36,6 +36,13 @@ def test_a_file_means_itself(folder: RunFolder) -> None:
     path.touch()
     assert find_checkpoint(path) == path
     assert RunFolder.of(path).path == folder.path
+
+
+def test_a_checkpoints_digest_is_that_of_the_file_that_holds_its_weights(tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").write_bytes(b"abc")
+    known = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # of FIPS 180-2, appendix B.1
+    assert sha256_of(tmp_path / "model.safetensors") == known
+    assert sha256_of(tmp_path) == known
 
 
 def test_a_place_without_checkpoints_is_refused(folder: RunFolder) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from queue import SimpleQueue
 from typing import NamedTuple
@@ -187,32 +188,28 @@ class Network:
         """Answer until so many files are done; each is told when it is."""
         done = 0
         while done < files:
-            events = [self.events.get()] if not self._waiting else []
-            while not self.events.empty():
-                events.append(self.events.get())
-            for event in events:
-                if isinstance(event, Question):
-                    self._waiting.append(event)
-                else:
-                    done += 1
-                    yield event
-            if self._waiting:
+            if self._waiting and self.events.empty():
                 self._answer()
+            elif isinstance(event := self.events.get(), Question):
+                self._waiting.append(event)
+            else:
+                done += 1
+                yield event
 
     def _answer(self) -> None:
-        """Color what has the size of the first that waits."""
+        """Color what has the size of the first that waits; interrupted, it leaves them waiting, for `close`."""
         size = self._waiting[0].lightness.shape
         batch = [each for each in self._waiting if each.lightness.shape == size][: self.how.batch_size]
-        self._waiting = [each for each in self._waiting if not any(each is other for other in batch)]
         try:
             shown = torch.cat([each.lightness for each in batch])
             answers = predict(self.model, shown, self.how.saturation, self.how.temperature).split(1)
         except Exception as error:  # whoever asked reports it
             for each in batch:
                 each.answer.set_exception(error)
-            return
-        for each, ab in zip(batch, answers, strict=True):
-            each.answer.set_result(ab)
+        else:
+            for each, ab in zip(batch, answers, strict=True):
+                each.answer.set_result(ab)
+        self._waiting = [each for each in self._waiting if not each.answer.done()]
 
     def close(self) -> None:
         """Turn away whoever still waits."""
@@ -221,7 +218,8 @@ class Network:
             event = self.events.get()
             self._waiting += [event] if isinstance(event, Question) else []
         for each in self._waiting:
-            each.answer.set_exception(CancelledError())
+            if not each.answer.done():
+                each.answer.set_exception(CancelledError())
 
 
 class Budget:
@@ -256,9 +254,10 @@ def color_pictures(errands: list[Errand], model: Colorizer, how: How) -> Iterato
     workers = min(len(errands), how.batch_size, (os.cpu_count() or 1) + 1)
     pool = ThreadPoolExecutor(max(1, workers), "picture", initializer=torch.set_num_threads, initargs=(1,))
     names: dict[Future, str] = {}
+    taken: dict[Path, Errand] = {}
     try:
         for errand in errands:
-            future = pool.submit(_color_file, errand, network, budget, how)
+            future = pool.submit(_color_file, errand, network, budget, how, taken)
             names[future] = str(errand)
             future.add_done_callback(network.events.put)
         for future in network.serve(len(errands)):
@@ -271,8 +270,8 @@ def color_pictures(errands: list[Errand], model: Colorizer, how: How) -> Iterato
         pool.shutdown()
 
 
-def _color_file(errand: Errand, network: Network, budget: Budget, how: How) -> None:
-    """One file, from the disk to the disk."""
+def _color_file(errand: Errand, network: Network, budget: Budget, how: How, taken: dict[Path, Errand]) -> None:
+    """One file, from the disk to the disk; `taken` says which target is whose."""
     source = io.BytesIO(sys.stdin.buffer.read()) if errand.source is None else errand.source
     file = open_picture(source, how.megapixels)
     target = errand.target
@@ -280,8 +279,11 @@ def _color_file(errand: Errand, network: Network, budget: Budget, how: How) -> N
     if target is not None and not errand.as_named:
         target = _with_suffix_of(target, format)
     if target is not None:
+        if (other := taken.setdefault(target, errand)) is not errand:  # two names, but what is in them is of one kind
+            raise UserError(f"its result would have the name of that of {other}")
         refuse(target, errand.source, how.force)
-    with budget.of(file.size[0] * file.size[1]):
+    held = 1 if format == "TIFF" else file.count  # frames at a time; see `write_picture`
+    with budget.of(held * prod(file.size)):
         frames = (_color_frame(frame, network, how) for frame in file.frames())
         if target is None:
             buffer = io.BytesIO()

@@ -13,6 +13,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
+from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,6 +23,7 @@ import tifffile
 from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
 
 from colorlab.coloring.picture import array_of
+from colorlab.data.images import FORMATS
 from colorlab.data.images import SUFFIXES as PHOTOGRAPHS
 from colorlab.errors import UserError
 
@@ -67,7 +69,7 @@ class PictureFile(NamedTuple):
 
     format: str  # as Pillow calls it
     count: int  # of frames
-    size: tuple[int, int]  # width and height of a frame, in pixels
+    size: tuple[int, int]  # width and height of its largest frame, in pixels
     deep: bool  # whether it has 16 bits a value
     frames: Callable[[], Iterator[Frame]]  # decodes one after the other; raises what decoders raise
 
@@ -80,15 +82,15 @@ def open_picture(source: Source, megapixels: float = MEGAPIXELS) -> PictureFile:
         OSError: it cannot be read.
     """
     try:
-        with _quiet(), Image.open(source) as picture:
+        with _quiet(), Image.open(source, formats=FORMATS) as picture:
             several = picture.format != "MPO"  # a telephone's JPEG, with a second view behind it
             deep_tiff = picture.format == "TIFF" and picture.tag_v2.get(BITS, (8,))[0] == 16
             file = PictureFile(
                 format=str(picture.format) if several else "JPEG",
                 count=getattr(picture, "n_frames", 1) if several else 1,
-                size=picture.size,
+                size=_largest(_sizes(picture)),
                 deep=deep_tiff or picture.mode.startswith("I") or _is_deep_png(source),
-                frames=lambda: _deep_tiff_frames(source) if deep_tiff else _frames(source, file.count),
+                frames=lambda: _deep_tiff_frames(source, file.size) if deep_tiff else _frames(source, file),
             )
     except UnidentifiedImageError as error:
         file = _open_deep_tiff(source)
@@ -103,11 +105,24 @@ def open_picture(source: Source, megapixels: float = MEGAPIXELS) -> PictureFile:
 # -- read --------------------------------------------------------------------------------------------
 
 
-def _frames(source: Source, count: int) -> Iterator[Frame]:
-    with _quiet(), Image.open(source) as picture:
-        for index in range(count):
+def _sizes(picture: Image.Image) -> Iterator[tuple[int, int]]:
+    """Of a TIFF's pages, the first last, since it stays the open one; frames of other formats have the first's size."""
+    for index in reversed(range(picture.n_frames if picture.format == "TIFF" else 1)):
+        picture.seek(index)
+        yield picture.size
+
+
+def _largest(sizes: Iterable[tuple[int, int]]) -> tuple[int, int]:
+    return max(sizes, key=prod)
+
+
+def _frames(source: Source, file: PictureFile) -> Iterator[Frame]:
+    with _quiet(), Image.open(source, formats=FORMATS) as picture:
+        for index in range(file.count):
             if index:
                 picture.seek(index)
+            if prod(picture.size) > prod(file.size):  # a GIF's canvas grows with a frame that does not fit
+                raise ValueError("a frame is larger than the first")
             picture.load()
             profile = picture.info.get("icc_profile")
             if _is_deep_png(source):
@@ -128,19 +143,21 @@ def _is_deep_png(source: Source) -> bool:
 def _open_deep_tiff(source: Source) -> PictureFile | None:
     """A TIFF of 16-bit colors, which Pillow before 12 does not know; None if it is none."""
     try:
-        with tifffile.TiffFile(source) as tiff:
+        with _open_tiff(source) as tiff:
             page = tiff.pages.first
             if page.dtype != np.uint16 or page.ndim != 3:
                 return None
-            size = (page.imagewidth, page.imagelength)
-            return PictureFile("TIFF", len(tiff.pages), size, True, lambda: _deep_tiff_frames(source))
+            size = _largest((page.imagewidth, page.imagelength) for page in tiff.pages)
+            return PictureFile("TIFF", len(tiff.pages), size, True, lambda: _deep_tiff_frames(source, size))
     except tifffile.TiffFileError:
         return None
 
 
-def _deep_tiff_frames(source: Source) -> Iterator[Frame]:
-    with tifffile.TiffFile(source) as tiff:
+def _deep_tiff_frames(source: Source, largest: tuple[int, int]) -> Iterator[Frame]:
+    with _open_tiff(source) as tiff:
         for page in tiff.pages:
+            if page.size > 4 * prod(largest):  # it is deep in space too, say, or has a hundred channels
+                raise ValueError("a page holds more than colors and alpha")
             array = page.asarray()
             if page.planarconfig == tifffile.PLANARCONFIG.SEPARATE:
                 array = np.moveaxis(array, 0, -1)
@@ -150,6 +167,12 @@ def _deep_tiff_frames(source: Source) -> Iterator[Frame]:
                     exif[tag.code] = tag.value
             info = {"dpi": page.get_resolution(tifffile.RESUNIT.INCH)}
             yield _frame(*_colors_and_alpha(array), page.iccprofile, exif, info)
+
+
+def _open_tiff(source: Source) -> tifffile.TiffFile:
+    if isinstance(source, io.BytesIO):
+        source.seek(0)  # tifffile reads from where others left it
+    return tifffile.TiffFile(source)
 
 
 def _colors_and_alpha(array: np.ndarray, alpha: Any = None) -> tuple[np.ndarray, np.ndarray | None]:
@@ -249,7 +272,8 @@ def write_picture(target: Source, file: PictureFile, frames: Iterable[Frame], fo
     Args:
         target: a file, which is written in place, or a buffer.
         file: what they come from.
-        frames: in the order of the file; one after the other is asked for and written.
+        frames: in the order of the file. A TIFF's are asked for and written one after the other;
+            Pillow takes all of another format's at once.
         format: of `format_to_write`.
 
     Raises:
@@ -257,7 +281,7 @@ def write_picture(target: Source, file: PictureFile, frames: Iterable[Frame], fo
     """
     ready = (_in_own_space(frame, file.deep and format in DEEP) for frame in frames)
     if format == "TIFF":
-        _write_tiff(target, ready, bytes_at_most=file.count * file.size[0] * file.size[1] * 8)
+        _write_tiff(target, ready, bytes_at_most=file.count * prod(file.size) * 8)
     elif format == "PNG" and file.deep and file.count == 1:
         _write_deep_png(target, next(ready))
     else:

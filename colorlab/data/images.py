@@ -29,6 +29,15 @@ except ImportError:  # a Python it has no wheel for: Pillow reads the same pixel
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp"}
 SAMPLES = Path(__file__).parent / "samples"
 
+Image.init()  # until then Pillow knows the commonest alone
+FORMATS = tuple(
+    name
+    for name in ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "JPEG2000", "PPM", "AVIF", "TGA")
+    if name in Image.OPEN  # not each build knows them all
+)
+"""What is decoded, by content, whatever a file is called. Pillow has more, for which strangers' files are
+no place to be tried: EPS is a program, which Ghostscript would run."""
+
 Split = Literal["train", "val", "test"]
 Part = Literal["train", "val", "test", "all"]
 
@@ -149,7 +158,7 @@ def read_photograph(path: Path) -> Tensor:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # odd EXIF is not worth a line a picture
-            with Image.open(io.BytesIO(content)) as picture:
+            with Image.open(io.BytesIO(content), formats=FORMATS) as picture:
                 rgb = _read_plain_jpeg(content, picture)
                 if rgb is None:
                     rgb = _to_tensor(_to_rgb(ImageOps.exif_transpose(picture)))

@@ -132,7 +132,7 @@ def open_within(content: bytes, limits: Limits) -> PictureFile:
         raise UserError("This file is no picture that can be read.") from error
     width, height = file.size
     if file.count * width * height > limits.megapixels * 1e6:
-        frames = f"{file.count} times " if file.count > 1 else ""
+        frames = f"{file.count} times up to " if file.count > 1 else ""
         raise UserError(
             f"This picture has {frames}{width}×{height} pixels; here {limits.megapixels:g} million are the most."
         )
@@ -141,10 +141,11 @@ def open_within(content: bytes, limits: Limits) -> PictureFile:
 
 def show(file: PictureFile, model: Colorizer, wish: Wish) -> Response:
     """The first frame, gray and colored, no larger than a screen."""
-    pixels, _ = pixels_of(_for_screen(next(file.frames())))
+    frame = next(file.frames())
+    height, width = frame.pixels.shape[:2]
+    pixels, _ = pixels_of(_for_screen(frame))
     gray = join(pixels, lightness_of(pixels), torch.zeros(1, 2, 1, 1))
     colored = model.colorize(pixels, saturation=wish.saturation, temperature=wish.temperature)
-    width, height = file.size
     told = {"gray": _address(gray), "colored": _address(colored), "width": width, "height": height}
     return JSONResponse(told, headers=HEADERS)
 

@@ -1,6 +1,5 @@
 """Who is judged, and under which protocol a photograph is put to them."""
 
-import hashlib
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ from colorlab.color import rgb_to_lab
 from colorlab.errors import UserError
 from colorlab.models.colorizer import Colorizer
 from colorlab.models.weights import load
-from colorlab.run_folder import PRETRAINED, find_checkpoint
+from colorlab.run_folder import find_checkpoint, sha256_of
 
 Protocol = Literal["stretch256", "native"]
 """How a picture is judged: stretched to 256×256, as the literature does, or at its own size and with its own L.
@@ -48,9 +47,7 @@ def read_contestants(paths: list[str]) -> list[Contestant]:
     found = []
     for file in files:
         name = file.stem if stems[file.stem] == 1 else f"{file.parent.parent.name}_{file.stem}"
-        with (file / PRETRAINED if file.is_dir() else file).open("rb") as content:
-            digest = hashlib.file_digest(content, "sha256").hexdigest()
-        found.append(Contestant(name, load(file), file, digest))
+        found.append(Contestant(name, load(file), file, sha256_of(file)))
     return found
 
 

@@ -1,8 +1,8 @@
 """Write a trained model for other programs: `python -m colorlab.export CHECKPOINT --to onnx`."""
 
 import argparse
-import hashlib
 import importlib.util
+import math
 import os
 import shutil
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from colorlab.command_line import leave, quiet_libraries
 from colorlab.errors import UserError
-from colorlab.run_folder import PRETRAINED, find_checkpoint
+from colorlab.run_folder import find_checkpoint, sha256_of
 
 if TYPE_CHECKING:
     from colorlab.export.parity import Program
@@ -83,7 +83,7 @@ def export(checkpoint: Path, settings: Settings, out: Path | None = None, force:
     try:
         program = _write(model, part, settings, checkpoint, out.name)
         found, limit = difference(model, program, settings.rgb), LIMIT["rgb" if settings.rgb else "ab"]
-        if not found <= limit and not settings.half:
+        if not (math.isfinite(found) if settings.half else found <= limit):
             raise UserError(f"The file's colors differ from the model's by {found:.2g} (allowed: {limit:g}).")
         _put(part, out)
     except OSError as error:
@@ -126,9 +126,7 @@ def _card(model: "Colorizer", settings: Settings, checkpoint: Path, name: str) -
 
     if settings.evaluation is None:
         return write_card(model, name, None)
-    with (checkpoint / PRETRAINED if checkpoint.is_dir() else checkpoint).open("rb") as content:
-        digest = hashlib.file_digest(content, "sha256").hexdigest()
-    return write_card(model, name, read_evaluation(settings.evaluation, digest))
+    return write_card(model, name, read_evaluation(settings.evaluation, sha256_of(checkpoint)))
 
 
 def _put(part: Path, out: Path) -> None:

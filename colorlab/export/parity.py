@@ -31,14 +31,15 @@ def difference(model: Colorizer, program: Program, rgb: bool = False) -> float:
         rgb: whether the program takes RGB and gives it, in place of L and ab.
 
     Returns:
-        In units of ab, or of RGB in 0..1.
+        In units of ab, or of RGB in 0..1; NaN if a color of either is no number.
     """
     photograph = read_photograph(PHOTOGRAPH)[None] / 255
     pieces = torch.cat([photograph[..., at : at + 97, at : at + 131] for at in (0, 60, 120)])
-    worst = 0.0
+    worst = torch.zeros(())
     for picture in (photograph, pieces):
         lightness, _ = rgb_to_lab(picture)
         ab = model(lightness)
         true = lab_to_rgb(lightness, ab) if rgb else ab
-        worst = max(worst, (program(picture if rgb else lightness) - true).abs().max().item())
-    return worst
+        found = (program(picture if rgb else lightness) - true).abs().max()
+        worst = torch.maximum(worst, found)  # which keeps NaN; Python's max does not
+    return worst.item()

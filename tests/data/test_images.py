@@ -212,6 +212,13 @@ def test_what_is_no_picture_raises(tmp_path: Path, content: str) -> None:
         read_photograph(tmp_path / "x.jpg")
 
 
+def test_formats_that_photographs_do_not_come_in_are_not_decoded(macaw: Image.Image, tmp_path: Path) -> None:
+    """EPS is a program, and it is Ghostscript that would run it."""
+    macaw.save(tmp_path / "program.jpg", "EPS")
+    with pytest.raises(Image.UnidentifiedImageError):
+        read_photograph(tmp_path / "program.jpg")
+
+
 def test_a_picture_is_gray_when_no_pixel_has_color(macaw: Image.Image) -> None:
     gray = torch.from_numpy(np.array(macaw.convert("L").convert("RGB"))).permute(2, 0, 1)
     assert is_gray(gray)

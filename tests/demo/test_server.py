@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 from fastapi.testclient import TestClient
 from PIL import Image
@@ -56,6 +57,15 @@ def test_the_format_stays(client: TestClient) -> None:
     assert (status, colored.format, colored.size) == (200, "JPEG", (331, 256))
 
 
+def test_sixteen_bits_stay_sixteen_bits(client: TestClient) -> None:
+    buffer = io.BytesIO()
+    tifffile.imwrite(buffer, np.full((20, 30, 3), 30_000, np.uint16), photometric="rgb")
+    reply = client.post("/api/picture?model=bins", content=buffer.getvalue(), headers=BYTES)
+    assert reply.status_code == 200, reply.json()
+    colored = tifffile.imread(io.BytesIO(reply.content))
+    assert (colored.shape, colored.dtype) == ((20, 30, 3), np.uint16)
+
+
 def test_the_page_is_shown_gray_and_colored_no_larger_than_a_screen(client: TestClient) -> None:
     status, seen = ask(client, "look", png(Image.new("L", (3000, 300), 120)))
     assert (status, seen["width"], seen["height"]) == (200, 3000, 300)
@@ -66,6 +76,15 @@ def test_the_page_is_shown_gray_and_colored_no_larger_than_a_screen(client: Test
     assert gray.shape == colored.shape == (160, 1600, 3)
     assert np.ptp(gray, axis=2).max() <= 1
     assert np.ptp(colored, axis=2).max() > 5
+
+
+def test_the_size_that_is_told_is_the_first_frames_as_it_stands_upright(client: TestClient) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("L", (60, 40), 120).save(turned := io.BytesIO(), "JPEG", exif=exif)
+    for content, size in ((turned.getvalue(), (40, 60)), (pages(30, 50), (30, 30))):
+        status, seen = ask(client, "look", content)
+        assert (status, seen["width"], seen["height"]) == (200, *size)
 
 
 def test_saturation_and_temperature_reach_the_network(client: TestClient) -> None:
@@ -100,12 +119,28 @@ def bomb() -> bytes:
     return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
 
 
+def pages(*sides: int) -> bytes:
+    """A TIFF of squares."""
+    buffer = io.BytesIO()
+    first, *rest = (Image.new("L", (side, side), 99) for side in sides)
+    first.save(buffer, "TIFF", compression="tiff_deflate", save_all=True, append_images=rest)
+    return buffer.getvalue()
+
+
+def program() -> bytes:
+    buffer = io.BytesIO()
+    Image.new("L", (30, 20)).save(buffer, "EPS")
+    return buffer.getvalue()
+
+
 @pytest.mark.parametrize(
     ("content", "wish", "status", "sentence"),
     [
         (b"no picture", {}, 422, "This file is no picture that can be read."),
         (b"", {}, 422, "This file is no picture that can be read."),
         (PHOTOGRAPH.read_bytes()[:3000], {}, 422, "This picture cannot be colored: "),
+        (program(), {}, 422, "This file is no picture that can be read."),
+        (pages(10, 1100), {}, 422, "This picture has 2 times up to 1100×1100 pixels; here 1 million are the most."),
         (bomb(), {}, 422, "This picture has 60000×60000 pixels; here 1 million are the most."),
         (bytes(600_000), {}, 413, "This file is larger than 0.5 MB, the most that is taken here."),
         (PHOTOGRAPH.read_bytes(), {"model": "<script>"}, 404, "There is no such model here."),

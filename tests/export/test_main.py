@@ -23,6 +23,7 @@ import colorlab
 from colorlab.bins import CENTERS
 from colorlab.export.__main__ import main
 from colorlab.export.graph import Graph
+from colorlab.export.parity import difference
 from colorlab.models import ECCV16, Colorizer, CUNet
 
 
@@ -162,6 +163,28 @@ def test_a_file_of_other_colors_is_not_left_behind(
 
 
 # -- weights -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("to", ["safetensors", "huggingface"])
+def test_a_file_whose_colors_are_no_numbers_is_not_left_behind(
+    to: str, export: Export, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    """Weights that float16 cannot hold become infinite."""
+    model = lively("cunet")
+    next(model.encoder.parameters()).data.mul_(1e6)
+    checkpoint = checkpoint_of(model, tmp_path / "model.ckpt")
+    with pytest.raises(SystemExit, match="2"):
+        export(checkpoint, "--to", to, "--half")
+    assert "The file's colors differ from the model's by nan" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == [checkpoint]
+
+
+def test_the_largest_difference_is_found_wherever_it_is_and_no_number_is_none() -> None:
+    model = lively("cunet")
+    for wrong in (7.0, torch.nan):
+        for batch in (1, 3):  # the photograph, or its pieces
+            found = difference(model, lambda L, batch=batch, wrong=wrong: model(L) + wrong * (len(L) == batch))
+            assert found == pytest.approx(wrong, abs=1e-3, nan_ok=True)
 
 
 @pytest.mark.parametrize("kind", ["cunet", "eccv16 bins"])

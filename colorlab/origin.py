@@ -160,12 +160,12 @@ def _device() -> str:
 
 def _data(data: "ColorDataModule") -> dict[str, Any]:
     """The photographs: how many, and what tells them from others (names and sizes: as quick as listing them)."""
-    splits = {}
-    for split, names in data.names.items():
-        digest = hashlib.blake2b(digest_size=12)
-        for name in names:
-            digest.update(f"{name}\0{(data.root / name).stat().st_size}\n".encode())
-        splits[split] = {"photographs": len(names), "fingerprint": digest.hexdigest()}
+    from colorlab.data.cache import fingerprint
+
+    splits = {
+        split: {"photographs": len(names), "fingerprint": fingerprint(data.root, names, times=False)}
+        for split, names in data.names.items()
+    }
     return {"root": str(data.root), **splits}
 
 

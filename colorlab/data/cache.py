@@ -193,12 +193,23 @@ class _Filling(Dataset):
         return index
 
 
-def fingerprint(root: Path, names: Iterable[str], size: int | None) -> str:
-    """What tells one set of photographs from another: names, sizes and times of its files, and `size`."""
-    digest = hashlib.blake2b(f"{size}".encode(), digest_size=12)
+def fingerprint(root: Path, names: Iterable[str], *made: object, times: bool = True) -> str:
+    """What tells one set of photographs from another without reading them: the names, sizes and times of its files.
+
+    Args:
+        root: the folder.
+        names: paths below it; a file that cannot be looked at, such as a link to nowhere, has no size.
+        made: what else that depends on which is made of the photographs.
+        times: whether a copy of the photographs, whose times are others, is another set.
+    """
+    digest = hashlib.blake2b(repr(made).encode(), digest_size=12)
     for name in names:
-        file = (root / name).stat()
-        digest.update(f"\n{name}\0{file.st_size}\0{file.st_mtime_ns}".encode(errors="surrogateescape"))
+        try:
+            file = (root / name).stat()
+            facts = file.st_size, file.st_mtime_ns if times else 0
+        except OSError:  # reading will fail too, and say why
+            facts = -1, 0
+        digest.update(f"\n{name}\0{facts}".encode(errors="surrogateescape"))
     return digest.hexdigest()
 
 

@@ -105,7 +105,7 @@ def same_losses(folder: RunFolder, other: RunFolder) -> str:
     for epoch in epochs:
         for name in names:
             now, then = mine[name].get(epoch), theirs[name].get(epoch)
-            if now != then:
+            if repr(now) != repr(then):  # nan is not nan, and the same
                 return f"not reproduced: {name} of epoch {epoch} was {then} in {other.path}, and is {now} here"
     return f"reproduced: the losses of all {len(epochs)} epochs are those of {other.path}"
 

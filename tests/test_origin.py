@@ -78,6 +78,16 @@ def test_a_resume_is_added_to_the_origin(tmp_path: Path) -> None:
     assert kept["data"] != kept["resumed"][0]["data"] == kept["resumed"][1]["data"]
 
 
+def test_losses_that_are_no_numbers_in_both_runs_are_the_same(tmp_path: Path) -> None:
+    runs = [RunFolder(tmp_path / name) for name in ("one", "other", "third")]
+    for run, last in zip(runs, ("nan", "nan", "2.0"), strict=True):
+        run.path.mkdir()
+        run.metrics.write_text(f"epoch,step,train/loss,val/loss\n0,9,1.0,1.5\n1,19,1.0,{last}\n")
+    assert origin.same_losses(*runs[:2]) == f"reproduced: the losses of all 2 epochs are those of {runs[1].path}"
+    sentence = f"not reproduced: val/loss of epoch 1 was 2.0 in {runs[2].path}, and is nan here"
+    assert origin.same_losses(*runs[::2]) == sentence
+
+
 def test_a_photograph_that_is_gone_is_named_and_the_run_goes_on(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, tmp_path: Path
 ) -> None:

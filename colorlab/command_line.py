@@ -11,7 +11,7 @@ from typing import NoReturn
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf.errors import OmegaConfBaseException
 
-from colorlab.errors import UserError, did_you_mean
+from colorlab.errors import UserError, did_you_mean, sentence_of
 
 EXTRAS = {"joblib": "joblib", "submitit_local": "slurm", "submitit_slurm": "slurm"}
 """Launchers that are packages of their own, and what installs them."""
@@ -89,9 +89,7 @@ def _sentence(error: Exception, keys: tuple[str, ...]) -> str:
         if group == "hydra/launcher" and choice in EXTRAS:
             return f"{group}={choice} is not installed: pip install 'colorlab[{EXTRAS[choice]}]'."
         return f"{group}={choice} does not exist: {did_you_mean(choice, error.options, group + '=', few=True)}"
-    text = str(error)
-    if text.startswith("Caught UserError in DataLoader worker"):  # and then the worker's whole traceback
-        return text.strip().splitlines()[-1].partition("UserError: ")[2]
+    text = sentence_of(error)
     if unknown := re.match(r"Could not override '(?:\S+?@)?(\w+)'", text):
         return f"Unknown key {unknown[1]}: {did_you_mean(unknown[1], [*keys, 'experiment'])}"
     return text.splitlines()[0]

@@ -1,6 +1,7 @@
 """The exceptions that mean no defect: a message for the person at the keyboard, and reasons to stop early."""
 
 import difflib
+import re
 from collections.abc import Iterable
 
 
@@ -20,6 +21,13 @@ class Preempted(SystemExit):
 
     def __init__(self) -> None:
         super().__init__(143)
+
+
+def sentence_of(error: Exception) -> str:
+    """What an exception says; of one that a DataLoader's worker raised, without the worker's traceback."""
+    text = str(error)
+    worker = re.match(r"Caught (\w+) in DataLoader worker", text)
+    return text.rpartition(f"{worker[1]}: ")[2].strip() if worker else text
 
 
 def did_you_mean(word: str, known: Iterable[str], prefix: str = "", few: bool = False) -> str:

@@ -145,14 +145,19 @@ def wandb_logger(
     """
     os.environ.setdefault("WANDB_SILENT", "true")
     mode = os.environ.get("WANDB_MODE") or ("online" if wandb.login(prompt=False) else "offline")
-    id_file = RunFolder(folder).wandb_id
-    if not id_file.exists():
-        id_file.parent.mkdir(parents=True, exist_ok=True)
-        id_file.write_text(secrets.token_hex(4))
     return WandbByEpoch(
         save_dir=folder, project=project, name=name, group=group, tags=tags or [], notes=notes,
-        id=id_file.read_text(), resume="allow", mode=mode,
+        id=_wandb_id(RunFolder(folder).wandb_id), resume="allow", mode=mode,
     )  # fmt: skip
+
+
+@rank_zero_only
+def _wandb_id(file: Path) -> str:
+    """The run's id in the file, made now if there is none; the other processes, which log nothing, need none."""
+    if not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(secrets.token_hex(4))
+    return file.read_text()
 
 
 # -- mlflow ------------------------------------------------------------------------------------------
@@ -254,7 +259,7 @@ def remember_trackers(loggers: list[Logger], folder: RunFolder) -> None:
             place = f"experiments/{logger.experiment_id}/runs/{logger.run_id}"
             addresses["mlflow"] = f"{logger._tracking_uri.rstrip('/')}/#/{place}"
     if addresses:
-        folder.trackers.write_text(json.dumps(addresses, indent=2))
+        folder.write_trackers(addresses)
 
 
 def log_picture(loggers: list[Logger], name: str, path: Path, step: int, epoch: int | None = None) -> None:

@@ -105,7 +105,7 @@ def same_losses(folder: RunFolder, other: RunFolder) -> str:
     for epoch in epochs:
         for name in names:
             now, then = mine[name].get(epoch), theirs[name].get(epoch)
-            if now != then:
+            if repr(now) != repr(then):  # nan is not nan, and the same
                 return f"not reproduced: {name} of epoch {epoch} was {then} in {other.path}, and is {now} here"
     return f"reproduced: the losses of all {len(epochs)} epochs are those of {other.path}"
 
@@ -160,12 +160,12 @@ def _device() -> str:
 
 def _data(data: "ColorDataModule") -> dict[str, Any]:
     """The photographs: how many, and what tells them from others (names and sizes: as quick as listing them)."""
-    splits = {}
-    for split, names in data.names.items():
-        digest = hashlib.blake2b(digest_size=12)
-        for name in names:
-            digest.update(f"{name}\0{(data.root / name).stat().st_size}\n".encode())
-        splits[split] = {"photographs": len(names), "fingerprint": digest.hexdigest()}
+    from colorlab.data.cache import fingerprint
+
+    splits = {
+        split: {"photographs": len(names), "fingerprint": fingerprint(data.root, names, times=False)}
+        for split, names in data.names.items()
+    }
     return {"root": str(data.root), **splits}
 
 

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+import secrets
 import shutil
 from pathlib import Path
 from typing import Any
@@ -117,10 +118,17 @@ class RunFolder:
         if diff:
             self.path.joinpath("origin.diff").write_text(diff)
 
+    def write_trackers(self, addresses: dict[str, str]) -> None:
+        """Keep where the trackers show the run, by tracker."""
+        _write(self.trackers, addresses)
+
     def keep_prior(self, file: Path) -> None:
-        """Keep a copy of the prior the run is trained with: a resume must find the same."""
+        """Keep a copy of the prior the run is trained with: a resume must find the same.
+
+        All processes of a run may do so at once.
+        """
         self.path.mkdir(parents=True, exist_ok=True)
-        part = self.prior.with_suffix(".part")
+        part = self.path / f"prior.{secrets.token_hex(4)}.part"
         shutil.copyfile(file, part)
         part.replace(self.prior)
 

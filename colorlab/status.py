@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
-from colorlab.errors import Pruned, UserError
+from colorlab.errors import Pruned, UserError, sentence_of
 from colorlab.run_folder import RunFolder
 
 INTERRUPTIONS = {
@@ -97,7 +97,7 @@ def _left(error: BaseException) -> SystemExit | None:
 
 def one_line(error: Exception) -> str:
     """What an exception says, in one line; a programmer's exception with its name."""
-    text = re.sub(r"\s+", " ", str(error)).strip()
+    text = re.sub(r"\s+", " ", sentence_of(error)).strip()
     name = type(error).__name__
     return text if isinstance(error, UserError) else f"{name}: {text}" if text else name
 

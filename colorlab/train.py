@@ -16,7 +16,7 @@ from omegaconf import DictConfig
 
 from colorlab.command_line import key_of, leave, quiet_libraries, run
 from colorlab.config import Plan, check, conf_folder, plain
-from colorlab.errors import Preempted, Pruned, UserError, did_you_mean
+from colorlab.errors import Preempted, Pruned, UserError, did_you_mean, sentence_of
 from colorlab.hardware import fast_settings, largest_batch
 from colorlab.origin import command_of, differences, keep_origin, same_losses, typed_command, words_again
 from colorlab.run_folder import RunFolder, find_checkpoint
@@ -322,7 +322,7 @@ def _job(cfg: DictConfig) -> float | None:
 def _tell(error: Exception, folder: RunFolder) -> None:
     """Say at once what is wrong with a job of a sweep; a defect with its traceback."""
     if isinstance(error, UserError | Pruned):
-        print(f"{_near(folder.path)}: {error}", file=sys.stderr, flush=True)
+        print(f"{_near(folder.path)}: {sentence_of(error)}", file=sys.stderr, flush=True)
     else:
         logging.getLogger(__name__).exception("%s failed", _near(folder.path))
 

@@ -23,6 +23,7 @@ import pytest
 import yaml
 from conftest import SMALL, start
 from hydra.core.global_hydra import GlobalHydra
+from lightning.pytorch.utilities import rank_zero_only
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from PIL import Image
@@ -32,7 +33,7 @@ from wandb.sdk.launch.sweeps.utils import create_sweep_command_args
 from colorlab.config import conf_folder
 from colorlab.dashboard import make_workspace
 from colorlab.errors import UserError
-from colorlab.loggers import MetricsCSV, mlflow_logger, read_metrics
+from colorlab.loggers import MetricsCSV, mlflow_logger, read_metrics, wandb_logger
 from colorlab.models import CUNet
 from colorlab.run_folder import RunFolder
 from colorlab.train import main as train_main
@@ -89,6 +90,20 @@ def test_epochs_are_whole_numbers_in_the_csv_file_after_a_resume_too(tmp_path: P
 def test_a_run_that_logged_nothing_leaves_the_csv_file_of_the_run_it_resumed(tmp_path: Path) -> None:
     before = write(tmp_path, *FIRST).metrics.read_bytes()
     assert write(tmp_path).metrics.read_bytes() == before
+
+
+def test_of_several_processes_the_first_alone_names_the_wandb_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SLURM and torchrun start all of them at once."""
+    folder = RunFolder(tmp_path / "run")
+    monkeypatch.setattr(rank_zero_only, "rank", 1)
+    other = wandb_logger(str(folder.path))
+    other.log_metrics({"epoch": 0, "val/loss": 1.0})
+    assert (other.version, folder.path.exists()) == (None, False)
+    monkeypatch.setattr(rank_zero_only, "rank", 0)
+    assert wandb_logger(str(folder.path)).version == wandb_logger(str(folder.path)).version
+    assert [file.name for file in folder.path.iterdir()] == ["wandb_id"]
 
 
 # -- wandb, tensorboard and mlflow -------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """What a run's numbers depend on, and training it again."""
 
 import json
+import shutil
 import subprocess
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,6 +11,7 @@ from conftest import SMALL, exit_of
 from omegaconf import OmegaConf
 
 from colorlab import origin
+from colorlab.data.images import SAMPLES
 from colorlab.loggers import read_metrics
 from colorlab.run_folder import RunFolder
 
@@ -74,6 +76,34 @@ def test_a_resume_is_added_to_the_origin(tmp_path: Path) -> None:
     assert (kept["command"], [resumed["command"] for resumed in kept["resumed"]]) == ("first", ["second", "third"])
     assert kept["data"]["train"]["photographs"] == 1
     assert kept["data"] != kept["resumed"][0]["data"] == kept["resumed"][1]["data"]
+
+
+def test_losses_that_are_no_numbers_in_both_runs_are_the_same(tmp_path: Path) -> None:
+    runs = [RunFolder(tmp_path / name) for name in ("one", "other", "third")]
+    for run, last in zip(runs, ("nan", "nan", "2.0"), strict=True):
+        run.path.mkdir()
+        run.metrics.write_text(f"epoch,step,train/loss,val/loss\n0,9,1.0,1.5\n1,19,1.0,{last}\n")
+    assert origin.same_losses(*runs[:2]) == f"reproduced: the losses of all 2 epochs are those of {runs[1].path}"
+    sentence = f"not reproduced: val/loss of epoch 1 was 2.0 in {runs[2].path}, and is nan here"
+    assert origin.same_losses(*runs[::2]) == sentence
+
+
+def test_a_photograph_that_is_gone_is_named_and_the_run_goes_on(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, tmp_path: Path
+) -> None:
+    """A link to nowhere, or a file that somebody deletes once it is listed."""
+    monkeypatch.chdir(tmp_path)
+    root = tmp_path / "photographs"
+    for split, first, count in (("train", 0, 16), ("val", 16, 4)):
+        (root / split).mkdir(parents=True)
+        for path in sorted(SAMPLES.glob("*.jpg"))[first : first + count]:
+            shutil.copy(path, root / split)
+    (root / "train" / "gone.jpg").symlink_to("nowhere")
+    counted = "objective=rebalanced_classification"  # by a prior, which is kept by the photographs too
+    words = ("data=folder", f"data.root={root}", "data.cache=disk", counted, "hydra.run.dir=run")
+    assert exit_of(monkeypatch, *QUICK, *words) == 0
+    assert f"Left out {root}/train/gone.jpg: [Errno 2] No such file" in capsys.readouterr().out
+    assert RunFolder("run").origin()["data"]["train"]["photographs"] == 17
 
 
 # -- the code ----------------------------------------------------------------------------------------

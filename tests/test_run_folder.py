@@ -1,8 +1,11 @@
 """What a run's folder means: which checkpoint, which requests."""
 
 import os
+import shutil
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -69,6 +72,24 @@ def test_a_decay_is_asked_for_once_and_taken_once(folder: RunFolder) -> None:
     folder.ask_for_decay()
     assert folder.take_decay_request()
     assert not folder.take_decay_request()
+
+
+def test_all_processes_of_a_run_may_keep_its_prior_at_once(
+    folder: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    all_copied, copy = threading.Barrier(3, timeout=10), shutil.copyfile
+
+    def copy_together(*places: Path) -> None:
+        copy(*places)
+        all_copied.wait()
+
+    monkeypatch.setattr(shutil, "copyfile", copy_together)
+    counted = tmp_path / "counted.npz"
+    counted.write_bytes(b"prior")
+    with ThreadPoolExecutor(3) as ranks:
+        list(ranks.map(folder.keep_prior, [counted] * 3))
+    assert folder.prior.read_bytes() == b"prior"
+    assert not list(folder.path.glob("*.part"))
 
 
 def decay(path: Path) -> subprocess.CompletedProcess:

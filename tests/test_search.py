@@ -4,11 +4,15 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from conftest import SMALL, exit_of, start
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.utils import JobReturn
 from omegaconf import OmegaConf
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState
@@ -99,6 +103,42 @@ def test_a_failed_run_and_one_without_a_number_leave_the_search_going(tmp_path: 
     assert search.left() == 0
     assert f"the best val/loss is 2, of {tmp_path}/3_run" in search.save()
     assert OmegaConf.load(search.best_config).lr == search.study.best_params["optim.lr"]
+
+
+class RayThatLoses:
+    """What the launcher uses of Ray, in this process; the first task's process dies."""
+
+    class exceptions:
+        class RayError(Exception):
+            pass
+
+    is_initialized, put = staticmethod(lambda: True), staticmethod(lambda value: value)
+
+    def __init__(self) -> None:
+        self.tasks = 0
+
+    def remote(self, **settings: object) -> Callable[[Callable], SimpleNamespace]:
+        return lambda run: SimpleNamespace(remote=lambda *words: partial(run, *words))
+
+    def get(self, task: Callable[[], JobReturn]) -> JobReturn:
+        self.tasks += 1
+        if self.tasks == 1:
+            raise self.exceptions.RayError("The worker died unexpectedly.")
+        return task()
+
+
+def test_a_run_whose_process_dies_counts_as_failed_and_the_search_goes_on(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    ray = RayThatLoses()
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    words = (*SEARCH, "sweep.trials=2", "objective=mse", "callbacks.plateau.patience=5", "hydra/launcher=ray")
+    for _ in range(2):
+        assert exit_of(monkeypatch, *words) == 0
+    assert ray.tasks == 2  # when it started again, nothing was left to do
+    assert "search: 1 runs to their end, 0 pruned, 1 failed; the best val/psnr is" in capsys.readouterr().out
+    assert [status["status"] for status in statuses(tmp_path / "search").values()] == ["done"]
 
 
 def test_a_search_that_goes_on_draws_other_values(tmp_path: Path) -> None:

@@ -119,11 +119,14 @@ def test_mistakes_get_one_sentence(
     bucket: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
     mistakes = {
         "seed=0": "out is missing: add out=",
         "out=x megabites=3": "did you mean megabytes?",
         "out=x megabytes=0": "must be above 0",
         "out=x short_side=abc": "short_side=abc must be a whole number or null",
+        "out=/proc/nope": "/proc/nope cannot be written to (No such file or directory).",
+        "out=file/x": "file/x cannot be written to (Not a directory).",
         "out=s3://no-such-bucket/x": "s3://no-such-bucket/x: ",
         "out=nosuch://bucket/x": "nosuch://bucket/x: ",
     }

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from conftest import SMALL, start
+from torch.utils.data import DataLoader, Dataset
 
 from colorlab.errors import Preempted, Pruned, UserError
 from colorlab.run_folder import RunFolder
@@ -50,6 +51,39 @@ def test_a_run_is_running_until_it_ends(tmp_path: Path) -> None:
     Status(folder, "", []).begin()
     assert (folder.status()["status"], folder.status()["ended"]) == ("running", None)
     assert folder.status()["pid"] == os.getpid()
+
+
+class Lost(Dataset):
+    """Photographs in a place that goes away, or that a defect of ours keeps from being read."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, index: int) -> None:
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (UserError("s3://photographs: no such bucket."), "s3://photographs: no such bucket."),
+        (ValueError("no\n  such  size"), "ValueError: no such size"),
+    ],
+)
+def test_what_a_worker_raised_is_told_without_its_traceback(tmp_path: Path, error: Exception, reason: str) -> None:
+    status = Status(RunFolder(tmp_path), "", [])
+
+    @status.kept(in_sweep=True)
+    def run() -> None:
+        next(iter(DataLoader(Lost(error), num_workers=1)))
+
+    with pytest.raises(type(error)) as caught:
+        run()
+    assert "Traceback" in str(caught.value)
+    assert RunFolder(tmp_path).status()["reason"] == reason
 
 
 def test_a_mistake_found_before_the_start_leaves_an_earlier_runs_status_alone(tmp_path: Path) -> None:

@@ -396,7 +396,7 @@ def test_a_plateau_lowers_both_rates_and_a_resume_keeps_them_low(train: Command,
     quick = ("trainer.limit_train_batches=1", "callbacks.comparison=null", "trainer.max_epochs=3")
     done = train(*SMALL, *plateau, *quick, "hydra.run.dir=run")
     assert done.returncode == 0, done.stderr
-    assert "after 1 epochs without progress of val/loss: learning rate 0.001 → 0.0001." in done.stdout
+    assert "after 1 validations without progress of val/loss: learning rate 0.001 → 0.0001." in done.stdout
     run = RunFolder(tmp_path / "run")
     assert list(read_metrics(run)["optim/lr"].values()) == pytest.approx([1e-3, 1e-3, 1e-4])
     done = train("resume=run", "trainer.max_epochs=6")

@@ -151,12 +151,10 @@ def step_seconds(setting: Setting, steps: int, rounds: int) -> dict[str, list[fl
     return {name: seconds[-rounds:] for name, seconds in turns.seconds.items()}
 
 
-def photographs_per_second(setting: Setting, root: str | None, workers: int | None, epochs: int) -> float:
-    """Of photographs read from files, in the last of some epochs."""
+def photographs_per_second(setting: Setting, epochs: int, **data: Any) -> float:
+    """Of photographs, in the last of some epochs: read from their files, or by then from a cache."""
     with tempfile.TemporaryDirectory() as folder:
-        data = ColorDataModule(
-            root, setting.size, setting.batch, workers=workers, augment=RandomCropFlip(), cache="ram"
-        )
+        data = ColorDataModule(size=setting.size, batch_size=setting.batch, augment=RandomCropFlip(), **data)
         trainer = train(setting, folder, [], epochs, datamodule=data)
         return float(trainer.callback_metrics["speed/images_per_second"])
 
@@ -228,6 +226,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--compile", action=argparse.BooleanOptionalAction, default=cuda, help="on a GPU")
     parser.add_argument("--root", help="a folder of photographs (the built-in ones)")
     parser.add_argument("--workers", type=int, help="processes that read them (a core each, at most 8)")
+    parser.add_argument("--cache", default="none", choices=("none", "ram", "disk"), help="data.cache of them (none)")
     for name, default, meaning in (
         ("width", 64, "of the networks"), ("size", 256, "side of the pictures"), ("batch", 32, "pictures a step"),
         ("steps", 20, "of each loop in a round"), ("rounds", 5, "of all loops in turn"),
@@ -258,8 +257,10 @@ def run(options: argparse.Namespace) -> Result:
         }
         rows += _rows(setting, seconds, flop, peaks, held)
         if options.epochs:
-            speed = photographs_per_second(setting, options.root, options.workers, options.epochs)
-            rows.append(dict.fromkeys(rows[0]) | {"model": name, "loop": REAL, "images/s": speed})
+            place = {"root": options.root, "workers": options.workers, "cache": options.cache}
+            speed = photographs_per_second(setting, options.epochs, **place)
+            loop = f"{REAL}, data.cache={options.cache}"
+            rows.append(dict.fromkeys(rows[0]) | {"model": name, "loop": loop, "images/s": speed})
             rows[-1]["% of resident"] = 100 * speed * median(seconds[OURS]) / options.batch
     empty = {heading for heading in rows[0] if all(row[heading] is None for row in rows)}
     rows = [{heading: cell for heading, cell in row.items() if heading not in empty} for row in rows]

@@ -75,11 +75,11 @@ class PlateauDecay(Callback):
             return
         self.waited += 1
         if self.waited >= self.patience:
-            self.waited = 0
-            self.decay(trainer, model, f"after {self.patience} epochs without progress of {self.monitor}")
+            self.decay(trainer, model, f"after {self.patience} validations without progress of {self.monitor}")
 
     def decay(self, trainer: Trainer, model: Colorizer, why: str) -> None:
-        """Multiply once, and say so."""
+        """Multiply once, and say so; the wait for progress begins anew."""
+        self.waited = 0
         lr, _ = model.effective(trainer.current_epoch)
         factor = self.factor if lr == 0 else min(1.0, max(self.factor, self.min_lr / lr))
         if factor == 1.0:

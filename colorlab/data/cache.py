@@ -20,6 +20,8 @@ from torch.utils.data import DataLoader, Dataset
 from colorlab.data.images import GRAY, Names, Photographs, Reading
 from colorlab.errors import UserError
 
+FORMAT = 1
+"""Of what reading gives: another number, where the same file comes to other bytes, lets all files be read anew."""
 UNREAD, COLORFUL, COLORLESS, UNREADABLE = range(4)
 
 
@@ -27,7 +29,8 @@ class Cache(ABC):
     """What reading gave for each photograph of a folder: a state of one byte, and [size, size, 3] bytes.
 
     Whichever worker (or, on disk, process) reads a photograph first leaves it to the others. In the
-    place of an unreadable picture stands the reason.
+    place of an unreadable picture stands the reason. What failed for a reason that may pass, such as a
+    disk that does not answer, is not kept: whoever needs it tries again.
 
     Args:
         root: the folder.
@@ -53,6 +56,8 @@ class Cache(ABC):
         picture = pictures.reshape(len(states), -1)[row]
         if states[row] == UNREAD:
             reading = read()
+            if reading.passing or not picture.flags.writeable:  # a file of ours that is whole stays as it is
+                return reading
             if reading.rgb is None:
                 text = reading.reason.encode()[: len(picture)]
                 picture[:] = np.frombuffer(text.ljust(len(picture), b"\0"), dtype=np.uint8)
@@ -112,7 +117,7 @@ class DiskCache(Cache):
             return
         place = hashlib.blake2b(os.fsencode(self.root.resolve()), digest_size=6).hexdigest()
         stem = f"{self.root.resolve().name}-{self.size}-{place}"
-        path = self.folder / f"{stem}-{fingerprint(self.root, self.names, self.size)}.pictures"
+        path = self.folder / f"{stem}-{fingerprint(self.root, self.names, self.size, FORMAT)}.pictures"
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             with FileLock(self.folder / f"{stem}.lock"):
@@ -193,12 +198,23 @@ class _Filling(Dataset):
         return index
 
 
-def fingerprint(root: Path, names: Iterable[str], size: int | None) -> str:
-    """What tells one set of photographs from another: names, sizes and times of its files, and `size`."""
-    digest = hashlib.blake2b(f"{size}".encode(), digest_size=12)
+def fingerprint(root: Path, names: Iterable[str], *made: object, times: bool = True) -> str:
+    """What tells one set of photographs from another without reading them: the names, sizes and times of its files.
+
+    Args:
+        root: the folder.
+        names: paths below it; a file that cannot be looked at, such as a link to nowhere, has no size.
+        made: what else that depends on which is made of the photographs.
+        times: whether a copy of the photographs, whose times are others, is another set.
+    """
+    digest = hashlib.blake2b(repr(made).encode(), digest_size=12)
     for name in names:
-        file = (root / name).stat()
-        digest.update(f"\n{name}\0{file.st_size}\0{file.st_mtime_ns}".encode(errors="surrogateescape"))
+        try:
+            file = (root / name).stat()
+            facts = file.st_size, file.st_mtime_ns if times else 0
+        except OSError:  # reading will fail too, and say why
+            facts = -1, 0
+        digest.update(f"\n{name}\0{facts}".encode(errors="surrogateescape"))
     return digest.hexdigest()
 
 

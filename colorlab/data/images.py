@@ -262,6 +262,7 @@ class Reading(NamedTuple):
 
     rgb: Tensor | None  # [3, H, W] uint8; None where it cannot be read
     reason: str | None  # why it is not learned from: it is gray, or what is wrong with the file
+    passing: bool = False  # whether the system failed and not the file: another time it may be read
 
 
 class Pictures(NamedTuple):
@@ -297,7 +298,7 @@ class Photographs(Dataset):
         skipped = []
         for candidate in range(index, index + (len(self) if self.fill else 1)):
             candidate %= len(self)
-            rgb, reason = self.look(candidate, for_color=self.fill)
+            rgb, reason, _ = self.look(candidate, for_color=self.fill)
             if rgb is None or (self.fill and reason is not None):
                 skipped.append(Skipped(candidate, reason))
                 continue
@@ -313,7 +314,7 @@ class Photographs(Dataset):
         except UserError:  # no fault of the picture's: the place it lies in is lost
             raise
         except Exception as error:  # decoders raise whatever they like; the reason is reported
-            return Reading(None, _one_line(error))
+            return Reading(None, _one_line(error), passing=getattr(error, "errno", None) is not None)
         return Reading(rgb, GRAY if for_color and is_gray(rgb) else None)
 
     def read(self, index: int) -> Tensor:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from colorlab.bins import CENTERS, COUNT, prior_of_histogram
 from colorlab.color import GRAY_AB
-from colorlab.data.cache import fingerprint
+from colorlab.data.cache import FORMAT, fingerprint
 from colorlab.data.datamodule import ColorDataModule
 from colorlab.data.device import split_lab
 from colorlab.data.images import Part
@@ -25,7 +25,8 @@ from colorlab.errors import UserError
 
 def cached_prior(data: ColorDataModule, split: Part = "train") -> Path:
     """The prior file of a split's photographs, counted now if they or their size are new."""
-    path = user_cache_path("colorlab") / "priors" / f"{fingerprint(data.root, data.files(split), data.size)}.npz"
+    name = fingerprint(data.root, data.files(split), data.size, FORMAT)
+    path = user_cache_path("colorlab") / "priors" / f"{name}.npz"
     if not path.exists():
         write_prior(path, count_colors(data, split))
     return path

@@ -49,9 +49,17 @@ class Folder:
 
     @contextlib.contextmanager
     def create(self, name: str) -> Iterator[Path]:
-        """A file to write; under its name it appears when the block ends well."""
-        self.root.mkdir(parents=True, exist_ok=True)
+        """A file to write; under its name it appears when the block ends well.
+
+        Raises:
+            UserError: nothing can be written here.
+        """
         part = self.root / f"{name}.part"
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            part.touch()
+        except OSError as error:
+            raise UserError(f"{self.root} cannot be written to ({error.strerror}).") from error
         yield part
         os.replace(part, self.root / name)
 

@@ -9,9 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
-from hydra.core.hydra_config import HydraConfig
 from hydra.core.singleton import Singleton
-from hydra.core.utils import JobReturn, JobStatus, configure_log, filter_overrides, run_job, setup_globals
+from hydra.core.utils import JobReturn, configure_log, filter_overrides, run_job, setup_globals
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
@@ -45,11 +44,23 @@ class RayLauncher(Launcher):
             ray.init(**self.init)
         shared = ray.put((self.hydra_context, self.task_function, self.config, Singleton.get_state()))
         run = ray.remote(max_calls=1, max_retries=0, **self.remote)(_run)
-        tasks = []
-        for number, overrides in enumerate(job_overrides, initial_job_idx):
+        jobs, tasks = list(enumerate(job_overrides, initial_job_idx)), []
+        for number, overrides in jobs:
             print(f"\t#{number} : {' '.join(filter_overrides(overrides))}")
             tasks.append(run.remote(number, list(overrides), shared))
-        return [_result(ray, task, overrides) for task, overrides in zip(tasks, job_overrides, strict=True)]
+        return [self._result(ray, task, *job) for task, job in zip(tasks, jobs, strict=True)]
+
+    def _result(self, ray: Any, task: Any, number: int, overrides: Sequence[str]) -> JobReturn:
+        """What a job returned; a process that died takes no other with it, and counts as a job that failed."""
+        try:
+            return ray.get(task)
+        except ray.exceptions.RayError as error:
+            lost = error
+
+        def fail(_: DictConfig) -> None:
+            raise lost
+
+        return _job(number, list(overrides), self.hydra_context, fail, self.config)
 
 
 def _ray() -> Any:
@@ -69,19 +80,17 @@ def _run(number: int, overrides: list[str], shared: Any) -> JobReturn:
     Singleton.set_state(singletons)
     setup_globals()
     os.chdir(config.hydra.runtime.cwd)
+    return _job(number, overrides, hydra_context, task_function, config)
+
+
+def _job(
+    number: int, overrides: list[str], hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
+) -> JobReturn:
+    """Do a job's task, in its folder."""
     job = hydra_context.config_loader.load_sweep_config(config, overrides)
     with open_dict(job):
         job.hydra.job.id, job.hydra.job.num = f"{job.hydra.job.name}_{number}", number
-    HydraConfig.instance().set_config(job)
     return run_job(
         hydra_context=hydra_context, task_function=task_function, config=job,
         job_dir_key="hydra.sweep.dir", job_subdir_key="hydra.sweep.subdir",
     )  # fmt: skip
-
-
-def _result(ray: Any, task: Any, overrides: Sequence[str]) -> JobReturn:
-    """What a job returned; a process that died takes no other with it."""
-    try:
-        return ray.get(task)
-    except ray.exceptions.RayError as error:
-        return JobReturn(overrides=overrides, status=JobStatus.FAILED, _return_value=error)

@@ -72,6 +72,20 @@ def test_without_patience_only_a_request_decays_and_it_does_so_once(tmp_path: Pa
     assert not folder.take_decay_request()
 
 
+def test_after_a_decay_by_hand_the_wait_begins_anew(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    folder.write_configuration({"callbacks": {"plateau": {"patience": 3}}}, [])
+
+    class Asking(PlateauDecay):
+        def on_train_epoch_start(self, trainer: Trainer, model: Scripted) -> None:
+            if trainer.current_epoch == 2:
+                folder.ask_for_decay()
+
+    plateau = Asking(patience=3)
+    fit(tmp_path, plateau, [1, 1, 1, 1, 1, 1, 1])
+    assert plateau.decays == [2, 5]
+
+
 def test_decays_and_the_wait_survive_a_resume(tmp_path: Path) -> None:
     losses = [5, 5, 5, 5, 5, 5, 5, 5, 5]
     whole = fit(tmp_path, PlateauDecay(patience=3), losses).lrs

@@ -1,5 +1,6 @@
 """Photographs read once: what the cache gives, and what it survives."""
 
+import errno
 import multiprocessing
 import os
 import shutil
@@ -119,6 +120,32 @@ def test_a_killed_build_leaves_nothing_that_is_taken_for_a_cache(root: Path, tmp
     on_disk(root, tmp_path).open(workers=0)
     assert {path.suffix for path in (tmp_path / "cache").iterdir()} <= {".pictures", ".lock"}
     test_what_was_read_comes_back_byte_for_byte_without_the_files(root, tmp_path, fill=False)
+
+
+def test_what_failed_for_a_reason_that_passes_is_not_kept(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as a file server that did not answer; a broken file stays broken."""
+    names, answer = find_photographs(root), Path.read_bytes
+    row, torn = names.index("erase_crab.jpg"), names.index("torn.jpg")
+
+    def fail(path: Path) -> bytes:
+        if path.name == names[row]:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return answer(path)
+
+    expected = Photographs(root, names, SIZE, fill=False)[row].rgb
+    for cache in kinds(root, tmp_path):
+        with monkeypatch.context() as failing:
+            failing.setattr(Path, "read_bytes", fail)
+            cache.open(workers=0)
+            photographs = CachedPhotographs(cache, names, fill=False)
+            assert "Input/output error" in photographs[row].skipped[0].reason
+            assert photographs[torn].skipped[0].reason == "cannot identify image file"
+        assert torch.equal(photographs[row].rgb, expected)
+        shutil.copy(root / names[1], root / "torn.jpg")
+        assert photographs[torn].skipped[0].reason == "cannot identify image file"
+        (root / "torn.jpg").write_bytes(b"torn")
 
 
 def test_of_two_processes_that_want_to_build_one_builds_and_the_other_waits(root: Path, tmp_path: Path) -> None:

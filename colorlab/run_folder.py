@@ -92,6 +92,11 @@ class RunFolder:
         """Photographs in each of the run's batches, by its configuration."""
         return OmegaConf.load(self.config).data.batch_size
 
+    def filed(self) -> dict[str, str]:
+        """The name and the group that the tracker files the run under; nothing where it is in no group."""
+        run = OmegaConf.load(self.config).get("run") or {}
+        return {key: run[key] for key in ("name", "group")} if run.get("group") else {}
+
     def write_configuration(self, cfg: dict[str, Any], overrides: list[str]) -> None:
         """Keep what the run is made of; not before all of it is known to be right."""
         self.path.mkdir(parents=True, exist_ok=True)

@@ -18,7 +18,7 @@ from colorlab.command_line import key_of, leave, quiet_libraries, run
 from colorlab.config import Plan, check, conf_folder, plain
 from colorlab.errors import Preempted, Pruned, UserError, did_you_mean
 from colorlab.hardware import fast_settings, largest_batch
-from colorlab.origin import command_of, differences, keep_origin, same_losses, typed_command, words_again
+from colorlab.origin import command_of, differences, keep_origin, same_losses, typed_command, words_again, words_alone
 from colorlab.run_folder import RunFolder, find_checkpoint
 from colorlab.status import Status
 from colorlab.sweep import best_value, check_processes, direction, file_job, settle_in
@@ -217,7 +217,9 @@ def _with_run_of(arguments: list[str]) -> list[str]:
     if recorded is None:  # a checkpoint from elsewhere: what it is trained with stands in the command
         return arguments
     new = {key_of(argument) for argument in arguments}
-    old = [override for override in recorded if key_of(override) not in new]
+    old = words_alone(recorded, new)
+    filed = folder.filed()
+    old += [f"run.{key}='{filed[key]}'" for key in filed if f"run.{key}" not in {*new, *map(key_of, old)}]
     here = [] if "hydra.run.dir" in new else [f"hydra.run.dir='{folder.path}'"]
     return [*old, *arguments, *here]
 

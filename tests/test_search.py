@@ -72,6 +72,14 @@ def test_a_killed_search_goes_on_with_what_it_was_about_to_try(
     assert exit_of(monkeypatch, *words) == 0  # nothing is left to do
     assert len(statuses(folder)) == 4
 
+    run = RunFolder(folder / best)
+    filed = OmegaConf.load(run.config).run
+    assert exit_of(monkeypatch, f"resume={run.path}", "trainer.max_epochs=3") == 0  # this run alone
+    assert sorted(read_metrics(run)["val/psnr"]) == [0, 1, 2]
+    assert len(statuses(folder)) == 4
+    assert OmegaConf.load(run.config).run == filed
+    assert (filed.group, filed.name) == ("search", best)
+
 
 def test_a_hopeless_run_is_pruned_which_is_no_failure(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)

@@ -121,6 +121,11 @@ class RunFolder:
         if diff:
             self.path.joinpath("origin.diff").write_text(diff)
 
+    def forget(self) -> None:
+        """Remove what a new run would go on with: the origin, the numbers and the trackers' runs of an earlier one."""
+        for file in (self._origin, self.metrics, self.wandb_id, self.mlflow_id, self.trackers, self.prior):
+            file.unlink(missing_ok=True)
+
     def keep_prior(self, file: Path) -> None:
         """Keep a copy of the prior the run is trained with: a resume must find the same."""
         self.path.mkdir(parents=True, exist_ok=True)

@@ -31,6 +31,7 @@ class Sweep(Callback):
         """Leave out of the folders' names what all jobs have in common, and remember what was there before."""
         try:
             _check_cluster(config)
+            _check_folder(config)
         except UserError as error:
             leave(error)
         parsed = OverridesParser.create().parse_overrides(list(config.hydra.overrides.task))
@@ -95,6 +96,16 @@ def _check_cluster(config: DictConfig) -> None:
         raise UserError(
             "hydra/launcher=submitit_slurm needs a SLURM cluster, and there is no srun here:"
             " run it on a login node, or choose hydra/launcher=submitit_local."
+        )
+
+
+def _check_folder(config: DictConfig) -> None:
+    """Refuse to mix two sweeps; a search goes on in its folder, each time with runs of new numbers."""
+    folder = Path(config.hydra.sweep.dir)
+    if config.hydra.runtime.choices["hydra/sweeper"] != "optuna" and any(folder.glob("*/checkpoints/*.ckpt")):
+        raise UserError(
+            f"{folder} holds a sweep already: resume={folder}/RUN goes on with a run of it,"
+            " another hydra.sweep.dir starts anew."
         )
 
 

@@ -71,6 +71,8 @@ def train(cfg: dict[str, Any], folder: RunFolder, status: Status, in_sweep: bool
     seed_everything(cfg["seed"], workers=True, verbose=False)
     begun = _requeued(folder) or cfg["resume"]
     checkpoint = _checkpoint(Path(begun), plans["model"]) if begun else None
+    if not begun and rank_zero_only.rank == 0:
+        _start_anew(folder)
     failed = True
     try:
         data: ColorDataModule = plans["data"].build()
@@ -204,6 +206,16 @@ def _checkpoint(path: Path, model: Plan) -> Path:
         if key != "weights" and held.get(key) != value:
             raise UserError(f"resume={path} was trained with model.{key}={held.get(key)}, not {value}.")
     return path
+
+
+def _start_anew(folder: RunFolder) -> None:
+    """Refuse to mix a new run with one that can go on; what never came to a checkpoint gives way."""
+    if any(folder.checkpoints.glob("*.ckpt")):
+        raise UserError(
+            f"{folder.path} holds a run already: resume={folder.path} goes on with it, another folder starts anew."
+        )
+    if folder.config.is_file():
+        folder.forget()
 
 
 def _with_run_of(arguments: list[str]) -> list[str]:

@@ -42,6 +42,7 @@ def test_what_goes_wrong_in_a_sweep_is_told_at_its_end_and_the_other_jobs_are_do
 ) -> None:
     """A mistake, and an exception of a library; equal jobs around them end alike, and nothing stays in memory."""
     monkeypatch.chdir(tmp_path)
+    gc.collect()
     before = models_in_memory()
     jobs = ("optim.lr=1e-2,abc,1e-2", "callbacks.best.save_top_k=1,-2", "callbacks.comparison=null", "debug=true")
     assert exit_of(monkeypatch, "-m", *SMALL, *jobs, "hydra.sweep.dir=sweep") == 1
@@ -59,6 +60,8 @@ def test_what_goes_wrong_in_a_sweep_is_told_at_its_end_and_the_other_jobs_are_do
     one, other = (torch.load(run.newest_checkpoint(), weights_only=True)["state_dict"] for run in (first, last))
     assert all(torch.equal(one[key], other[key]) for key in one)
     assert read_metrics(first)["val/loss"] == read_metrics(last)["val/loss"]
+    assert exit_of(monkeypatch, "-m", *SMALL, *jobs, "hydra.sweep.dir=sweep") == 2
+    assert "colorlab: sweep holds a sweep already: resume=sweep/RUN goes on with a run" in capsys.readouterr().err
 
 
 def test_a_sweep_of_mistakes_alone_ends_with_exit_code_2(

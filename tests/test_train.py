@@ -124,6 +124,23 @@ def test_a_killed_run_resumes_to_the_weights_of_an_uninterrupted_one(
     assert mine["val/loss"] == theirs["val/loss"]
 
 
+def test_a_folder_holds_one_run(
+    finished: RunFolder, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, tmp_path: Path
+) -> None:
+    """But one that came to no checkpoint gives way to the next."""
+    folder = RunFolder(tmp_path / "copy")
+    subprocess.run(["cp", "-r", finished.path, folder.path], check=True)
+    before = {path: path.read_bytes() for path in folder.path.rglob("*") if path.is_file()}
+    assert exit_of(monkeypatch, *SMALL, "debug=true", f"hydra.run.dir={folder.path}") == 2
+    assert f"{folder.path} holds a run already: resume={folder.path} goes on with it" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in folder.path.rglob("*") if path.is_file()} == before
+    for checkpoint in folder.checkpoints.iterdir():
+        checkpoint.unlink()
+    assert exit_of(monkeypatch, *SMALL, "debug=true", f"hydra.run.dir={folder.path}") == 0
+    assert "resumed" not in folder.origin()
+    assert sorted(read_metrics(folder)["val/loss"]) == [0]
+
+
 def test_an_optimizer_override_on_a_resume_is_applied(finished: RunFolder, train: Command, tmp_path: Path) -> None:
     folder = tmp_path / "copy"
     subprocess.run(["cp", "-r", finished.path, folder], check=True)

@@ -8,7 +8,7 @@ import shutil
 import signal
 import sys
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,6 +22,7 @@ from colorlab.run_folder import RunFolder
 
 LONGEST_NAME = 120
 NEVER_IN_A_NAME = ("sweep", "sweep.trial")
+SEARCH_KEYS = ("metric", "trials", "at_once", "startup", "seed", "trial", "space")
 
 
 class Sweep(Callback):
@@ -176,6 +177,20 @@ def check_processes(trainer: Any) -> None:
             " and each would run the sweep: choose trainer.devices=1, or let SLURM start the processes:"
             f" hydra/launcher=submitit_slurm hydra.launcher.tasks_per_node={trainer.num_devices}."
         )
+
+
+def check_settings(settings: Mapping[str, Any]) -> None:
+    """Check the keys of `sweep`: a search has more of them than a grid.
+
+    Raises:
+        UserError: an unknown key, or a metric that is no name.
+    """
+    known = SEARCH_KEYS if "space" in settings else ("metric",)
+    for key in settings:
+        if key not in known:
+            raise UserError(f"Unknown key sweep.{key}: {did_you_mean(key, known, 'sweep.')}")
+    if not isinstance(settings["metric"], str | None):
+        raise UserError(f"sweep.metric={settings['metric']} must be a text: val/psnr.")
 
 
 # -- the value that a sweep compares -----------------------------------------------------------------

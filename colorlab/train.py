@@ -15,13 +15,13 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from colorlab.command_line import key_of, leave, quiet_libraries, run
-from colorlab.config import Plan, check, conf_folder, plain
+from colorlab.config import Plan, check, check_filing, conf_folder, plain
 from colorlab.errors import Preempted, Pruned, UserError, did_you_mean
 from colorlab.hardware import fast_settings, largest_batch
 from colorlab.origin import command_of, differences, keep_origin, same_losses, typed_command, words_again, words_alone
 from colorlab.run_folder import RunFolder, find_checkpoint
 from colorlab.status import Status
-from colorlab.sweep import best_value, check_processes, direction, file_job, settle_in
+from colorlab.sweep import best_value, check_processes, check_settings, direction, file_job, settle_in
 
 if TYPE_CHECKING:
     from lightning import Trainer
@@ -79,6 +79,7 @@ def train(cfg: dict[str, Any], folder: RunFolder, status: Status, in_sweep: bool
         model: Colorizer = plans["model"].build()
         objective = _objective(plans["objective"], data, folder)
         optim, schedule = plans["optim"].partial(), plans["schedule"].build()
+        optim([torch.nn.Parameter(torch.zeros(1))])  # says now, and not when training has begun, what it does not take
         model.prepare_training(objective, optim, schedule, cfg["metrics"], cfg["model"].get("compile", False))
         if cfg["trainer"].get("scale_batch"):
             size = folder.batch_size() if begun else largest_batch(model, data, plans["trainer"])
@@ -126,9 +127,11 @@ def _check(cfg: dict[str, Any]) -> dict[str, Any]:
             raise UserError(f"{key}={value} must be true or false.")
     if cfg["resume"] and switches["trainer.scale_batch"]:
         raise UserError("trainer.scale_batch=true is for a new run: a resumed one goes on with its own batch size.")
-    if not isinstance(cfg["seed"], int) or isinstance(cfg["seed"], bool) or cfg["seed"] < 0:
-        raise UserError(f"seed={cfg['seed']} must be a whole number from 0 up: it makes a run repeatable.")
+    if not isinstance(cfg["seed"], int) or isinstance(cfg["seed"], bool) or not 0 <= cfg["seed"] < 2**32:
+        raise UserError(f"seed={cfg['seed']} must be a whole number from 0 to 2³² − 1: it makes a run repeatable.")
     _check_metrics(cfg["metrics"])
+    check_filing(cfg)
+    check_settings(cfg["sweep"])
     if cfg["sweep"]["metric"] is not None:
         _check_compared(cfg)
     plans: dict[str, Any] = {}
@@ -137,6 +140,9 @@ def _check(cfg: dict[str, Any]) -> dict[str, Any]:
     plans["optim"] = check(cfg["optim"], "optim", given=("params",))
     for group in ("callbacks", "logger"):
         nodes = {name: node for name, node in (cfg[group] or {}).items() if node}
+        known = [name for name, node in nodes.items() if isinstance(node, dict) and "_target_" in node]
+        for name in nodes.keys() - known:
+            raise UserError(f"Unknown key {group}.{name}: {did_you_mean(name, known, f'{group}.')}")
         plans[group] = {name: check(node, f"{group}.{name}") for name, node in nodes.items()}
     return plans
 
@@ -314,6 +320,8 @@ def _job(cfg: DictConfig) -> float | None:
         with status.kept(in_sweep):
             return train(plain(cfg), folder, status, in_sweep)
     except Exception as error:
+        if not in_sweep and isinstance(error, UserError):
+            leave(error)  # Hydra would print a line of its own before it
         if not in_sweep:
             raise
         _tell(error, folder)

@@ -146,6 +146,7 @@ MISTAKES = {
     "sweep.trials=0": "sweep.trials=0 must be at least 1.",
     "optim.lr=abc": ": optim.lr=abc must be a number.",
     "sweep.metric=val/lpips": "sweep.metric=val/lpips is not measured: see metrics, test and callbacks=evaluation.",
+    "sweep.trails=9": "Unknown key sweep.trails: did you mean sweep.trials?",
     "sweep.trials=many": "sweep.trials=many must be a whole number.",
     "sweep.metric=val/colorfulness": "sweep.metric=val/colorfulness is nothing to compare runs by: did you mean val/",
     "objective=mse,l3": "l3",

@@ -187,6 +187,17 @@ MISTAKES = {
     "modle=eccv16": "did you mean model?",
     "sede=1": "did you mean seed?",
     "seed=null": "seed=None must be a whole number",
+    "seed=5000000000": "seed=5000000000 must be a whole number from 0 to",
+    "run.notse=hi": "Unknown key run.notse: did you mean run.notes?",
+    "run.tags=new": "run.tags=new must be a list of texts",
+    "sweep.metrc=val/psnr": "Unknown key sweep.metrc: did you mean sweep.metric?",
+    "sweep.metric=5": "sweep.metric=5 must be a text",
+    "optim.lr=-1": "optim: Invalid learning rate: -1.0",
+    "callbacks.best.save_top_k=-2": "callbacks.best: Invalid value for save_top_k=-2",
+    "callbacks.nope=1": "Unknown key callbacks.nope: choose from: best, ",
+    "callbacks.plateua.patience=3": "Unknown key callbacks.plateua: did you mean callbacks.plateau?",
+    "logger=null": "logger=null chooses nothing",
+    "schedule=null": "schedule=null chooses nothing",
     "trainer.max_epoch=1": "did you mean trainer.max_epochs?",
     "data=folder": "data.root is missing: add data.root=…",
     "data.root=/nowhere": "data.root=/nowhere is missing",
@@ -225,9 +236,15 @@ def test_a_mistake_gets_one_sentence_and_exit_code_2(
     if "model" in chosen:
         small.remove("model.width=4")
     assert exit_of(monkeypatch, *small, *overrides, "hydra.run.dir=run") == 2
-    last_line = capsys.readouterr().err.strip().splitlines()[-1]
-    assert last_line.startswith("colorlab: ")
-    assert MISTAKES[words] in last_line
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("colorlab: ")
+    assert MISTAKES[words] in line
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
+def test_without_a_gpu_its_trainer_says_so(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+    assert exit_of(monkeypatch, *SMALL, "trainer=gpu") == 2
+    assert capsys.readouterr().err == "colorlab: trainer: No supported gpu backend found!\n"
 
 
 def test_a_mistake_in_a_real_process_shows_no_traceback(train: Command) -> None:

@@ -144,7 +144,21 @@ def _check(cfg: dict[str, Any]) -> dict[str, Any]:
         for name in nodes.keys() - known:
             raise UserError(f"Unknown key {group}.{name}: {did_you_mean(name, known, f'{group}.')}")
         plans[group] = {name: check(node, f"{group}.{name}") for name, node in nodes.items()}
+    for name, plan in plans["callbacks"].items():
+        _check_monitor(plan, f"callbacks.{name}")
     return plans
+
+
+def _check_monitor(plan: Plan, path: str) -> None:
+    """Refuse a callback that would take the worst value for the best."""
+    monitor = plan.arguments.get("monitor")
+    try:
+        better = direction(monitor)
+    except (UserError, AttributeError):  # nobody knows, or there is none
+        return
+    if plan.accepts("mode") and plan.arguments.get("mode", "min") != better:
+        verb = "rise" if better == "max" else "fall"
+        raise UserError(f"{path}.monitor={monitor} should {verb}: add {path}.mode={better}.")
 
 
 def _check_metrics(names: Any) -> None:

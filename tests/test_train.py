@@ -213,6 +213,8 @@ MISTAKES = {
     "trainer.scale_batch=64": "trainer.scale_batch=64 must be true or false",
     "trainer.scale_batch=true trainer=ddp trainer.accelerator=cpu trainer.devices=2": "looks on one device",
     "optim.fused=true trainer.gradient_clip_val=1 trainer.precision=bf16-mixed": "do not go together in bf16-mixed",
+    "callbacks.best.monitor=val/psnr": "callbacks.best.monitor=val/psnr should rise: add callbacks.best.mode=max.",
+    "callbacks.plateau.mode=max": "callbacks.plateau.monitor=val/loss should fall: add callbacks.plateau.mode=min.",
     "callbacks.plateau.factor=2": "must lie between 0 and 1",
     "callbacks=plateau callbacks.plateau.monitor=val/los": "is not logged; did you mean val/loss?",
 }

@@ -332,6 +332,8 @@ def _job(cfg: DictConfig) -> float | None:
     status = Status(folder, command_of(overrides) if in_sweep else typed_command(), overrides)
     try:
         with status.kept(in_sweep):
+            if hydra_cfg.runtime.choices.get("sweep") == "wandb":
+                raise UserError("sweep=wandb is no choice here: conf/sweep/wandb.yaml is for `wandb sweep`.")
             return train(plain(cfg), folder, status, in_sweep)
     except Exception as error:
         if not in_sweep and isinstance(error, UserError):

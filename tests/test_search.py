@@ -149,7 +149,7 @@ MISTAKES = {
     "sweep.trails=9": "Unknown key sweep.trails: did you mean sweep.trials?",
     "sweep.trials=many": "sweep.trials=many must be a whole number.",
     "sweep.metric=val/colorfulness": "sweep.metric=val/colorfulness is nothing to compare runs by: did you mean val/",
-    "objective=mse,l3": "l3",
+    "objective=mse,l3": "objective=l3 does not exist: choose from: classification, l1, mse,",
 }
 
 

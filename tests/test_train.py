@@ -191,6 +191,7 @@ MISTAKES = {
     "run.notse=hi": "Unknown key run.notse: did you mean run.notes?",
     "run.tags=new": "run.tags=new must be a list of texts",
     "sweep.metrc=val/psnr": "Unknown key sweep.metrc: did you mean sweep.metric?",
+    "sweep=wandb": "conf/sweep/wandb.yaml is for `wandb sweep`.",
     "sweep.metric=5": "sweep.metric=5 must be a text",
     "optim.lr=-1": "optim: Invalid learning rate: -1.0",
     "callbacks.best.save_top_k=-2": "callbacks.best: Invalid value for save_top_k=-2",

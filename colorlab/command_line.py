@@ -30,6 +30,10 @@ def run(job: Callable[[], None], keys: tuple[str, ...]) -> None:
         job()
     except (UserError, HydraException, OmegaConfBaseException) as error:
         leave(error, keys)
+    except ValueError as error:
+        if not str(error).startswith("Config group override must be a string"):
+            raise
+        leave(UserError(f"{_emptied(sys.argv[1:])} chooses nothing: a group needs one of its files."))
 
 
 def leave(error: Exception, keys: tuple[str, ...] = ()) -> NoReturn:
@@ -81,6 +85,14 @@ def _free(argument: str) -> str:
     """Let a dotted override name a key that its YAML does not list: `check` knows all of them."""
     dotted = re.match(r"\w+(\.\w+)+=", argument)
     return f"++{argument}" if dotted and not argument.startswith("hydra.") else argument
+
+
+def _emptied(arguments: list[str]) -> str:
+    """The override that gives a configuration group no name of a file."""
+    from colorlab.config import conf_folder
+
+    groups = [word for word in arguments if (conf_folder() / key_of(word)).is_dir()]
+    return next((word for word in groups if re.search(r"=(null|true|false|[\d.]*)$", word)), "An override")
 
 
 def _sentence(error: Exception, keys: tuple[str, ...]) -> str:

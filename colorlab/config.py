@@ -46,15 +46,48 @@ def plain(cfg: DictConfig) -> dict[str, Any]:
 
 
 @dataclass
+class Filing:
+    """How the tracker files a run: what stands under `run` in every command's configuration."""
+
+    project: str
+    name: str
+    group: str | None = None
+    tags: list[str] | None = None
+    notes: str | None = None
+
+
+def check_filing(cfg: Mapping[str, Any]) -> None:
+    """Check the group `run` of a configuration.
+
+    Raises:
+        UserError: an unknown key, or a value of the wrong type.
+    """
+    check_arguments(Filing, cfg["run"], "run")
+
+
+@dataclass
 class Plan:
-    """A checked node: what to call, and with which arguments."""
+    """A checked node: what to call, with which arguments, and where it stands in the configuration."""
 
     target: Callable[..., Any]
     arguments: dict[str, Any]
+    path: str = ""
 
     def build(self, **more: Any) -> Any:
-        """Call the target with its arguments, its nested plans built first, and `more`."""
-        return self.target(**{key: _build(value) for key, value in self.arguments.items()}, **more)
+        """Call the target with its arguments, its nested plans built first, and `more`.
+
+        Raises:
+            UserError: a library does not take the values.
+        """
+        return self._call({key: _build(value) for key, value in self.arguments.items()} | more)
+
+    def _call(self, arguments: dict[str, Any], *first: Any) -> Any:
+        try:
+            return self.target(*first, **arguments)
+        except Exception as error:
+            if self.target.__module__.split(".")[0] == "colorlab" or not _refuses(error):
+                raise
+            raise UserError(f"{self.path}: {str(error).strip().splitlines()[0]}") from error
 
     def accepts(self, argument: str) -> bool:
         """Whether the target has an argument of this name."""
@@ -62,7 +95,7 @@ class Plan:
 
     def partial(self) -> Callable[..., Any]:
         """The target waiting for its first argument, as an optimizer waits for the parameters."""
-        return partial(self.target, **{key: _build(value) for key, value in self.arguments.items()})
+        return partial(self._call, {key: _build(value) for key, value in self.arguments.items()})
 
 
 def check(node: Mapping[str, Any], path: str, given: tuple[str, ...] = ()) -> Plan:
@@ -76,7 +109,7 @@ def check(node: Mapping[str, Any], path: str, given: tuple[str, ...] = ()) -> Pl
     Raises:
         UserError: an unknown target or key, a value of the wrong type, a missing argument.
     """
-    if "_target_" not in node:
+    if not isinstance(node, Mapping) or "_target_" not in node:
         raise UserError(f"{path} has no _target_: choose one of its group's files, {path}=NAME.")
     arguments = {key: value for key, value in node.items() if key != "_target_"}
     return check_arguments(_locate(node["_target_"], path), arguments, path, given)
@@ -103,7 +136,7 @@ def check_arguments(
         variadic = parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
         if parameter.default is parameter.empty and not variadic and key not in arguments and key not in given:
             raise UserError(f"{prefix}{key} is missing: add {prefix}{key}=… to the command.")
-    return Plan(target, arguments)
+    return Plan(target, arguments, path)
 
 
 def _locate(name: Any, path: str) -> Callable[..., Any]:
@@ -156,6 +189,13 @@ def _wanted(hint: Any) -> str:
         kinds = [kind for kind in get_args(hint) if kind in words or get_origin(kind) is not None]
         return " or ".join(dict.fromkeys(map(_wanted, kinds or get_args(hint))))
     return f"of type {hint.__name__ if inspect.isclass(hint) and not get_args(hint) else hint}"
+
+
+def _refuses(error: Exception) -> bool:
+    """Whether a library says with an exception that it does not take a value."""
+    from lightning.fabric.utilities.exceptions import MisconfigurationException
+
+    return isinstance(error, ValueError | MisconfigurationException) and bool(str(error).strip())
 
 
 def _build(value: Any) -> Any:

@@ -11,7 +11,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from colorlab.command_line import as_list, leave, quiet_libraries, run
-from colorlab.config import check, check_arguments, conf_folder, plain
+from colorlab.config import check, check_arguments, check_filing, conf_folder, plain
 from colorlab.errors import UserError
 
 if TYPE_CHECKING:
@@ -62,6 +62,7 @@ def evaluate(cfg: dict[str, Any], folder: Path) -> "Report | None":
     """
     top = {key: value for key, value in cfg.items() if key not in GROUPS}
     settings: Settings = check_arguments(Settings, top).build()
+    check_filing(cfg)
     plans = {key: check(cfg[key], key) for key in ("data", "trainer")}
     loggers = [check(node, f"logger.{name}") for name, node in (cfg["logger"] or {}).items() if node]
     from lightning.pytorch.utilities import rank_zero_only

@@ -2,6 +2,7 @@
 
 import hashlib
 import platform
+import re
 import shlex
 import subprocess
 import sys
@@ -72,8 +73,13 @@ def words_again(arguments: list[str]) -> list[str]:
     if recorded is None:
         raise UserError(f"reproduce={given[-1]} is not the folder of a run (it has no overrides.yaml).")
     new = {key_of(argument) for argument in arguments} | {"resume"}
-    old = [word for word in recorded if key_of(word) not in new and key_of(word).split(".")[0] != "sweep"]
-    return [*old, *arguments]
+    return [*words_alone(recorded, new), *arguments]
+
+
+def words_alone(recorded: list[str], new: set[str]) -> list[str]:
+    """A run's overrides without the keys that are given anew, and without what made it one of a sweep."""
+    old = [word for word in recorded if key_of(word) not in new]
+    return [word for word in old if not re.match(r"(sweep|callbacks\.pruning)\b", key_of(word))]
 
 
 def differences(folder: RunFolder, other: RunFolder, origin: dict[str, Any]) -> list[str]:

@@ -94,6 +94,11 @@ class RunFolder:
         """Photographs in each of the run's batches, by its configuration."""
         return OmegaConf.load(self.config).data.batch_size
 
+    def filed(self) -> dict[str, str]:
+        """The name and the group that the tracker files the run under; nothing where it is in no group."""
+        run = OmegaConf.load(self.config).get("run") or {}
+        return {key: run[key] for key in ("name", "group")} if run.get("group") else {}
+
     def write_configuration(self, cfg: dict[str, Any], overrides: list[str]) -> None:
         """Keep what the run is made of; not before all of it is known to be right."""
         self.path.mkdir(parents=True, exist_ok=True)
@@ -121,6 +126,11 @@ class RunFolder:
     def write_trackers(self, addresses: dict[str, str]) -> None:
         """Keep where the trackers show the run, by tracker."""
         _write(self.trackers, addresses)
+
+    def forget(self) -> None:
+        """Remove what a new run would go on with: the origin, the numbers and the trackers' runs of an earlier one."""
+        for file in (self._origin, self.metrics, self.wandb_id, self.mlflow_id, self.trackers, self.prior):
+            file.unlink(missing_ok=True)
 
     def keep_prior(self, file: Path) -> None:
         """Keep a copy of the prior the run is trained with: a resume must find the same.

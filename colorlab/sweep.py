@@ -8,7 +8,7 @@ import shutil
 import signal
 import sys
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,6 +22,7 @@ from colorlab.run_folder import RunFolder
 
 LONGEST_NAME = 120
 NEVER_IN_A_NAME = ("sweep", "sweep.trial")
+SEARCH_KEYS = ("metric", "trials", "at_once", "startup", "seed", "trial", "space")
 
 
 class Sweep(Callback):
@@ -31,6 +32,7 @@ class Sweep(Callback):
         """Leave out of the folders' names what all jobs have in common, and remember what was there before."""
         try:
             _check_cluster(config)
+            _check_folder(config)
         except UserError as error:
             leave(error)
         parsed = OverridesParser.create().parse_overrides(list(config.hydra.overrides.task))
@@ -95,6 +97,16 @@ def _check_cluster(config: DictConfig) -> None:
         raise UserError(
             "hydra/launcher=submitit_slurm needs a SLURM cluster, and there is no srun here:"
             " run it on a login node, or choose hydra/launcher=submitit_local."
+        )
+
+
+def _check_folder(config: DictConfig) -> None:
+    """Refuse to mix two sweeps; a search goes on in its folder, each time with runs of new numbers."""
+    folder = Path(config.hydra.sweep.dir)
+    if config.hydra.runtime.choices["hydra/sweeper"] != "optuna" and any(folder.glob("*/checkpoints/*.ckpt")):
+        raise UserError(
+            f"{folder} holds a sweep already: resume={folder}/RUN goes on with a run of it,"
+            " another hydra.sweep.dir starts anew."
         )
 
 
@@ -165,6 +177,20 @@ def check_processes(trainer: Any) -> None:
             " and each would run the sweep: choose trainer.devices=1, or let SLURM start the processes:"
             f" hydra/launcher=submitit_slurm hydra.launcher.tasks_per_node={trainer.num_devices}."
         )
+
+
+def check_settings(settings: Mapping[str, Any]) -> None:
+    """Check the keys of `sweep`: a search has more of them than a grid.
+
+    Raises:
+        UserError: an unknown key, or a metric that is no name.
+    """
+    known = SEARCH_KEYS if "space" in settings else ("metric",)
+    for key in settings:
+        if key not in known:
+            raise UserError(f"Unknown key sweep.{key}: {did_you_mean(key, known, 'sweep.')}")
+    if not isinstance(settings["metric"], str | None):
+        raise UserError(f"sweep.metric={settings['metric']} must be a text: val/psnr.")
 
 
 # -- the value that a sweep compares -----------------------------------------------------------------

@@ -15,13 +15,13 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from colorlab.command_line import key_of, leave, quiet_libraries, run
-from colorlab.config import Plan, check, conf_folder, plain
+from colorlab.config import Plan, check, check_filing, conf_folder, plain
 from colorlab.errors import Preempted, Pruned, UserError, did_you_mean, sentence_of
 from colorlab.hardware import fast_settings, largest_batch
-from colorlab.origin import command_of, differences, keep_origin, same_losses, typed_command, words_again
+from colorlab.origin import command_of, differences, keep_origin, same_losses, typed_command, words_again, words_alone
 from colorlab.run_folder import RunFolder, find_checkpoint
 from colorlab.status import Status
-from colorlab.sweep import best_value, check_processes, direction, file_job, settle_in
+from colorlab.sweep import best_value, check_processes, check_settings, direction, file_job, settle_in
 
 if TYPE_CHECKING:
     from lightning import Trainer
@@ -71,12 +71,15 @@ def train(cfg: dict[str, Any], folder: RunFolder, status: Status, in_sweep: bool
     seed_everything(cfg["seed"], workers=True, verbose=False)
     begun = _requeued(folder) or cfg["resume"]
     checkpoint = _checkpoint(Path(begun), plans["model"]) if begun else None
+    if not begun and rank_zero_only.rank == 0:
+        _start_anew(folder)
     failed = True
     try:
         data: ColorDataModule = plans["data"].build()
         model: Colorizer = plans["model"].build()
         objective = _objective(plans["objective"], data, folder)
         optim, schedule = plans["optim"].partial(), plans["schedule"].build()
+        optim([torch.nn.Parameter(torch.zeros(1))])  # says now, and not when training has begun, what it does not take
         model.prepare_training(objective, optim, schedule, cfg["metrics"], cfg["model"].get("compile", False))
         if cfg["trainer"].get("scale_batch"):
             size = folder.batch_size() if begun else largest_batch(model, data, plans["trainer"])
@@ -124,9 +127,11 @@ def _check(cfg: dict[str, Any]) -> dict[str, Any]:
             raise UserError(f"{key}={value} must be true or false.")
     if cfg["resume"] and switches["trainer.scale_batch"]:
         raise UserError("trainer.scale_batch=true is for a new run: a resumed one goes on with its own batch size.")
-    if not isinstance(cfg["seed"], int) or isinstance(cfg["seed"], bool) or cfg["seed"] < 0:
-        raise UserError(f"seed={cfg['seed']} must be a whole number from 0 up: it makes a run repeatable.")
+    if not isinstance(cfg["seed"], int) or isinstance(cfg["seed"], bool) or not 0 <= cfg["seed"] < 2**32:
+        raise UserError(f"seed={cfg['seed']} must be a whole number from 0 to 2³² − 1: it makes a run repeatable.")
     _check_metrics(cfg["metrics"])
+    check_filing(cfg)
+    check_settings(cfg["sweep"])
     if cfg["sweep"]["metric"] is not None:
         _check_compared(cfg)
     plans: dict[str, Any] = {}
@@ -135,8 +140,25 @@ def _check(cfg: dict[str, Any]) -> dict[str, Any]:
     plans["optim"] = check(cfg["optim"], "optim", given=("params",))
     for group in ("callbacks", "logger"):
         nodes = {name: node for name, node in (cfg[group] or {}).items() if node}
+        known = [name for name, node in nodes.items() if isinstance(node, dict) and "_target_" in node]
+        for name in nodes.keys() - known:
+            raise UserError(f"Unknown key {group}.{name}: {did_you_mean(name, known, f'{group}.')}")
         plans[group] = {name: check(node, f"{group}.{name}") for name, node in nodes.items()}
+    for name, plan in plans["callbacks"].items():
+        _check_monitor(plan, f"callbacks.{name}")
     return plans
+
+
+def _check_monitor(plan: Plan, path: str) -> None:
+    """Refuse a callback that would take the worst value for the best."""
+    monitor = plan.arguments.get("monitor")
+    try:
+        better = direction(monitor)
+    except (UserError, AttributeError):  # nobody knows, or there is none
+        return
+    if plan.accepts("mode") and plan.arguments.get("mode", "min") != better:
+        verb = "rise" if better == "max" else "fall"
+        raise UserError(f"{path}.monitor={monitor} should {verb}: add {path}.mode={better}.")
 
 
 def _check_metrics(names: Any) -> None:
@@ -206,6 +228,16 @@ def _checkpoint(path: Path, model: Plan) -> Path:
     return path
 
 
+def _start_anew(folder: RunFolder) -> None:
+    """Refuse to mix a new run with one that can go on; what never came to a checkpoint gives way."""
+    if any(folder.checkpoints.glob("*.ckpt")):
+        raise UserError(
+            f"{folder.path} holds a run already: resume={folder.path} goes on with it, another folder starts anew."
+        )
+    if folder.config.is_file():
+        folder.forget()
+
+
 def _with_run_of(arguments: list[str]) -> list[str]:
     """On `resume=PATH`, put the run's own overrides before the new ones, and go on in its folder."""
     given = [argument.partition("=")[2] for argument in arguments if key_of(argument) == "resume"]
@@ -217,7 +249,9 @@ def _with_run_of(arguments: list[str]) -> list[str]:
     if recorded is None:  # a checkpoint from elsewhere: what it is trained with stands in the command
         return arguments
     new = {key_of(argument) for argument in arguments}
-    old = [override for override in recorded if key_of(override) not in new]
+    old = words_alone(recorded, new)
+    filed = folder.filed()
+    old += [f"run.{key}='{filed[key]}'" for key in filed if f"run.{key}" not in {*new, *map(key_of, old)}]
     here = [] if "hydra.run.dir" in new else [f"hydra.run.dir='{folder.path}'"]
     return [*old, *arguments, *here]
 
@@ -298,8 +332,12 @@ def _job(cfg: DictConfig) -> float | None:
     status = Status(folder, command_of(overrides) if in_sweep else typed_command(), overrides)
     try:
         with status.kept(in_sweep):
+            if hydra_cfg.runtime.choices.get("sweep") == "wandb":
+                raise UserError("sweep=wandb is no choice here: conf/sweep/wandb.yaml is for `wandb sweep`.")
             return train(plain(cfg), folder, status, in_sweep)
     except Exception as error:
+        if not in_sweep and isinstance(error, UserError):
+            leave(error)  # Hydra would print a line of its own before it
         if not in_sweep:
             raise
         _tell(error, folder)

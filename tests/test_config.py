@@ -31,6 +31,14 @@ def test_every_choice_of_every_group_composes_and_passes_the_check(choice: str, 
     assert plans["model"].target is not None
 
 
+def test_each_step_of_a_slurm_job_has_its_own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    for step in ("0", "1"):
+        monkeypatch.setenv("SLURM_STEP_ID", step)
+        composed("trainer=slurm", folder=tmp_path)
+        assert HydraConfig.get().run.dir == f"runs/slurm/7.{step}_eccv16"
+
+
 def test_the_reports_recipe_has_the_reports_numbers(tmp_path: Path) -> None:
     cfg = composed("experiment=report_cunet", "++data.root=/photos", folder=tmp_path)
     assert cfg["optim"] == {"_target_": "torch.optim.Adam", "lr": 1e-3, "weight_decay": 1e-4}

@@ -208,6 +208,7 @@ def test_bf16_changes_the_prediction_and_not_the_judgement(judged: SimpleNamespa
         (["checkpoint=[first.ckpt,first.ckpt]"], "twice"),
         (["checkpoint=[photographs/gray.png]"], "not a checkpoint"),
         (["split=all", "metrics=[pnsr]"], "did you mean psnr"),
+        (["run.notse=x"], "did you mean run.notes"),
         (["split=all", "metrics=[fid]"], "inception=PATH"),
         (["protocol=square"], "protocol=square must be one of stretch256, native"),
         (["split=test"], "split=test of .*photographs is empty"),

@@ -147,7 +147,7 @@ def test_a_job_that_slurm_ends_early_goes_on_to_the_weights_of_an_undisturbed_on
     options = ("--parsable", "--requeue", "--ntasks-per-node=1", "--open-mode=append", "--output=out.txt")
     sent = subprocess.run(["sbatch", *options, "job.sh"], cwd=tmp_path, text=True, capture_output=True, check=True)
     job = sent.stdout.strip()
-    run = RunFolder(tmp_path / "runs" / "slurm" / f"{job}_cunet")
+    run = RunFolder(tmp_path / "runs" / "slurm" / f"{job}.0_cunet")
     wait_for(lambda: len(read_metrics(run).get("val/loss", {})) >= 1)
     subprocess.run(["scancel", "--signal=USR1", job], check=True)
     wait_for(lambda: run.status()["status"] == "interrupted")

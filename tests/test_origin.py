@@ -59,7 +59,7 @@ def test_a_folder_that_is_no_runs_cannot_be_reproduced(
 
 def test_what_filed_a_run_is_no_part_of_it(tmp_path: Path) -> None:
     again = f"reproduce={tmp_path}"
-    filed = ["sweep=optuna", "++sweep.trials=9", "sweep.trial=1", "resume=x"]
+    filed = ["sweep=optuna", "++sweep.trials=9", "sweep.trial=1", "++callbacks.pruning.warmup=0", "resume=x"]
     RunFolder(tmp_path).write_configuration({}, [*filed, "++optim.lr=1", "seed=2"])
     assert origin.words_again([again, "seed=5"]) == ["++optim.lr=1", again, "seed=5"]
     assert origin.words_again(["seed=5"]) == ["seed=5"]

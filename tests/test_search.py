@@ -76,6 +76,14 @@ def test_a_killed_search_goes_on_with_what_it_was_about_to_try(
     assert exit_of(monkeypatch, *words) == 0  # nothing is left to do
     assert len(statuses(folder)) == 4
 
+    run = RunFolder(folder / best)
+    filed = OmegaConf.load(run.config).run
+    assert exit_of(monkeypatch, f"resume={run.path}", "trainer.max_epochs=3") == 0  # this run alone
+    assert sorted(read_metrics(run)["val/psnr"]) == [0, 1, 2]
+    assert len(statuses(folder)) == 4
+    assert OmegaConf.load(run.config).run == filed
+    assert (filed.group, filed.name) == ("search", best)
+
 
 def test_a_hopeless_run_is_pruned_which_is_no_failure(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
@@ -178,9 +186,10 @@ MISTAKES = {
     "sweep.trials=0": "sweep.trials=0 must be at least 1.",
     "optim.lr=abc": ": optim.lr=abc must be a number.",
     "sweep.metric=val/lpips": "sweep.metric=val/lpips is not measured: see metrics, test and callbacks=evaluation.",
+    "sweep.trails=9": "Unknown key sweep.trails: did you mean sweep.trials?",
     "sweep.trials=many": "sweep.trials=many must be a whole number.",
     "sweep.metric=val/colorfulness": "sweep.metric=val/colorfulness is nothing to compare runs by: did you mean val/",
-    "objective=mse,l3": "l3",
+    "objective=mse,l3": "objective=l3 does not exist: choose from: classification, l1, mse,",
 }
 
 

@@ -42,12 +42,18 @@ def test_what_goes_wrong_in_a_sweep_is_told_at_its_end_and_the_other_jobs_are_do
 ) -> None:
     """A mistake, and an exception of a library; equal jobs around them end alike, and nothing stays in memory."""
     monkeypatch.chdir(tmp_path)
+    gc.collect()
     before = models_in_memory()
-    jobs = ("optim.lr=1e-2,abc,1e-2", "callbacks.best.save_top_k=1,-2", "callbacks.comparison=null", "debug=true")
+    jobs = (
+        "optim.lr=1e-2,abc,1e-2",
+        "callbacks.best.monitor=val/loss,val/los",
+        "callbacks.comparison=null",
+        "debug=true",
+    )
     assert exit_of(monkeypatch, "-m", *SMALL, *jobs, "hydra.sweep.dir=sweep") == 1
     assert models_in_memory() == before
-    names = [f"{2 * i + j}_lr{lr}_save_top_k{top}" for i, lr in enumerate(("0.01", "-abc", "0.01"))
-             for j, top in enumerate((1, -2))]  # fmt: skip
+    names = [f"{2 * i + j}_lr{lr}_monitor-{monitor}" for i, lr in enumerate(("0.01", "-abc", "0.01"))
+             for j, monitor in enumerate(("valloss", "vallos"))]  # fmt: skip
     assert sorted(path.name for path in (tmp_path / "sweep").iterdir() if path.is_dir()) == sorted(names)
     head, *lines = capsys.readouterr().err.split("colorlab: ")[-1].strip().splitlines()
     assert head == "4 of 6 jobs in sweep did not end well:"
@@ -59,6 +65,8 @@ def test_what_goes_wrong_in_a_sweep_is_told_at_its_end_and_the_other_jobs_are_do
     one, other = (torch.load(run.newest_checkpoint(), weights_only=True)["state_dict"] for run in (first, last))
     assert all(torch.equal(one[key], other[key]) for key in one)
     assert read_metrics(first)["val/loss"] == read_metrics(last)["val/loss"]
+    assert exit_of(monkeypatch, "-m", *SMALL, *jobs, "hydra.sweep.dir=sweep") == 2
+    assert "colorlab: sweep holds a sweep already: resume=sweep/RUN goes on with a run" in capsys.readouterr().err
 
 
 def test_a_sweep_of_mistakes_alone_ends_with_exit_code_2(

@@ -124,6 +124,23 @@ def test_a_killed_run_resumes_to_the_weights_of_an_uninterrupted_one(
     assert mine["val/loss"] == theirs["val/loss"]
 
 
+def test_a_folder_holds_one_run(
+    finished: RunFolder, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, tmp_path: Path
+) -> None:
+    """But one that came to no checkpoint gives way to the next."""
+    folder = RunFolder(tmp_path / "copy")
+    subprocess.run(["cp", "-r", finished.path, folder.path], check=True)
+    before = {path: path.read_bytes() for path in folder.path.rglob("*") if path.is_file()}
+    assert exit_of(monkeypatch, *SMALL, "debug=true", f"hydra.run.dir={folder.path}") == 2
+    assert f"{folder.path} holds a run already: resume={folder.path} goes on with it" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in folder.path.rglob("*") if path.is_file()} == before
+    for checkpoint in folder.checkpoints.iterdir():
+        checkpoint.unlink()
+    assert exit_of(monkeypatch, *SMALL, "debug=true", f"hydra.run.dir={folder.path}") == 0
+    assert "resumed" not in folder.origin()
+    assert sorted(read_metrics(folder)["val/loss"]) == [0]
+
+
 def test_an_optimizer_override_on_a_resume_is_applied(finished: RunFolder, train: Command, tmp_path: Path) -> None:
     folder = tmp_path / "copy"
     subprocess.run(["cp", "-r", finished.path, folder], check=True)
@@ -170,6 +187,18 @@ MISTAKES = {
     "modle=eccv16": "did you mean model?",
     "sede=1": "did you mean seed?",
     "seed=null": "seed=None must be a whole number",
+    "seed=5000000000": "seed=5000000000 must be a whole number from 0 to",
+    "run.notse=hi": "Unknown key run.notse: did you mean run.notes?",
+    "run.tags=new": "run.tags=new must be a list of texts",
+    "sweep.metrc=val/psnr": "Unknown key sweep.metrc: did you mean sweep.metric?",
+    "sweep=wandb": "conf/sweep/wandb.yaml is for `wandb sweep`.",
+    "sweep.metric=5": "sweep.metric=5 must be a text",
+    "optim.lr=-1": "optim: Invalid learning rate: -1.0",
+    "callbacks.best.save_top_k=-2": "callbacks.best: Invalid value for save_top_k=-2",
+    "callbacks.nope=1": "Unknown key callbacks.nope: choose from: best, ",
+    "callbacks.plateua.patience=3": "Unknown key callbacks.plateua: did you mean callbacks.plateau?",
+    "logger=null": "logger=null chooses nothing",
+    "schedule=null": "schedule=null chooses nothing",
     "trainer.max_epoch=1": "did you mean trainer.max_epochs?",
     "data=folder": "data.root is missing: add data.root=…",
     "data.root=/nowhere": "data.root=/nowhere is missing",
@@ -185,6 +214,8 @@ MISTAKES = {
     "trainer.scale_batch=64": "trainer.scale_batch=64 must be true or false",
     "trainer.scale_batch=true trainer=ddp trainer.accelerator=cpu trainer.devices=2": "looks on one device",
     "optim.fused=true trainer.gradient_clip_val=1 trainer.precision=bf16-mixed": "do not go together in bf16-mixed",
+    "callbacks.best.monitor=val/psnr": "callbacks.best.monitor=val/psnr should rise: add callbacks.best.mode=max.",
+    "callbacks.plateau.mode=max": "callbacks.plateau.monitor=val/loss should fall: add callbacks.plateau.mode=min.",
     "callbacks.plateau.factor=2": "must lie between 0 and 1",
     "callbacks=plateau callbacks.plateau.monitor=val/los": "is not logged; did you mean val/loss?",
 }
@@ -208,9 +239,15 @@ def test_a_mistake_gets_one_sentence_and_exit_code_2(
     if "model" in chosen:
         small.remove("model.width=4")
     assert exit_of(monkeypatch, *small, *overrides, "hydra.run.dir=run") == 2
-    last_line = capsys.readouterr().err.strip().splitlines()[-1]
-    assert last_line.startswith("colorlab: ")
-    assert MISTAKES[words] in last_line
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("colorlab: ")
+    assert MISTAKES[words] in line
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
+def test_without_a_gpu_its_trainer_says_so(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+    assert exit_of(monkeypatch, *SMALL, "trainer=gpu") == 2
+    assert capsys.readouterr().err == "colorlab: trainer: No supported gpu backend found!\n"
 
 
 def test_a_mistake_in_a_real_process_shows_no_traceback(train: Command) -> None:

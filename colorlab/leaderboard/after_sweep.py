@@ -11,6 +11,6 @@ class AfterSweep(Callback):
     """What Hydra calls in the process that was started, whichever launcher ran the jobs."""
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        from colorlab.leaderboard.__main__ import show_leaderboard
+        from colorlab.leaderboard.show import show_leaderboard
 
         show_leaderboard([Path(config.hydra.sweep.dir)])

@@ -12,7 +12,7 @@ import hydra
 from omegaconf import DictConfig
 
 from colorlab.command_line import as_list, leave, quiet_libraries, run
-from colorlab.config import check, check_arguments, conf_folder, plain
+from colorlab.config import check, check_arguments, check_filing, conf_folder, plain
 from colorlab.errors import UserError
 from colorlab.serving import listen
 from colorlab.study.folder import StudyFolder
@@ -187,6 +187,7 @@ def _job(cfg: DictConfig) -> None:
         content = plain(cfg)
         top = {key: value for key, value in content.items() if key not in GROUPS}
         settings: Settings = check_arguments(Settings, top).build()
+        check_filing(content)
         folder = StudyFolder(Path(settings.out).expanduser())
         if settings.report:
             tell(folder, content["logger"])

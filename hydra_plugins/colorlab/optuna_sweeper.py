@@ -38,8 +38,10 @@ class OptunaSweeper(Sweeper):
     def sweep(self, arguments: list[str]) -> None:
         from colorlab.config import check_arguments
         from colorlab.search import Search, import_optuna
+        from colorlab.sweep import check_settings
 
         import_optuna()
+        check_settings(self.config.sweep)
         folder = Path(self.config.hydra.sweep.dir)
         settings = {key: self.config.sweep[key] for key in KEYS}
         plan = check_arguments(Search, settings, "sweep", given=("folder", "space"))

@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 
 from colorlab.config import check, conf_folder, plain
 from colorlab.errors import UserError
-from colorlab.train import _check
+from colorlab.experiment import check_experiment
 
 CONF = conf_folder()
 GROUPS = ("model", "optim", "schedule", "objective", "data", "callbacks", "logger", "trainer", "experiment")
@@ -27,7 +27,7 @@ def composed(*overrides: str, folder: Path) -> dict:
 
 @pytest.mark.parametrize("choice", CHOICES)
 def test_every_choice_of_every_group_composes_and_passes_the_check(choice: str, tmp_path: Path) -> None:
-    plans = _check(composed(choice, "++data.root=/photos", folder=tmp_path))
+    plans = check_experiment(composed(choice, "++data.root=/photos", folder=tmp_path))
     assert plans["model"].target is not None
 
 
@@ -42,7 +42,7 @@ def test_each_step_of_a_slurm_job_has_its_own_folder(tmp_path: Path, monkeypatch
 def test_the_reports_recipe_has_the_reports_numbers(tmp_path: Path) -> None:
     cfg = composed("experiment=report_cunet", "++data.root=/photos", folder=tmp_path)
     assert cfg["optim"] == {"_target_": "torch.optim.Adam", "lr": 1e-3, "weight_decay": 1e-4}
-    plans = _check(cfg)
+    plans = check_experiment(cfg)
     schedule, data = plans["schedule"].build(), plans["data"].arguments
     assert [1e-3 * schedule.lr_factor(epoch) for epoch in (0, 150, 299)] == pytest.approx([1e-3, 2e-4, 1e-4])
     assert [1e-4 * schedule.weight_decay_factor(epoch) for epoch in (0, 299)] == pytest.approx([1e-4, 1e-5])

@@ -2,9 +2,10 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
+FAULTS := runs/faults.jsonl
 
 .DEFAULT_GOAL := help
-.PHONY: help setup browser train test clusters lint format clean
+.PHONY: help setup browser train test faults clusters lint format clean
 
 help:     ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 12
@@ -27,6 +28,11 @@ train: $(READY)  ## train the demo on the built-in photographs: minutes, no GPU,
 
 test: $(READY) browser  ## run the tests
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile
+
+faults: $(READY)  ## inject every fault many times, and write the README's table: about half an hour
+	@mkdir -p runs && rm -f $(FAULTS)
+	FAULTS=$(CURDIR)/$(FAULTS) $(BIN)/python -m pytest tests/faults -m 'faults or not faults'; \
+		code=$$?; $(BIN)/python tests/faults/table.py $(FAULTS) README.md; exit $$code
 
 clusters: $(READY)  ## run the tests of launchers: joblib, submitit, Ray, and SLURM, which is installed where one may
 	@command -v slurmctld munged >/dev/null || \

@@ -38,11 +38,8 @@ from colorlab.models.colorizer import Colorizer
 PIECE = 120
 """Frames of a piece: what an interruption costs at most."""
 
-X264 = {
-    "crf": "18",
-    "preset": "fast",
-    "x264-params": "force-cfr=1",
-}  # else it would tell the time base as the rateVP9 = {"crf": "24", "b": "0", "deadline": "good", "cpu-used": "4"}
+X264 = {"crf": "18", "preset": "fast", "x264-params": "force-cfr=1"}  # else it would tell the time base as the rate
+VP9 = {"crf": "24", "b": "0", "deadline": "good", "cpu-used": "4"}
 """Settings of the encoders, at which hardly a difference can be seen."""
 
 RATE = 25

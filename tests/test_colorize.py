@@ -495,18 +495,6 @@ def test_no_permission_is_said(
         monkeypatch.undo()
 
 
-@pytest.fixture
-def full(tmp_path: Path) -> Iterator[Path]:
-    """A file system with hardly any space."""
-    where = tmp_path / "full"
-    where.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", where], capture_output=True)
-    if mounted.returncode:
-        pytest.skip("a file system without space cannot be mounted here")
-    yield where
-    subprocess.run(["umount", where], check=True)
-
-
 def test_no_space_left_is_said_and_leaves_nothing(
     colorize: Colorize, gray: Image.Image, full: Path, capsys: pytest.CaptureFixture
 ) -> None:

@@ -337,7 +337,9 @@ class Pieces:
 
     def remember(self, number: int, seen: Seen) -> None:
         """Keep the last that was seen, before the piece itself appears."""
-        torch.save([each.cpu() for each in seen], self.path(number).with_suffix(".pt"))
+        buffer = io.BytesIO()  # straight to a file, torch hides why it cannot be written
+        torch.save([each.cpu() for each in seen], buffer)
+        self.path(number).with_suffix(".pt").write_bytes(buffer.getbuffer())
 
     def remove(self) -> None:
         shutil.rmtree(self.folder)

@@ -15,7 +15,7 @@ from PIL import Image
 import colorlab
 from colorlab import colorize as command
 from colorlab.coloring import film
-from colorlab.coloring.album import How, plan
+from colorlab.coloring.album import How, plan, reason_of
 from colorlab.coloring.film import Steadier, color_film
 from colorlab.data.images import SAMPLES
 from colorlab.errors import UserError
@@ -326,6 +326,14 @@ def test_what_cannot_be_colored_is_said_and_leaves_nothing(model: CUNet, tmp_pat
         with pytest.raises(UserError, match=sentence):
             list(color_film(source, tmp_path / target, model, how))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["old.mp4", "subtitled.mkv"]
+
+
+def test_no_space_left_is_said_of_a_film_too(model: CUNet, tmp_path: Path, full: Path) -> None:
+    source = make_film(tmp_path / "old.mp4", frames=60)
+    with pytest.raises(OSError, match="No space left") as error:
+        list(color_film(source, full / "new.mp4", model, HOW))
+    assert reason_of(error.value) == "no space left to write its result"
+    assert not list(full.glob("*.mp4"))
 
 
 def test_the_command_says_what_is_wrong_with_a_film(

@@ -81,6 +81,18 @@ def train(tmp_path: Path) -> Command:
     return run
 
 
+@pytest.fixture
+def full(tmp_path: Path) -> Iterator[Path]:
+    """A file system with hardly any space."""
+    where = tmp_path / "full"
+    where.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", where], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("a file system without space cannot be mounted here")
+    yield where
+    subprocess.run(["umount", "--lazy", where], check=True)  # an error may still hold a file of it open
+
+
 @pytest.fixture(scope="session")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
     if not (CHROMIUM and DRIVER):

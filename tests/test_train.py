@@ -375,7 +375,7 @@ def plain(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Command:
 
 
 def test_one_batch_gives_the_same_weights_in_two_processes_or_in_two_parts(plain: Command, tmp_path: Path) -> None:
-    """8 pictures in each of two processes, or twice 8 accumulated, are 16 at once, in a cache or not; so is the rate."""
+    """8 pictures in each of two processes, or twice 8 accumulated, are 16 at once, from a cache too; so is the rate."""
     model = ("model._target_=colorlab.models.Plain", "schedule=cosine", "schedule.warmup=1", "trainer.max_epochs=2")
     small = ("data.size=32", "data.workers=0", "logger=csv", "test=false", "callbacks.comparison=null", *model)
     nine, twice_nine = ("trainer.limit_train_batches=9",), ("trainer.limit_train_batches=18",)

@@ -6,6 +6,7 @@ import tempfile
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from statistics import median
 from typing import Any
 
@@ -91,7 +92,8 @@ class Turns(Callback):
     """
 
     def __init__(self, others: dict[str, Callable[[], None]], steps: int, device: str) -> None:
-        self.others, self.steps, self.device = others, steps, device
+        self.others, self.steps = others, steps
+        self._now = partial(now, device, alone=torch.get_num_threads() == 1)
         self.seconds: dict[str, list[float]] = defaultdict(list)
         self._began = 0.0
 
@@ -99,14 +101,14 @@ class Turns(Callback):
         if batch_idx % self.steps:
             return
         if batch_idx > self.steps:
-            self.seconds[OURS].append((now(self.device) - self._began) / self.steps)
+            self.seconds[OURS].append((self._now() - self._began) / self.steps)
         for name, step in self.others.items():
-            began = now(self.device)
+            began = self._now()
             for _ in range(self.steps):
                 step()
             if batch_idx:
-                self.seconds[name].append((now(self.device) - began) / self.steps)
-        self._began = now(self.device)
+                self.seconds[name].append((self._now() - began) / self.steps)
+        self._began = self._now()
 
 
 class Resident(Dataset):

@@ -221,7 +221,7 @@ def _roots() -> Tensor:
 
 def _beginnings(steps: float) -> Tensor:
     """Of each of so many steps from 0 to 1 and a little further, and a hair inside: a knee belongs to what follows."""
-    return (torch.arange(int(1.01 * steps), dtype=torch.float64) + 1e-6) / steps
+    return torch.arange(int(1.01 * steps), dtype=torch.float64) * (1 + 1e-12) / steps
 
 
 # -- back --------------------------------------------------------------------------------------------

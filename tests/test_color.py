@@ -79,6 +79,15 @@ def test_kornias_lab_of_a_gpu_and_ours_of_a_cpu_are_the_same(monkeypatch: pytest
     assert (theirs - ours).abs().max() < TOLERANCE
 
 
+def test_black_and_white_are_the_ends_of_the_scale() -> None:
+    for rgb in (grays(), grays() / 255):
+        lightness, ab = rgb_to_lab(rgb)
+        assert lightness[..., 0] == 0
+        assert lightness[..., 255].item() == pytest.approx(100, abs=3e-5)
+        assert not ab[..., 0].any()
+        assert torch.equal(lightness_of(rgb)[..., 0], lightness[..., 0])
+
+
 def test_a_gradient_and_what_lies_outside_0_to_1_are_kornias() -> None:
     rgb = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     ours, theirs = (rgb.clone().requires_grad_() for _ in range(2))

@@ -68,7 +68,7 @@ _settings = _Settings()
 def rgb_to_lab(rgb: Tensor) -> tuple[Tensor, Tensor]:
     """Split a picture into lightness and color.
 
-    By kornia; but on a CPU by tables of its two curves, which take a fifth of its time.
+    By kornia; but on a CPU by tables of its two curves, which take a quarter of its time.
 
     Args:
         rgb: [B, 3, H, W]; uint8 in 0..255, or floating point in 0..1.

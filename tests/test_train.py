@@ -202,6 +202,7 @@ MISTAKES = {
     "trainer.max_epoch=1": "did you mean trainer.max_epochs?",
     "data=folder": "data.root is missing: add data.root=…",
     "data.root=/nowhere": "data.root=/nowhere is missing",
+    "data=shards data.root=/nowhere data.cache=ram": "Unknown key data.cache: choose from: augment",
     "resume=/nowhere": "/nowhere does not exist",
     "schedule.lr=[[0,1],[20,0.1],[10,0.2]]": "each later than the one before",
     "model.activation=gelu": "model.activation=gelu must be one of sigmoid, relu",
@@ -374,22 +375,22 @@ def plain(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Command:
 
 
 def test_one_batch_gives_the_same_weights_in_two_processes_or_in_two_parts(plain: Command, tmp_path: Path) -> None:
-    """8 pictures in each of two processes, or twice 8 accumulated, are 16 at once; the rate, too, is the same."""
+    """8 pictures in each of two processes, or twice 8 accumulated, are 16 at once, from a cache too; so is the rate."""
     model = ("model._target_=colorlab.models.Plain", "schedule=cosine", "schedule.warmup=1", "trainer.max_epochs=2")
     small = ("data.size=32", "data.workers=0", "logger=csv", "test=false", "callbacks.comparison=null", *model)
     nine, twice_nine = ("trainer.limit_train_batches=9",), ("trainer.limit_train_batches=18",)
     ddp = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2")
     kept = ("callbacks.every.every_n_train_steps=12", "callbacks.every.filename=kept")
-    parts = ("trainer=cpu", "trainer.accumulate_grad_batches=2", *twice_nine, *kept)
+    parts = ("trainer=cpu", "trainer.accumulate_grad_batches=2", "data.cache=ram", *twice_nine, *kept)
     plain(*small, *nine, "trainer=cpu", "data.batch_size=16", "hydra.run.dir=whole")
-    plain(*small, *nine, *ddp, "data.batch_size=8", "hydra.run.dir=processes", alone=True)
+    plain(*small, *nine, *ddp, "data.batch_size=8", "data.cache=disk", "hydra.run.dir=processes", alone=True)
     plain(*small, *parts, "data.batch_size=8", "hydra.run.dir=parts")
     ends = [RunFolder(tmp_path / name).newest_checkpoint() for name in ("whole", "processes", "parts")]
     for end in ends:
         assert read(end)["global_step"] == 18
         assert largest_difference(ends[0], end) < 1e-5
     end = ends[2].rename(tmp_path / "end.ckpt")
-    plain("resume=parts/checkpoints/kept.ckpt")  # in the middle of the second epoch
+    plain("resume=parts/checkpoints/kept.ckpt")  # in the middle of the second epoch, with an empty cache
     assert largest_difference(ends[2], end) == 0
 
 

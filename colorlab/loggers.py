@@ -155,8 +155,9 @@ def wandb_logger(
 def _wandb_id(file: Path) -> str:
     """The run's id in the file, made now if there is none; the other processes, which log nothing, need none."""
     if not file.exists():
+        drawn = os.environ.get("WANDB_RUN_ID") if "WANDB_SWEEP_ID" in os.environ else None  # an agent has named it
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(secrets.token_hex(4))
+        file.write_text(drawn or secrets.token_hex(4))
     return file.read_text()
 
 

@@ -81,8 +81,7 @@ def train(cfg: dict[str, Any], folder: RunFolder, status: Status, in_sweep: bool
             cfg["data"]["batch_size"] = data.batch_size = size
             status.facts["overrides"] += [f"data.batch_size={size}", "trainer.scale_batch=false"]  # for a resume
         trainer = _trainer(cfg, plans, folder)
-        if in_sweep:
-            check_processes(trainer)
+        check_processes(trainer, in_sweep)
         if rank_zero_only.rank == 0:
             _begin(cfg, folder, status, data)
         weights = sum(parameter.numel() for parameter in model.parameters())

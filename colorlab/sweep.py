@@ -175,7 +175,7 @@ def check_processes(trainer: Any, in_sweep: bool) -> None:
     if isinstance(launcher, _MultiProcessingLauncher):  # copies of the loggers, which do not come back
         instead = f"trainer.devices=1 or {by_slurm} trainer.strategy=ddp" if in_sweep else "trainer.strategy=ddp"
         raise UserError(
-            f"trainer.strategy={trainer.strategy.strategy_name} loses what is logged, and how far the run has come,"
+            f"trainer.strategy=ddp_{launcher._start_method} loses what is logged, and how far the run has come,"
             f" with the processes it trains in: choose {instead}."
         )
     starts = in_sweep and isinstance(launcher, _SubprocessScriptLauncher) and devices > 1

@@ -8,7 +8,7 @@ import importlib
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -20,7 +20,8 @@ from pydantic import ConfigDict, PydanticSchemaGenerationError, TypeAdapter, Val
 from colorlab.errors import UserError, did_you_mean
 
 PACKAGES = ("colorlab", "kornia", "lightning", "torch", "torchmetrics", "torchvision")
-"""Targets come from these and no others: a configuration file must not be able to call just anything."""
+"""Targets come from these and no others, and make parts of an experiment (`_kinds`): a configuration, whoever
+wrote it, must not be able to call just anything. Some functions and classes of torch run a command of the system."""
 
 
 def conf_folder() -> Path:
@@ -149,7 +150,25 @@ def _locate(name: Any, path: str) -> Callable[..., Any]:
         raise UserError(f"{path}._target_={name} cannot be found: {error}.") from error
     if not callable(target):
         raise UserError(f"{path}._target_={name} is neither a class nor a function.")
+    made = target if inspect.isclass(target) else _hints(target).get("return")
+    if not inspect.isclass(made) or not (made.__module__.startswith("colorlab.") or issubclass(made, _kinds())):
+        raise UserError(f"{path}._target_={name} makes no part of an experiment: no model, optimizer, callback, ….")
     return target
+
+
+@cache
+def _kinds() -> tuple[type, ...]:
+    """What targets of the libraries make, or are."""
+    from lightning import Callback, LightningDataModule, Trainer
+    from lightning.pytorch import accelerators, loggers, plugins, profilers, strategies
+    from lightning.pytorch.plugins.environments import ClusterEnvironment
+    from torch import nn, optim
+
+    return (
+        nn.Module, optim.Optimizer, LightningDataModule, Callback, loggers.Logger, Trainer, accelerators.Accelerator,
+        strategies.Strategy, profilers.Profiler, plugins.Precision, plugins.CheckpointIO, plugins.LayerSync,
+        ClusterEnvironment,
+    )  # fmt: skip
 
 
 def _hints(target: Callable[..., Any]) -> dict[str, Any]:

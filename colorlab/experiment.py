@@ -6,10 +6,8 @@ from colorlab.config import Plan, check, check_filing
 from colorlab.errors import UserError, did_you_mean
 from colorlab.sweep import check_settings, direction
 
-KEYS = (
-    "model", "optim", "schedule", "objective", "data", "callbacks", "logger", "trainer", "metrics",
-    "seed", "resume", "reproduce", "test", "debug", "run", "sweep",
-)  # fmt: skip
+GROUPS = ("model", "optim", "schedule", "objective", "data", "callbacks", "logger", "trainer", "sweep", "experiment")
+KEYS = (*GROUPS[:-1], "metrics", "seed", "resume", "reproduce", "test", "debug", "run")
 SWITCHES = {"model": "compile", "trainer": "scale_batch"}
 """What may stand beside a target's own arguments: it says how to train, and not what to build."""
 

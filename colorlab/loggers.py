@@ -79,12 +79,15 @@ class MetricsCSV(Logger):
 def _read_rows(path: Path) -> dict[int, dict[str, float]]:
     if not path.exists():
         return {}
-    with path.open(newline="") as file:
-        return {
-            int(row.pop("step")): {"epoch": int(row.pop("epoch"))}
-            | {name: float(value) for name, value in row.items() if value}
-            for row in csv.DictReader(file)
-        }
+    try:
+        with path.open(newline="") as file:
+            return {
+                int(row.pop("step")): {"epoch": int(row.pop("epoch"))}
+                | {name: float(value) for name, value in row.items() if value}
+                for row in csv.DictReader(file)
+            }
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path} is no table of a run's numbers: {error}.") from error
 
 
 def read_metrics(folder: RunFolder) -> dict[str, dict[int, float]]:

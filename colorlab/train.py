@@ -150,7 +150,8 @@ def _checkpoint(path: Path, model: Plan) -> Path:
     wanted = model.target.qualified_name()
     if checkpoint.get("colorizer") != wanted:
         raise UserError(f"resume={path} holds {checkpoint.get('colorizer', 'bare weights')}, not {wanted}.")
-    held = checkpoint.get("hyper_parameters", {})
+    held = checkpoint.get("hyper_parameters")
+    held = held if isinstance(held, dict) else {}  # Lightning writes no empty ones
     for key, value in model.arguments.items():
         if key != "weights" and held.get(key) != value:
             raise UserError(f"resume={path} was trained with model.{key}={held.get(key)}, not {value}.")
@@ -178,9 +179,8 @@ def _with_run_of(arguments: list[str]) -> list[str]:
     if recorded is None:  # a checkpoint from elsewhere: what it is trained with stands in the command
         return arguments
     new = {key_of(argument) for argument in arguments}
-    old = words_alone(recorded, new)
-    filed = folder.filed()
-    old += [f"run.{key}='{filed[key]}'" for key in filed if f"run.{key}" not in {*new, *map(key_of, old)}]
+    filed = [f"run.{key}='{value}'" for key, value in folder.filed().items()]
+    old = words_alone([*recorded, *(word for word in filed if key_of(word) not in map(key_of, recorded))], new)
     here = [] if "hydra.run.dir" in new else [f"hydra.run.dir='{folder.path}'"]
     return [*old, *arguments, *here]
 

@@ -19,6 +19,7 @@ from colorlab.command_line import key_of
 from colorlab.config import check
 from colorlab.errors import UserError
 from colorlab.loggers import read_metrics
+from colorlab.models.colorizer import Colorizer
 from colorlab.run_folder import RunFolder
 
 MARKS = ("status.json", "overrides.yaml", "metrics.csv")
@@ -107,8 +108,11 @@ class Run:
 def _count_parameters(model: str) -> int | None:
     """Build the network that a configuration's JSON describes, on the device that allocates nothing."""
     try:
+        plan = check(json.loads(model), "model")
+        if not issubclass(plan.target, Colorizer):
+            return None
         with torch.device("meta"):
-            network = check(json.loads(model), "model").build()
+            network = plan.build()
     except Exception:  # of another program, or of another version of this one
         return None
     return sum(weights.numel() for weights in network.parameters())

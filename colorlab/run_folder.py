@@ -1,6 +1,7 @@
 """A run's folder: what lies where in it. Imports nothing heavy."""
 
 import hashlib
+import io
 import json
 import re
 import secrets
@@ -8,9 +9,9 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
 
 from colorlab.errors import UserError
 
@@ -193,7 +194,7 @@ def _read(file: Path) -> dict[str, Any] | None:
         return None
     try:
         content = json.loads(file.read_text())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{file} cannot be read: {error}.") from error
     if not isinstance(content, dict):
         raise UserError(f"{file} holds something else than facts by name.")
@@ -201,10 +202,16 @@ def _read(file: Path) -> dict[str, Any] | None:
 
 
 def _load(file: Path) -> Any:
-    """What a YAML file holds, plain: nothing in it is resolved, and no object built."""
+    """What a YAML file holds, plain: nothing in it is resolved, and no object built.
+
+    Aliases, which no run writes, are refused: a few of them can stand for more than a machine can hold.
+    """
     try:
-        return OmegaConf.to_container(OmegaConf.load(file))
-    except (YAMLError, OmegaConfBaseException, OSError, ValueError) as error:
+        text = file.read_text()
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text)):
+            raise UserError(f"{file} cannot be read: it has aliases.")
+        return OmegaConf.to_container(OmegaConf.load(io.StringIO(text)))
+    except (yaml.YAMLError, OmegaConfBaseException, OSError, ValueError, RecursionError) as error:
         raise UserError(f"{file} cannot be read: {str(error).splitlines()[0]}.") from error
 
 

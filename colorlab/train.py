@@ -150,6 +150,8 @@ def _checkpoint(path: Path, model: Plan) -> Path:
     wanted = model.target.qualified_name()
     if checkpoint.get("colorizer") != wanted:
         raise UserError(f"resume={path} holds {checkpoint.get('colorizer', 'bare weights')}, not {wanted}.")
+    if "optimizer_states" not in checkpoint:
+        raise UserError(f"resume={path} holds a model and no training: model.weights={path} begins with its weights.")
     held = checkpoint.get("hyper_parameters")
     held = held if isinstance(held, dict) else {}  # Lightning writes no empty ones
     for key, value in model.arguments.items():

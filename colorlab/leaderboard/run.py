@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import OmegaConf
 
 from colorlab.command_line import key_of
 from colorlab.config import check
@@ -148,7 +147,7 @@ def _natural(path: Path) -> list[tuple[int, str]]:
 def read_run(folder: RunFolder) -> Run:
     """Read what there is; a file that cannot be read is as good as missing."""
     told = _read(folder.path / "status.json", json.loads) or {}
-    config = _read(folder.config, lambda text: OmegaConf.to_container(OmegaConf.create(text))) or {}
+    config = _read(folder.config, lambda _: folder.configuration()) or {}
     metrics = _read(folder.metrics, lambda _: read_metrics(folder)) or {}
     overrides = told.get("overrides") or _read(folder.path / "overrides.yaml", lambda _: folder.overrides()) or []
     by_key = {key_of(word): word.partition("=")[2] for word in overrides}

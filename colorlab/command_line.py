@@ -4,6 +4,7 @@ import logging
 import os
 import re
 import sys
+import traceback
 import warnings
 from collections.abc import Callable
 from typing import NoReturn
@@ -30,8 +31,8 @@ def run(job: Callable[[], None], keys: tuple[str, ...]) -> None:
         job()
     except (UserError, HydraException, OmegaConfBaseException) as error:
         leave(error, keys)
-    except ValueError as error:
-        if not str(error).startswith("Config group override must be a string"):
+    except (ValueError, TypeError) as error:
+        if not _is_of_choices(error):
             raise
         leave(UserError(f"{_emptied(sys.argv[1:])} chooses nothing: a group needs one of its files."))
 
@@ -87,12 +88,18 @@ def _free(argument: str) -> str:
     return f"++{argument}" if dotted and not argument.startswith("hydra.") else argument
 
 
+def _is_of_choices(error: Exception) -> bool:
+    """Whether Hydra came upon a choice of a group that is no name."""
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    return frame.f_code.co_filename.endswith("hydra/_internal/defaults_list.py")
+
+
 def _emptied(arguments: list[str]) -> str:
     """The override that gives a configuration group no name of a file."""
     from colorlab.config import conf_folder
 
     groups = [word for word in arguments if (conf_folder() / key_of(word)).is_dir()]
-    return next((word for word in groups if re.search(r"=(null|true|false|[\d.]*)$", word)), "An override")
+    return next((word for word in groups if re.search(r"=(null|true|false|[\[\]\d., ]*)$", word)), "An override")
 
 
 def _sentence(error: Exception, keys: tuple[str, ...]) -> str:

@@ -125,12 +125,14 @@ def check_arguments(
         UserError: an unknown key, a value of the wrong type, a missing argument.
     """
     prefix = f"{path}." if path else ""
+    if not isinstance(values, Mapping):
+        raise UserError(f"{path}={values} must be keys and their values.")
     parameters = inspect.signature(target).parameters
     hints = _hints(target)
     open_ended = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
     arguments = {}
     for key, value in values.items():
-        if key not in parameters and not open_ended:
+        if (key not in parameters and not open_ended) or key in given:
             raise UserError(f"Unknown key {prefix}{key}: {did_you_mean(key, list(parameters), prefix)}")
         arguments[key] = _check_value(value, hints.get(key, Any), f"{prefix}{key}")
     for key, parameter in parameters.items():
@@ -181,6 +183,8 @@ def _hints(target: Callable[..., Any]) -> dict[str, Any]:
 def _check_value(value: Any, hint: Any, path: str) -> Any:
     """The value in the type its argument wants; nested targets become plans."""
     if isinstance(value, Mapping) and "_target_" in value:
+        if _is_plain(hint):
+            raise UserError(f"{path} must be {_wanted(hint)}, and not what a _target_ makes.")
         return check(value, path)
     try:
         typed = TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True)).validate_python(value)
@@ -189,6 +193,13 @@ def _check_value(value: Any, hint: Any, path: str) -> Any:
     except ValidationError as error:
         raise UserError(f"{path}={value} must be {_wanted(hint)}.") from error
     return value if isinstance(typed, Iterator) else typed  # pydantic makes an Iterable hint lazy
+
+
+def _is_plain(hint: Any) -> bool:
+    """Whether an argument is a number, a text and the like, which no target makes."""
+    if get_origin(hint) in (Union, UnionType):
+        return all(map(_is_plain, get_args(hint)))
+    return hint in (int, float, str, bool, NoneType, Path) or get_origin(hint) is Literal
 
 
 def _wanted(hint: Any) -> str:
@@ -214,7 +225,8 @@ def _refuses(error: Exception) -> bool:
     """Whether a library says with an exception that it does not take a value."""
     from lightning.fabric.utilities.exceptions import MisconfigurationException
 
-    return isinstance(error, ValueError | MisconfigurationException) and bool(str(error).strip())
+    refusals = ValueError | RuntimeError | ModuleNotFoundError | MisconfigurationException
+    return isinstance(error, refusals) and bool(str(error).strip())
 
 
 def _build(value: Any) -> Any:

@@ -1,5 +1,6 @@
 """An experiment: its whole configuration, checked before anything is built."""
 
+from types import NoneType
 from typing import Any
 
 from colorlab.config import Plan, check, check_filing
@@ -24,6 +25,12 @@ def check_experiment(cfg: dict[str, Any]) -> dict[str, Any]:
     for key in cfg:
         if key not in KEYS:
             raise UserError(f"Unknown key {key}: {did_you_mean(key, list(KEYS))}")
+    for key in KEYS:
+        if key not in cfg:
+            raise UserError(f"{key} is missing: ~{key} takes away what every experiment has.")
+    for group in GROUPS[:-1]:
+        if not isinstance(cfg[group], dict | (NoneType if group in ("callbacks", "logger") else dict)):
+            raise UserError(f"{group}={cfg[group]} must be one of its group's files, {group}=NAME.")
     switches = {f"{group}.{key}": cfg[group].get(key, False) for group, key in SWITCHES.items()}
     for key, value in {"test": cfg["test"], "debug": cfg["debug"], **switches}.items():
         if not isinstance(value, bool):

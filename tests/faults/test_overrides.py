@@ -19,11 +19,12 @@ from colorlab.config import _hints, _locate, conf_folder, plain
 from colorlab.experiment import GROUPS, KEYS
 
 CHOICES = [f"{group}={file.stem}" for group in GROUPS for file in sorted((conf_folder() / group).glob("*.yaml"))]
+CHOICES.remove("sweep=optuna")  # many runs, and this is about one
 
 VALUES = [
     "0", "1", "-1", "2", "3.5", "1e-3", "1e400", "nan", "inf", "-inf", "9" * 30, "true", "false", "null", "abc", "''",
-    "[]", "[1,2]", "[0.5,0.5]", "[[0,1]]", "[[0,1],[5,0.1]]", "[abc]", "{}", "{a: 1}", "'[1,'", "[1,", "{", "???", "'?'",
-    "${seed}", "${nowhere}", "${trainer.max_epochs}", "${seed", "${oc.env:NOWHERE}", "val/loss", "val/psnr",
+    "[]", "[1,2]", "[0.5,0.5]", "[[0,1]]", "[[0,1],[5,0.1]]", "[abc]", "{}", "{a: 1}", "'[1,'", "[1,", "{", "???",
+    "'?'", "${seed}", "${nowhere}", "${trainer.max_epochs}", "${seed", "${oc.env:NOWHERE}", "val/loss", "val/psnr",
     "../../../etc/passwd", "/dev/null", "'a=b'", "'; true'", "'`true`'", '"', "\\", "%", "é", "'\n'", "\0", "<script>",
     "{_target_: os.system, command: 'true'}", "{_target_: torch.nn.ReLU}", "{_target_: torch.utils.collect_env.run}",
     "{_target_: 3}", "{_target_: colorlab.models.CUNet}",
@@ -52,7 +53,9 @@ def keys() -> dict[str, list[str]]:
         if choice == "sweep=wandb":
             continue
         with initialize_config_dir(str(conf_folder()), version_base="1.3"):
-            cfg = compose("train", [choice, "++data.root=photos", "hydra.runtime.output_dir=run"], return_hydra_config=True)
+            cfg = compose(
+                "train", [choice, "++data.root=photos", "hydra.runtime.output_dir=run"], return_hydra_config=True
+            )
         HydraConfig.instance().set_config(cfg)
         tree = plain(OmegaConf.masked_copy(cfg, [key for key in cfg if key != "hydra"]))
         for path, node in nodes(tree):
@@ -74,7 +77,9 @@ def overrides(draw: st.DrawFn) -> str:
     """One word of a command."""
     if draw(st.integers(0, 3)) == 0:
         choice = draw(st.sampled_from(CHOICES))
-        return draw(st.sampled_from([choice, choice, choice[:-1], choice[1:], f"{choice}/x", f"~{choice}", f"+{choice}"]))
+        return draw(
+            st.sampled_from([choice, choice, choice[:-1], choice[1:], f"{choice}/x", f"~{choice}", f"+{choice}"])
+        )
     key = draw(st.sampled_from(list(ALL)))
     place = draw(st.integers(0, len(key) - 1))
     key = draw(st.sampled_from([key] * 6 + [key[:place] + key[place + 1 :], f"{key}.x", f"{key}.", f".{key}"]))

@@ -8,6 +8,7 @@ import importlib
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import cache, partial
 from pathlib import Path
 from types import NoneType, UnionType
@@ -199,7 +200,7 @@ def _is_plain(hint: Any) -> bool:
     """Whether an argument is a number, a text and the like, which no target makes."""
     if get_origin(hint) in (Union, UnionType):
         return all(map(_is_plain, get_args(hint)))
-    return hint in (int, float, str, bool, NoneType, Path) or get_origin(hint) is Literal
+    return hint in (int, float, str, bool, NoneType, Path, timedelta) or get_origin(hint) in (Literal, dict, list)
 
 
 def _wanted(hint: Any) -> str:
@@ -225,7 +226,7 @@ def _refuses(error: Exception) -> bool:
     """Whether a library says with an exception that it does not take a value."""
     from lightning.fabric.utilities.exceptions import MisconfigurationException
 
-    refusals = ValueError | RuntimeError | ModuleNotFoundError | MisconfigurationException
+    refusals = ValueError | TypeError | RuntimeError | ModuleNotFoundError | MisconfigurationException
     return isinstance(error, refusals) and bool(str(error).strip())
 
 

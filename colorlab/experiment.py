@@ -35,6 +35,9 @@ def check_experiment(cfg: dict[str, Any]) -> dict[str, Any]:
     for key, value in {"test": cfg["test"], "debug": cfg["debug"], **switches}.items():
         if not isinstance(value, bool):
             raise UserError(f"{key}={value} must be true or false.")
+    for key in ("resume", "reproduce"):
+        if not isinstance(cfg[key], str | None):
+            raise UserError(f"{key}={cfg[key]} must be the path of a run's folder.")
     if cfg["resume"] and switches["trainer.scale_batch"]:
         raise UserError("trainer.scale_batch=true is for a new run: a resumed one goes on with its own batch size.")
     if not isinstance(cfg["seed"], int) or isinstance(cfg["seed"], bool) or not 0 <= cfg["seed"] < 2**32:

@@ -112,8 +112,8 @@ class Handler(BaseHTTPRequestHandler):
 
 def logged_out(home: Path) -> dict[str, str]:
     """The environment of somebody who never logged in to wandb."""
-    kept = {key: value for key, value in os.environ.items() if key not in ("WANDB_MODE", "WANDB_API_KEY")}
-    return kept | {"NETRC": str(home / "nobody")}
+    ours = ("WANDB_MODE", "WANDB_API_KEY", "WANDB_SILENT")
+    return {key: value for key, value in os.environ.items() if key not in ours} | {"NETRC": str(home / "nobody")}
 
 
 @pytest.fixture

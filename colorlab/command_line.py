@@ -4,6 +4,7 @@ import logging
 import os
 import re
 import sys
+import traceback
 import warnings
 from collections.abc import Callable
 from typing import NoReturn
@@ -30,10 +31,10 @@ def run(job: Callable[[], None], keys: tuple[str, ...]) -> None:
         job()
     except (UserError, HydraException, OmegaConfBaseException) as error:
         leave(error, keys)
-    except ValueError as error:
-        if not str(error).startswith("Config group override must be a string"):
+    except (ValueError, TypeError, AssertionError) as error:
+        if not _is_of_words(error):
             raise
-        leave(UserError(f"{_emptied(sys.argv[1:])} chooses nothing: a group needs one of its files."))
+        leave(UserError(_misplaced(sys.argv[1:], error)))
 
 
 def leave(error: Exception, keys: tuple[str, ...] = ()) -> NoReturn:
@@ -87,12 +88,20 @@ def _free(argument: str) -> str:
     return f"++{argument}" if dotted and not argument.startswith("hydra.") else argument
 
 
-def _emptied(arguments: list[str]) -> str:
-    """The override that gives a configuration group no name of a file."""
+def _is_of_words(error: Exception) -> bool:
+    """Whether an error came up in putting the configuration together, and no job had begun."""
+    return any(frame.f_code.co_name == "load_configuration" for frame, _ in traceback.walk_tb(error.__traceback__))
+
+
+def _misplaced(arguments: list[str], error: Exception) -> str:
+    """What is wrong with overrides that Hydra has no sentence for."""
     from colorlab.config import conf_folder
 
     groups = [word for word in arguments if (conf_folder() / key_of(word)).is_dir()]
-    return next((word for word in groups if re.search(r"=(null|true|false|[\d.]*)$", word)), "An override")
+    for word in groups:
+        if re.search(r"=(null|true|false|[\[\]\d., ]*)$", word):
+            return f"{word} chooses nothing: a group needs one of its files."
+    return f"The overrides do not fit together: {str(error).splitlines()[0]}."
 
 
 def _sentence(error: Exception, keys: tuple[str, ...]) -> str:

@@ -79,12 +79,15 @@ class MetricsCSV(Logger):
 def _read_rows(path: Path) -> dict[int, dict[str, float]]:
     if not path.exists():
         return {}
-    with path.open(newline="") as file:
-        return {
-            int(row.pop("step")): {"epoch": int(row.pop("epoch"))}
-            | {name: float(value) for name, value in row.items() if value}
-            for row in csv.DictReader(file)
-        }
+    try:
+        with path.open(newline="") as file:
+            return {
+                int(row.pop("step")): {"epoch": int(row.pop("epoch"))}
+                | {name: float(value) for name, value in row.items() if value}
+                for row in csv.DictReader(file)
+            }
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path} is no table of a run's numbers: {error}.") from error
 
 
 def read_metrics(folder: RunFolder) -> dict[str, dict[int, float]]:
@@ -155,8 +158,9 @@ def wandb_logger(
 def _wandb_id(file: Path) -> str:
     """The run's id in the file, made now if there is none; the other processes, which log nothing, need none."""
     if not file.exists():
+        drawn = os.environ.get("WANDB_RUN_ID") if "WANDB_SWEEP_ID" in os.environ else None  # an agent has named it
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(secrets.token_hex(4))
+        file.write_text(drawn or secrets.token_hex(4))
     return file.read_text()
 
 

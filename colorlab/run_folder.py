@@ -1,6 +1,7 @@
 """A run's folder: what lies where in it. Imports nothing heavy."""
 
 import hashlib
+import io
 import json
 import re
 import secrets
@@ -8,7 +9,9 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import yaml
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from colorlab.errors import UserError
 
@@ -87,17 +90,42 @@ class RunFolder:
         return max(self.comparison.glob("*.png"), key=lambda sheet: sheet.stat().st_mtime_ns, default=None)
 
     def overrides(self) -> list[str] | None:
-        """The overrides the run was started with; None if the folder is no run's."""
-        return list(OmegaConf.load(self._overrides)) if self._overrides.is_file() else None
+        """The overrides the run was started with; None if the folder is no run's.
+
+        Raises:
+            UserError: the file holds something else.
+        """
+        recorded = _load(self._overrides) if self._overrides.is_file() else None
+        if not isinstance(recorded, list | None) or not all(isinstance(word, str) for word in recorded or []):
+            raise UserError(f"{self._overrides} holds something else than overrides.")
+        return recorded
 
     def batch_size(self) -> int:
         """Photographs in each of the run's batches, by its configuration."""
-        return OmegaConf.load(self.config).data.batch_size
+        size = self._settings("data").get("batch_size")
+        if not isinstance(size, int):
+            raise UserError(f"{self.config} holds no data.batch_size.")
+        return size
 
     def filed(self) -> dict[str, str]:
         """The name and the group that the tracker files the run under; nothing where it is in no group."""
-        run = OmegaConf.load(self.config).get("run") or {}
+        run = self._settings("run")
         return {key: run[key] for key in ("name", "group")} if run.get("group") else {}
+
+    def configuration(self) -> dict[str, Any]:
+        """What the run is made of, in plain containers.
+
+        Raises:
+            UserError: the file cannot be read.
+        """
+        config = _load(self.config)
+        if not isinstance(config, dict):
+            raise UserError(f"{self.config} holds something else than a configuration.")
+        return config
+
+    def _settings(self, group: str) -> dict[str, Any]:
+        settings = self.configuration().get(group)
+        return settings if isinstance(settings, dict) else {}
 
     def write_configuration(self, cfg: dict[str, Any], overrides: list[str]) -> None:
         """Keep what the run is made of; not before all of it is known to be right."""
@@ -150,7 +178,7 @@ class RunFolder:
         """
         if not self.config.is_file():
             raise UserError(f"{self.path} is not the folder of a run (it has no config.yaml).")
-        if not (OmegaConf.load(self.config).callbacks or {}).get("plateau"):
+        if not self._settings("callbacks").get("plateau"):
             raise UserError(f"The run in {self.path} has no plateau callback to ask.")
         self._decay_request.touch()
 
@@ -162,7 +190,29 @@ class RunFolder:
 
 
 def _read(file: Path) -> dict[str, Any] | None:
-    return json.loads(file.read_text()) if file.is_file() else None
+    if not file.is_file():
+        return None
+    try:
+        content = json.loads(file.read_text())
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{file} cannot be read: {error}.") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{file} holds something else than facts by name.")
+    return content
+
+
+def _load(file: Path) -> Any:
+    """What a YAML file holds, plain: nothing in it is resolved, and no object built.
+
+    Aliases, which no run writes, are refused: a few of them can stand for more than a machine can hold.
+    """
+    try:
+        text = file.read_text()
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text)):
+            raise UserError(f"{file} cannot be read: it has aliases.")
+        return OmegaConf.to_container(OmegaConf.load(io.StringIO(text)))
+    except (yaml.YAMLError, OmegaConfBaseException, OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{file} cannot be read: {str(error).splitlines()[0]}.") from error
 
 
 def _write(file: Path, content: dict[str, Any]) -> None:

@@ -81,8 +81,7 @@ def train(cfg: dict[str, Any], folder: RunFolder, status: Status, in_sweep: bool
             cfg["data"]["batch_size"] = data.batch_size = size
             status.facts["overrides"] += [f"data.batch_size={size}", "trainer.scale_batch=false"]  # for a resume
         trainer = _trainer(cfg, plans, folder)
-        if in_sweep:
-            check_processes(trainer)
+        check_processes(trainer, in_sweep)
         if rank_zero_only.rank == 0:
             _begin(cfg, folder, status, data)
         weights = sum(parameter.numel() for parameter in model.parameters())
@@ -151,7 +150,10 @@ def _checkpoint(path: Path, model: Plan) -> Path:
     wanted = model.target.qualified_name()
     if checkpoint.get("colorizer") != wanted:
         raise UserError(f"resume={path} holds {checkpoint.get('colorizer', 'bare weights')}, not {wanted}.")
-    held = checkpoint.get("hyper_parameters", {})
+    if "optimizer_states" not in checkpoint:
+        raise UserError(f"resume={path} holds a model and no training: model.weights={path} begins with its weights.")
+    held = checkpoint.get("hyper_parameters")
+    held = held if isinstance(held, dict) else {}  # Lightning writes no empty ones
     for key, value in model.arguments.items():
         if key != "weights" and held.get(key) != value:
             raise UserError(f"resume={path} was trained with model.{key}={held.get(key)}, not {value}.")
@@ -179,9 +181,8 @@ def _with_run_of(arguments: list[str]) -> list[str]:
     if recorded is None:  # a checkpoint from elsewhere: what it is trained with stands in the command
         return arguments
     new = {key_of(argument) for argument in arguments}
-    old = words_alone(recorded, new)
-    filed = folder.filed()
-    old += [f"run.{key}='{filed[key]}'" for key in filed if f"run.{key}" not in {*new, *map(key_of, old)}]
+    filed = [f"run.{key}='{value}'" for key, value in folder.filed().items()]
+    old = words_alone([*recorded, *(word for word in filed if key_of(word) not in map(key_of, recorded))], new)
     here = [] if "hydra.run.dir" in new else [f"hydra.run.dir='{folder.path}'"]
     return [*old, *arguments, *here]
 

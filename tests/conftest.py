@@ -12,6 +12,7 @@ import torch
 from hydra.core.global_hydra import GlobalHydra
 from object_store import bucket, s3  # noqa: F401 — fixtures for all
 from selenium import webdriver
+from wandb_server import wandb_server  # noqa: F401
 
 from colorlab.models.colorizer import Colorizer
 from colorlab.train import main

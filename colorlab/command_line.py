@@ -1,5 +1,6 @@
 """What the commands share on the way from the words typed to the work: free keys, and mistakes in one sentence."""
 
+import errno
 import logging
 import os
 import re
@@ -16,6 +17,7 @@ from colorlab.errors import UserError, did_you_mean, sentence_of
 
 EXTRAS = {"joblib": "joblib", "submitit_local": "slurm", "submitit_slurm": "slurm"}
 """Launchers that are packages of their own, and what installs them."""
+UNWRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT)
 
 
 def run(job: Callable[[], None], keys: tuple[str, ...]) -> None:
@@ -31,10 +33,22 @@ def run(job: Callable[[], None], keys: tuple[str, ...]) -> None:
         job()
     except (UserError, HydraException, OmegaConfBaseException) as error:
         leave(error, keys)
+    except KeyboardInterrupt:
+        print("colorlab: Ctrl-C.", file=sys.stderr)
+        sys.exit(130)
+    except OSError as error:
+        _leave_if_unwritable(error)
+        raise
     except (ValueError, TypeError, AssertionError) as error:
+        _leave_if_unwritable(error.__cause__)  # what logging makes of it
         if not _is_of_words(error):
             raise
         leave(UserError(_misplaced(sys.argv[1:], error)))
+
+
+def _leave_if_unwritable(error: BaseException | None) -> None:
+    if isinstance(error, OSError) and error.errno in UNWRITABLE:
+        leave(UserError(f"{error.filename} cannot be written ({error.strerror}): take another folder."))
 
 
 def leave(error: Exception, keys: tuple[str, ...] = ()) -> NoReturn:

@@ -20,7 +20,7 @@ from PIL import Image
 
 from colorlab.errors import UserError
 from colorlab.metrics import SCALES
-from colorlab.run_folder import RunFolder
+from colorlab.run_folder import RunFolder, write_whole
 
 
 class MetricsCSV(Logger):
@@ -159,8 +159,7 @@ def _wandb_id(file: Path) -> str:
     """The run's id in the file, made now if there is none; the other processes, which log nothing, need none."""
     if not file.exists():
         drawn = os.environ.get("WANDB_RUN_ID") if "WANDB_SWEEP_ID" in os.environ else None  # an agent has named it
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(drawn or secrets.token_hex(4))
+        write_whole(file, drawn or secrets.token_hex(4))
     return file.read_text()
 
 
@@ -186,8 +185,7 @@ class MLflowInFolder(MLFlowLogger):
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
         run = self.experiment.get_run(self.run_id)
         self.experiment.update_run(self.run_id, status="RUNNING")
-        self.folder.path.mkdir(parents=True, exist_ok=True)
-        self.folder.mlflow_id.write_text(self.run_id)
+        write_whole(self.folder.mlflow_id, self.run_id)
         super().log_hyperparams({key: value for key, value in _leaves(params) if key not in run.data.params})
 
 

@@ -6,10 +6,13 @@ import json
 import re
 import secrets
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import yaml
+from filelock import FileLock, Timeout
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -89,6 +92,10 @@ class RunFolder:
         """The sheet of pictures drawn last, if there is one."""
         return max(self.comparison.glob("*.png"), key=lambda sheet: sheet.stat().st_mtime_ns, default=None)
 
+    def came_to_nothing(self) -> bool:
+        """Whether a run began here and was lost before its first checkpoint: to go on with it is to begin it anew."""
+        return self._overrides.is_file() and not any(self.checkpoints.glob("*.ckpt"))
+
     def overrides(self) -> list[str] | None:
         """The overrides the run was started with; None if the folder is no run's.
 
@@ -129,9 +136,8 @@ class RunFolder:
 
     def write_configuration(self, cfg: dict[str, Any], overrides: list[str]) -> None:
         """Keep what the run is made of; not before all of it is known to be right."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        OmegaConf.save(OmegaConf.create(cfg), self.config)
-        OmegaConf.save(OmegaConf.create(overrides), self._overrides)
+        write_whole(self.config, OmegaConf.to_yaml(OmegaConf.create(cfg)))
+        write_whole(self._overrides, OmegaConf.to_yaml(OmegaConf.create(overrides)))
 
     def status(self) -> dict[str, Any] | None:
         """How the run stands, as colorlab.status tells it; None if nobody ever said."""
@@ -139,7 +145,7 @@ class RunFolder:
 
     def write_status(self, status: dict[str, Any]) -> None:
         """Say how the run stands."""
-        _write(self._status, status)
+        write_whole(self._status, _json(status))
 
     def origin(self) -> dict[str, Any] | None:
         """What the run's numbers depend on, as colorlab.origin found it; None if that was not kept."""
@@ -147,13 +153,13 @@ class RunFolder:
 
     def write_origin(self, origin: dict[str, Any], diff: str = "") -> None:
         """Keep what the run's numbers depend on, and the code's changes since its commit."""
-        _write(self._origin, origin)
+        write_whole(self._origin, _json(origin))
         if diff:
-            self.path.joinpath("origin.diff").write_text(diff)
+            write_whole(self.path / "origin.diff", diff)
 
     def write_trackers(self, addresses: dict[str, str]) -> None:
         """Keep where the trackers show the run, by tracker."""
-        _write(self.trackers, addresses)
+        write_whole(self.trackers, _json(addresses))
 
     def forget(self) -> None:
         """Remove what a new run would go on with: the origin, the numbers and the trackers' runs of an earlier one."""
@@ -169,6 +175,30 @@ class RunFolder:
         part = self.path / f"prior.{secrets.token_hex(4)}.part"
         shutil.copyfile(file, part)
         part.replace(self.prior)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep other processes from training here meanwhile; if this one is killed, the system lets go of the folder.
+
+        Raises:
+            UserError: another process trains here.
+        """
+        lock = FileLock(self.path / ".lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            status = self.status() or {}
+            who = f" (process {status['pid']} on {status['host']})" if status.get("status") == "running" else ""
+            raise UserError(
+                f"{self.path} is another run's that still trains{who}: wait for it, stop it, or take another folder,"
+                " hydra.run.dir=…"
+            ) from None
+        except (OSError, NotImplementedError):  # a file system without locks keeps nobody from training
+            pass
+        try:
+            yield
+        finally:
+            lock.release()
 
     def ask_for_decay(self) -> None:
         """Leave a request that PlateauDecay takes at the next epoch's end.
@@ -215,11 +245,15 @@ def _load(file: Path) -> Any:
         raise UserError(f"{file} cannot be read: {str(error).splitlines()[0]}.") from error
 
 
-def _write(file: Path, content: dict[str, Any]) -> None:
-    """The file appears when it is whole."""
+def _json(content: dict[str, Any]) -> str:
+    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+
+
+def write_whole(file: Path, content: str) -> None:
+    """Write a file that appears when it is whole."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    part = file.with_suffix(".part")
-    part.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+    part = file.with_name(f"{file.name}.part")
+    part.write_text(content)
     part.replace(file)
 
 

@@ -4,6 +4,7 @@ import atexit
 import multiprocessing
 import os
 import re
+import shlex
 import shutil
 import signal
 import sys
@@ -43,13 +44,20 @@ class Sweep(Callback):
             config.hydra.overrides.hydra.append(words)
         self.folder = Path(config.hydra.sweep.dir)
         self.earlier = {path: status["started"] for path, status in statuses(self.folder).items()}
-        atexit.register(self.report)  # a launcher that lost a job's process raises, and Hydra calls nobody
+        atexit.register(self.report_early)  # a launcher raised, on a signal or for a lost process: no one else calls
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Name every job that did not end well, and leave with their exit code."""
-        atexit.unregister(self.report)
+        atexit.unregister(self.report_early)
         if code := self.report():
             sys.exit(code)
+
+    def report_early(self) -> None:
+        """Report a sweep that did not come to its end, and so to no leaderboard."""
+        self.report()
+        if any(status["status"] == "done" for status in statuses(self.folder).values()):
+            words = f"python -m colorlab.leaderboard {shlex.quote(str(self.folder))}"
+            print(f"  those that are done: {words}", file=sys.stderr)
 
     def report(self) -> int:
         """Print a line on each job that did not end well.

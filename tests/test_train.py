@@ -1,9 +1,7 @@
 """The training command, as real processes on the built-in photographs."""
 
 import csv
-import os
 import runpy
-import signal
 import subprocess
 import sys
 import time
@@ -94,34 +92,6 @@ def test_a_checkpoint_loads_without_a_configuration(finished: RunFolder) -> None
     assert model.hparams.width == 4
     assert not model.training
     assert model(torch.full((1, 1, 20, 30), 50.0)).shape == (1, 2, 20, 30)
-
-
-@pytest.mark.parametrize("mid_epoch", [False, True], ids=["between_epochs", "in_an_epoch"])
-def test_a_killed_run_resumes_to_the_weights_of_an_uninterrupted_one(
-    finished: RunFolder, tmp_path: Path, mid_epoch: bool
-) -> None:
-    """Killed with -9 in the middle; the difference must be 0, not small."""
-    often = ["+callbacks.last.every_n_train_steps=3"] if mid_epoch else []
-    process = start("train", *SMALL, "trainer.max_epochs=4", *often, "hydra.run.dir=run", cwd=tmp_path)
-    run = RunFolder(tmp_path / "run")
-    last = run.checkpoints / "last.ckpt"
-    deadline = time.monotonic() + 200
-    while not (last.exists() and len(read_metrics(run).get("val/loss", {})) >= 2):
-        assert time.monotonic() < deadline
-        assert process.poll() is None, process.stderr.read()
-        time.sleep(0.02)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
-    reached = read(run.newest_checkpoint())["global_step"]
-    assert reached < 40
-    again = start("train", "resume=run", cwd=tmp_path)
-    _, error = again.communicate(timeout=300)
-    assert again.returncode == 0, error
-    (mine,), (theirs,) = ((folder.checkpoints.glob("cunet_epoch003_*.ckpt")) for folder in (run, finished))
-    assert read(mine)["global_step"] == 40
-    assert largest_difference(mine, theirs) == 0
-    mine, theirs = read_metrics(run), read_metrics(finished)
-    assert mine["val/loss"] == theirs["val/loss"]
 
 
 def test_a_folder_holds_one_run(

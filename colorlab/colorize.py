@@ -35,6 +35,8 @@ def colorize(options: argparse.Namespace) -> "list[Failure]":
     how = How(**{key: value for key, value in vars(options).items() if key in How.__annotations__})
     errands, failures = plan(options.paths, options.out)
     model = load(find_checkpoint(Path(options.checkpoint).expanduser(), best=True))
+    if options.checkpoint == BUILT_IN:
+        print("by the small model that comes with colorlab: --checkpoint names one of yours", file=sys.stderr)
     _to_device(model, options.device)
     check(model, how.size, how.saturation, how.temperature)
     if how.batch_size < 1:

@@ -222,6 +222,8 @@ def _conclude(trainer: "Trainer", data: "ColorDataModule", folder: RunFolder, be
     """Print where the results are, and tell the tracker which checkpoint is the best."""
     import wandb
 
+    from colorlab.loggers import log_best
+
     metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
     lines = [data.summary()]
     if "test/psnr" in metrics:
@@ -234,11 +236,10 @@ def _conclude(trainer: "Trainer", data: "ColorDataModule", folder: RunFolder, be
         "comparison picture": folder.newest_comparison(), "best checkpoint": best, "curves": folder.curves,
     }  # fmt: skip
     lines += [f"{name}: {_near(path)}" for name, path in places.items() if path and Path(path).exists()]
-    if wandb.run is not None:
-        wandb.run.summary.update({"best/checkpoint": best, "best/loss": score})
-        if wandb.run.settings._offline:
-            parts = Path(wandb.run.dir).parents[1]  # a resumed run has several
-            lines.append(f"upload to wandb: wandb sync {shlex.quote(_near(parts))}/offline-run-*")
+    log_best(trainer.loggers, best, score)
+    if wandb.run is not None and wandb.run.settings._offline:
+        parts = Path(wandb.run.dir).parents[1]  # a resumed run has several
+        lines.append(f"upload to wandb: wandb sync {shlex.quote(_near(parts))}/offline-run-*")
     for line in lines:
         print(line, flush=True)
 

@@ -24,7 +24,7 @@ from PIL import Image
 
 from colorlab.errors import UserError
 from colorlab.metrics import SCALES
-from colorlab.run_folder import RunFolder
+from colorlab.run_folder import RunFolder, dispensable
 
 log = logging.getLogger(__name__)
 
@@ -74,16 +74,12 @@ class MetricsCSV(Logger):
             columns = ["epoch", "step"]
             columns += sorted({name for row in self._rows.values() for name in row} - set(columns))
             whole = self.path.with_suffix(".part")
-            try:
+            with dispensable(self.path):  # now: each time all rows are written
                 with whole.open("w", newline="") as file:
                     table = csv.DictWriter(file, columns)
                     table.writeheader()
                     table.writerows({"step": step, **row} for step, row in sorted(self._rows.items()))
                 whole.replace(self.path)
-            except OSError as error:  # all rows are written each time, so none is lost
-                log.warning("%s cannot be written now (%s); training goes on.", self.path, error.strerror)
-                with suppress(OSError):
-                    whole.unlink(missing_ok=True)
 
     def finalize(self, status: str) -> None:
         self.save()

@@ -16,7 +16,7 @@ from omegaconf import DictConfig
 
 from colorlab.command_line import key_of, leave, quiet_libraries, run
 from colorlab.config import Plan, conf_folder, plain
-from colorlab.errors import Preempted, Pruned, UserError, sentence_of
+from colorlab.errors import Preempted, Pruned, Stopped, UserError, sentence_of
 from colorlab.experiment import KEYS, check_experiment
 from colorlab.hardware import fast_settings, largest_batch
 from colorlab.origin import command_of, differences, keep_origin, same_losses, typed_command, words_again, words_alone
@@ -93,6 +93,8 @@ def train(cfg: dict[str, Any], folder: RunFolder, status: Status, in_sweep: bool
         trainer.fit(model, datamodule=data, ckpt_path=checkpoint, weights_only=True)
         best = trainer.checkpoint_callback
         path = best.best_model_path if best is not None else ""
+        if path and not Path(path).is_file():  # the disk was full then
+            path = str(folder.best_checkpoint())
         if cfg["test"] and data.names["test"]:
             trainer.test(model, datamodule=data, ckpt_path=path or None, weights_only=True, verbose=False)
         score = float(best.best_model_score) if path and best.best_model_score is not None else None
@@ -260,6 +262,7 @@ def _job(cfg: DictConfig) -> float | None:
     if in_sweep:
         file_job(cfg, hydra_cfg)
         settle_in()
+    logging.raiseExceptions = False  # a full disk is said where it matters: a traceback a line of train.log is not
     status = Status(folder, command_of(overrides) if in_sweep else typed_command(), overrides)
     try:
         with status.kept(in_sweep):
@@ -267,7 +270,7 @@ def _job(cfg: DictConfig) -> float | None:
                 raise UserError("sweep=wandb is no choice here: conf/sweep/wandb.yaml is for `wandb sweep`.")
             return train(plain(cfg), folder, status, in_sweep)
     except Exception as error:
-        if not in_sweep and isinstance(error, UserError):
+        if not in_sweep and isinstance(error, UserError | Stopped):
             leave(error)  # Hydra would print a line of its own before it
         if not in_sweep:
             raise
@@ -290,7 +293,7 @@ def _job(cfg: DictConfig) -> float | None:
 
 def _tell(error: Exception, folder: RunFolder) -> None:
     """Say at once what is wrong with a job of a sweep; a defect with its traceback."""
-    if isinstance(error, UserError | Pruned):
+    if isinstance(error, UserError | Stopped | Pruned):
         print(f"{_near(folder.path)}: {sentence_of(error)}", file=sys.stderr, flush=True)
     else:
         logging.getLogger(__name__).exception("%s failed", _near(folder.path))

@@ -60,6 +60,7 @@ class Colorizer(LightningModule):
         self.compile_network = False
         self._compiled_network: Callable[[Tensor], Tensor] | None = None
         self.plateau_factor = 1.0
+        self.learned = torch.zeros(2)  # loss × pictures, and pictures, of the epoch
 
     def initialize(self, weights: str | None) -> None:
         """Draw the weights, or read them from the file `weights`.
@@ -194,7 +195,7 @@ class Colorizer(LightningModule):
         for group in optimizer.param_groups:
             group.update({key: value for key, value in optimizer.defaults.items() if key in group})
             _fit_state(group, optimizer.state)
-        self._learned = torch.zeros(2, device=self.device)  # loss × pictures, and pictures, of the epoch
+        self.learned = torch.zeros(2, device=self.device)
 
     def on_train_batch_start(self, batch: object, batch_idx: int) -> None:
         batch_idx -= batch_idx % self.trainer.accumulate_grad_batches  # as in the one batch they stand for
@@ -217,8 +218,8 @@ class Colorizer(LightningModule):
     def training_step(self, batch: ColorBatch, batch_idx: int) -> Tensor:
         loss = self.cost(self.run(batch.L), batch.ab)
         pictures = len(batch.L)
-        self._learned[0] += loss.detach() * pictures  # torchmetrics' mean looks for NaN, and so waits for the device
-        self._learned[1] += pictures
+        self.learned[0] += loss.detach() * pictures  # torchmetrics' mean looks for NaN, and so waits for the device
+        self.learned[1] += pictures
         if self.shows(batch_idx):
             self.log("loss", loss, prog_bar=True, logger=False)
         return loss
@@ -239,9 +240,9 @@ class Colorizer(LightningModule):
         self.log_dict({"optim/lr": group["lr"], "optim/weight_decay": group["weight_decay"]})
         # Of all processes, and computed here, where all of them are: were it logged at each step, the
         # progress bar of the first would ask for it alone, and wait for the others for ever.
-        loss, pictures = self.trainer.strategy.reduce(self._learned, reduce_op="sum")
+        loss, pictures = self.trainer.strategy.reduce(self.learned, reduce_op="sum")
         self.log("train/loss", loss / pictures)
-        self._learned = torch.zeros_like(self._learned)
+        self.learned = torch.zeros_like(self.learned)
 
     def validation_step(self, batch: ColorBatch, batch_idx: int) -> Prediction:
         return self.judge(batch, "val")

@@ -20,7 +20,9 @@ log = logging.getLogger(__name__)
 
 
 class FiniteSteps(Callback):
-    """Leave out each step whose loss or gradient is NaN or infinite: name its photographs, and save its batch.
+    """Leave out each step that is NaN or infinite: name its photographs, and save its batch.
+
+    It is, where its loss, a gradient, or what BatchNorm makes of it is.
 
     Weights, the optimizer's state, BatchNorm's statistics and the epoch's `train/loss` stay as they were
     before the step; of several processes all leave it out, and so does the whole of an accumulated step.
@@ -61,10 +63,10 @@ class FiniteSteps(Callback):
         self._losses.append(loss.detach())
 
     def on_before_optimizer_step(self, trainer: Trainer, model: Colorizer, optimizer: Optimizer) -> None:
-        finite = torch.stack(self._losses).isfinite().all()
+        tensors = [*self._losses, *(buffer for buffer in model.buffers() if buffer.is_floating_point())]
         if trainer.precision_plugin.precision != "16-mixed":  # whose scaler has overflows, and leaves them out itself
-            gradients = [weight.grad for weight in model.parameters() if weight.grad is not None]
-            finite &= get_total_norm(gradients).isfinite()
+            tensors += [weight.grad for weight in model.parameters() if weight.grad is not None]
+        finite = get_total_norm(tensors).isfinite()
         finite = trainer.strategy.reduce_boolean_decision(bool(finite)) if trainer.world_size > 1 else bool(finite)
         self.in_a_row = 0 if finite else self.in_a_row + 1
         self._left_out = not finite
@@ -85,7 +87,7 @@ class FiniteSteps(Callback):
         loss = sum(map(float, self._losses))
         said = f"The loss of a step in epoch {trainer.current_epoch} is {loss:g}"
         if torch.tensor(loss).isfinite():
-            said = f"A gradient of a step in epoch {trainer.current_epoch} is not finite (its loss is {loss:g})"
+            said = f"A gradient or statistic of a step in epoch {trainer.current_epoch} is not finite (the loss is {loss:g})"
         place = self._save(trainer, names, loss)
         log.warning("%s: the step is left out.%s It was of %s.", said, place, ", ".join(names))
         if self.on_nonfinite == "stop":

@@ -5,7 +5,7 @@ READY := .venv/ready
 FAULTS := runs/faults.jsonl
 
 .DEFAULT_GOAL := help
-.PHONY: help setup browser train test faults clusters lint format clean
+.PHONY: help setup browser train test faults clusters audit lint format clean
 
 help:     ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 12
@@ -39,6 +39,10 @@ clusters: $(READY)  ## run the tests of launchers: joblib, submitit, Ray, and SL
 		{ [ "$$(id -u)" = 0 ] && apt-get -qq update && apt-get -qq install --no-install-recommends slurm-wlm munge; } \
 		>/dev/null 2>&1 || echo "No SLURM here, and it cannot be installed: its tests will be skipped."
 	$(BIN)/python -m pytest -m cluster
+
+audit: $(READY)  ## look the pinned packages up among the known vulnerabilities; needs PyPI itself, a mirror does not have them
+	$(PYTHON) -m venv .venv/audit && .venv/audit/bin/python -m pip install --quiet pip-audit
+	.venv/audit/bin/pip-audit --strict --requirement constraints.txt --no-deps --disable-pip
 
 lint: $(READY)  ## check the code's style
 	$(BIN)/ruff check colorlab hydra_plugins tests

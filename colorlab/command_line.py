@@ -1,9 +1,11 @@
 """What the commands share on the way from the words typed to the work: free keys, and mistakes in one sentence."""
 
+import errno
 import logging
 import os
 import re
 import sys
+import traceback
 import warnings
 from collections.abc import Callable
 from typing import NoReturn
@@ -15,6 +17,7 @@ from colorlab.errors import Stopped, UserError, did_you_mean, sentence_of
 
 EXTRAS = {"joblib": "joblib", "submitit_local": "slurm", "submitit_slurm": "slurm"}
 """Launchers that are packages of their own, and what installs them."""
+UNWRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT)
 
 
 def run(job: Callable[[], None], keys: tuple[str, ...]) -> None:
@@ -30,10 +33,22 @@ def run(job: Callable[[], None], keys: tuple[str, ...]) -> None:
         job()
     except (UserError, HydraException, OmegaConfBaseException) as error:
         leave(error, keys)
-    except ValueError as error:
-        if not str(error).startswith("Config group override must be a string"):
+    except KeyboardInterrupt:
+        print("colorlab: Ctrl-C.", file=sys.stderr)
+        sys.exit(130)
+    except OSError as error:
+        _leave_if_unwritable(error)
+        raise
+    except (ValueError, TypeError, AssertionError) as error:
+        _leave_if_unwritable(error.__cause__)  # what logging makes of it
+        if not _is_of_words(error):
             raise
-        leave(UserError(f"{_emptied(sys.argv[1:])} chooses nothing: a group needs one of its files."))
+        leave(UserError(_misplaced(sys.argv[1:], error)))
+
+
+def _leave_if_unwritable(error: BaseException | None) -> None:
+    if isinstance(error, OSError) and error.errno in UNWRITABLE:
+        leave(UserError(f"{error.filename} cannot be written ({error.strerror}): take another folder."))
 
 
 def leave(error: Exception, keys: tuple[str, ...] = ()) -> NoReturn:
@@ -87,12 +102,20 @@ def _free(argument: str) -> str:
     return f"++{argument}" if dotted and not argument.startswith("hydra.") else argument
 
 
-def _emptied(arguments: list[str]) -> str:
-    """The override that gives a configuration group no name of a file."""
+def _is_of_words(error: Exception) -> bool:
+    """Whether an error came up in putting the configuration together, and no job had begun."""
+    return any(frame.f_code.co_name == "load_configuration" for frame, _ in traceback.walk_tb(error.__traceback__))
+
+
+def _misplaced(arguments: list[str], error: Exception) -> str:
+    """What is wrong with overrides that Hydra has no sentence for."""
     from colorlab.config import conf_folder
 
     groups = [word for word in arguments if (conf_folder() / key_of(word)).is_dir()]
-    return next((word for word in groups if re.search(r"=(null|true|false|[\d.]*)$", word)), "An override")
+    for word in groups:
+        if re.search(r"=(null|true|false|[\[\]\d., ]*)$", word):
+            return f"{word} chooses nothing: a group needs one of its files."
+    return f"The overrides do not fit together: {str(error).splitlines()[0]}."
 
 
 def _sentence(error: Exception, keys: tuple[str, ...]) -> str:

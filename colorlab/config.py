@@ -8,7 +8,8 @@ import importlib
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
+from datetime import timedelta
+from functools import cache, partial
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -20,7 +21,8 @@ from pydantic import ConfigDict, PydanticSchemaGenerationError, TypeAdapter, Val
 from colorlab.errors import UserError, did_you_mean
 
 PACKAGES = ("colorlab", "kornia", "lightning", "torch", "torchmetrics", "torchvision")
-"""Targets come from these and no others: a configuration file must not be able to call just anything."""
+"""Targets come from these and no others, and make parts of an experiment (`_kinds`): a configuration, whoever
+wrote it, must not be able to call just anything. Some functions and classes of torch run a command of the system."""
 
 
 def conf_folder() -> Path:
@@ -124,12 +126,14 @@ def check_arguments(
         UserError: an unknown key, a value of the wrong type, a missing argument.
     """
     prefix = f"{path}." if path else ""
+    if not isinstance(values, Mapping):
+        raise UserError(f"{path}={values} must be keys and their values.")
     parameters = inspect.signature(target).parameters
     hints = _hints(target)
     open_ended = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
     arguments = {}
     for key, value in values.items():
-        if key not in parameters and not open_ended:
+        if (key not in parameters and not open_ended) or key in given:
             raise UserError(f"Unknown key {prefix}{key}: {did_you_mean(key, list(parameters), prefix)}")
         arguments[key] = _check_value(value, hints.get(key, Any), f"{prefix}{key}")
     for key, parameter in parameters.items():
@@ -149,7 +153,25 @@ def _locate(name: Any, path: str) -> Callable[..., Any]:
         raise UserError(f"{path}._target_={name} cannot be found: {error}.") from error
     if not callable(target):
         raise UserError(f"{path}._target_={name} is neither a class nor a function.")
+    made = target if inspect.isclass(target) else _hints(target).get("return")
+    if not inspect.isclass(made) or not (made.__module__.startswith("colorlab.") or issubclass(made, _kinds())):
+        raise UserError(f"{path}._target_={name} makes no part of an experiment: no model, optimizer, callback, ….")
     return target
+
+
+@cache
+def _kinds() -> tuple[type, ...]:
+    """What targets of the libraries make, or are."""
+    from lightning import Callback, LightningDataModule, Trainer
+    from lightning.pytorch import accelerators, loggers, plugins, profilers, strategies
+    from lightning.pytorch.plugins.environments import ClusterEnvironment
+    from torch import nn, optim
+
+    return (
+        nn.Module, optim.Optimizer, LightningDataModule, Callback, loggers.Logger, Trainer, accelerators.Accelerator,
+        strategies.Strategy, profilers.Profiler, plugins.Precision, plugins.CheckpointIO, plugins.LayerSync,
+        ClusterEnvironment,
+    )  # fmt: skip
 
 
 def _hints(target: Callable[..., Any]) -> dict[str, Any]:
@@ -162,6 +184,8 @@ def _hints(target: Callable[..., Any]) -> dict[str, Any]:
 def _check_value(value: Any, hint: Any, path: str) -> Any:
     """The value in the type its argument wants; nested targets become plans."""
     if isinstance(value, Mapping) and "_target_" in value:
+        if _is_plain(hint):
+            raise UserError(f"{path} must be {_wanted(hint)}, and not what a _target_ makes.")
         return check(value, path)
     try:
         typed = TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True)).validate_python(value)
@@ -170,6 +194,13 @@ def _check_value(value: Any, hint: Any, path: str) -> Any:
     except ValidationError as error:
         raise UserError(f"{path}={value} must be {_wanted(hint)}.") from error
     return value if isinstance(typed, Iterator) else typed  # pydantic makes an Iterable hint lazy
+
+
+def _is_plain(hint: Any) -> bool:
+    """Whether an argument is a number, a text and the like, which no target makes."""
+    if get_origin(hint) in (Union, UnionType):
+        return all(map(_is_plain, get_args(hint)))
+    return hint in (int, float, str, bool, NoneType, Path, timedelta) or get_origin(hint) in (Literal, dict, list)
 
 
 def _wanted(hint: Any) -> str:
@@ -195,7 +226,8 @@ def _refuses(error: Exception) -> bool:
     """Whether a library says with an exception that it does not take a value."""
     from lightning.fabric.utilities.exceptions import MisconfigurationException
 
-    return isinstance(error, ValueError | MisconfigurationException) and bool(str(error).strip())
+    refusals = ValueError | TypeError | RuntimeError | ModuleNotFoundError | MisconfigurationException
+    return isinstance(error, refusals) and bool(str(error).strip())
 
 
 def _build(value: Any) -> Any:

@@ -2,6 +2,7 @@
 
 import difflib
 import re
+import signal
 from collections.abc import Iterable
 
 
@@ -23,11 +24,20 @@ class Pruned(Exception):
     """A search has seen enough of a run: others were better at the same epoch."""
 
 
-class Preempted(SystemExit):
+class Interrupted(SystemExit):
+    """A signal asked this process to leave; its exit code is the one that shells know such an end by."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(128 + number)
+        self.reason = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
+
+
+class Preempted(Interrupted):
     """SLURM will end this process; it leaves as after SIGTERM."""
 
     def __init__(self) -> None:
-        super().__init__(143)
+        super().__init__(signal.SIGTERM)
+        self.reason = "SLURM took the machine; saved and queued again"
 
 
 def sentence_of(error: Exception) -> str:

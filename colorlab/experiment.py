@@ -1,15 +1,14 @@
 """An experiment: its whole configuration, checked before anything is built."""
 
+from types import NoneType
 from typing import Any
 
 from colorlab.config import Plan, check, check_filing
 from colorlab.errors import UserError, did_you_mean
 from colorlab.sweep import check_settings, direction
 
-KEYS = (
-    "model", "optim", "schedule", "objective", "data", "callbacks", "logger", "trainer", "metrics",
-    "seed", "resume", "reproduce", "test", "debug", "run", "sweep",
-)  # fmt: skip
+GROUPS = ("model", "optim", "schedule", "objective", "data", "callbacks", "logger", "trainer", "sweep", "experiment")
+KEYS = (*GROUPS[:-1], "metrics", "seed", "resume", "reproduce", "test", "debug", "run")
 SWITCHES = {"model": "compile", "trainer": "scale_batch"}
 """What may stand beside a target's own arguments: it says how to train, and not what to build."""
 
@@ -26,10 +25,19 @@ def check_experiment(cfg: dict[str, Any]) -> dict[str, Any]:
     for key in cfg:
         if key not in KEYS:
             raise UserError(f"Unknown key {key}: {did_you_mean(key, list(KEYS))}")
+    for key in KEYS:
+        if key not in cfg:
+            raise UserError(f"{key} is missing: ~{key} takes away what every experiment has.")
+    for group in GROUPS[:-1]:
+        if not isinstance(cfg[group], dict | (NoneType if group in ("callbacks", "logger") else dict)):
+            raise UserError(f"{group}={cfg[group]} must be one of its group's files, {group}=NAME.")
     switches = {f"{group}.{key}": cfg[group].get(key, False) for group, key in SWITCHES.items()}
     for key, value in {"test": cfg["test"], "debug": cfg["debug"], **switches}.items():
         if not isinstance(value, bool):
             raise UserError(f"{key}={value} must be true or false.")
+    for key in ("resume", "reproduce"):
+        if not isinstance(cfg[key], str | None):
+            raise UserError(f"{key}={cfg[key]} must be the path of a run's folder.")
     if cfg["resume"] and switches["trainer.scale_batch"]:
         raise UserError("trainer.scale_batch=true is for a new run: a resumed one goes on with its own batch size.")
     if not isinstance(cfg["seed"], int) or isinstance(cfg["seed"], bool) or not 0 <= cfg["seed"] < 2**32:

@@ -24,7 +24,7 @@ from PIL import Image
 
 from colorlab.errors import UserError
 from colorlab.metrics import SCALES
-from colorlab.run_folder import RunFolder, dispensable
+from colorlab.run_folder import RunFolder, dispensable, write_whole
 
 log = logging.getLogger(__name__)
 
@@ -88,12 +88,15 @@ class MetricsCSV(Logger):
 def _read_rows(path: Path) -> dict[int, dict[str, float]]:
     if not path.exists():
         return {}
-    with path.open(newline="") as file:
-        return {
-            int(row.pop("step")): {"epoch": int(row.pop("epoch"))}
-            | {name: float(value) for name, value in row.items() if value}
-            for row in csv.DictReader(file)
-        }
+    try:
+        with path.open(newline="") as file:
+            return {
+                int(row.pop("step")): {"epoch": int(row.pop("epoch"))}
+                | {name: float(value) for name, value in row.items() if value}
+                for row in csv.DictReader(file)
+            }
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path} is no table of a run's numbers: {error}.") from error
 
 
 def read_metrics(folder: RunFolder) -> dict[str, dict[int, float]]:
@@ -111,7 +114,15 @@ def read_metrics(folder: RunFolder) -> dict[str, dict[int, float]]:
 
 def losable(kind: Tracker) -> Tracker:
     """Let training go on without a tracker: what it raises is said once, and then it is told nothing more."""
-    for name in ("log_hyperparams", "log_metrics", "log_picture", "log_best", "after_save_checkpoint", "save", "finalize"):
+    for name in (
+        "log_hyperparams",
+        "log_metrics",
+        "log_picture",
+        "log_best",
+        "after_save_checkpoint",
+        "save",
+        "finalize",
+    ):
         if hasattr(kind, name):
             setattr(kind, name, _unless_lost(getattr(kind, name)))
     return kind
@@ -238,8 +249,8 @@ def wandb_logger(
 def _wandb_id(file: Path) -> str:
     """The run's id in the file, made now if there is none; the other processes, which log nothing, need none."""
     if not file.exists():
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(secrets.token_hex(4))
+        drawn = os.environ.get("WANDB_RUN_ID") if "WANDB_SWEEP_ID" in os.environ else None  # an agent has named it
+        write_whole(file, drawn or secrets.token_hex(4))
     return file.read_text()
 
 
@@ -271,8 +282,7 @@ class MLflowInFolder(MLFlowLogger):
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
         run = self.experiment.get_run(self.run_id)
         self.experiment.update_run(self.run_id, status="RUNNING")
-        self.folder.path.mkdir(parents=True, exist_ok=True)
-        self.folder.mlflow_id.write_text(self.run_id)
+        write_whole(self.folder.mlflow_id, self.run_id)
         super().log_hyperparams({key: value for key, value in _leaves(params) if key not in run.data.params})
 
     def log_picture(self, name: str, path: Path, step: int, epoch: int | None = None) -> None:

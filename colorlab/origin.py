@@ -1,6 +1,7 @@
 """Where a run's numbers come from: all they depend on, written into its folder, and compared when it is run again."""
 
 import hashlib
+import json
 import platform
 import re
 import shlex
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import colorlab
 from colorlab.command_line import as_typed, key_of
 from colorlab.errors import UserError
+from colorlab.experiment import GROUPS, KEYS
 from colorlab.run_folder import RunFolder
 
 if TYPE_CHECKING:
@@ -64,7 +66,7 @@ def words_again(arguments: list[str]) -> list[str]:
     from its start.
 
     Raises:
-        UserError: the folder is no run's.
+        UserError: the folder is no run's, or one of its overrides is not repeated.
     """
     given = [argument.partition("=")[2].strip("'\"") for argument in arguments if key_of(argument) == "reproduce"]
     if not given or given[-1] in ("", "null"):
@@ -77,9 +79,34 @@ def words_again(arguments: list[str]) -> list[str]:
 
 
 def words_alone(recorded: list[str], new: set[str]) -> list[str]:
-    """A run's overrides without the keys that are given anew, and without what made it one of a sweep."""
+    """A run's overrides without the keys that are given anew, and without what made it one of a sweep.
+
+    Raises:
+        UserError: one of them does more than to choose from colorlab's configuration.
+    """
     old = [word for word in recorded if key_of(word) not in new]
-    return [word for word in old if not re.match(r"(sweep|callbacks\.pruning)\b", key_of(word))]
+    old = [word for word in old if not re.match(r"(sweep|callbacks\.pruning)\b", key_of(word))]
+    for word in old:
+        check_repeated(word)
+    return old
+
+
+def check_repeated(word: str) -> None:
+    """Refuse to repeat an override that a stranger may have written into a run's folder to have more done than
+    training: a flag or a key of Hydra's, which starts whatever one names; a configuration from elsewhere; a secret of
+    the environment, which would go where the numbers go.
+
+    Raises:
+        UserError: it is one.
+    """
+    key, _, value = word.partition("=")
+    root = re.fullmatch(r"[+~]{0,2}(\w+)(\.\w+)*", key)
+    elsewhere = key_of(word) in GROUPS and (".." in value or "/" in value[:2])
+    if not root or root[1] not in (*KEYS, "experiment") or elsewhere or re.search(r"\$\{.*:", value, re.DOTALL):
+        raise UserError(
+            f"The run's folder holds the override {word!r}, which no resume or reproduce repeats by itself:"
+            f" give {key_of(word)}=… in the command, as you mean it."
+        )
 
 
 def differences(folder: RunFolder, other: RunFolder, origin: dict[str, Any]) -> list[str]:
@@ -117,16 +144,13 @@ def same_losses(folder: RunFolder, other: RunFolder) -> str:
 
 
 def _comparable(folder: RunFolder, origin: dict[str, Any]) -> dict[str, Any]:
-    facts = {key: origin[key] for key in ("code", "versions", "device", "data")}
+    facts = {key: origin.get(key) for key in ("code", "versions", "device", "data")}
     return _flat(facts | {"config": _without_place(folder)})
 
 
 def _without_place(folder: RunFolder) -> dict[str, Any]:
     """A run's configuration without what only says where it is kept and how it is filed."""
-    from omegaconf import OmegaConf
-
-    text = folder.config.read_text().replace(str(folder.path.resolve()), "RUN")
-    config = OmegaConf.to_container(OmegaConf.create(text))
+    config = json.loads(json.dumps(folder.configuration()).replace(str(folder.path.resolve()), "RUN"))
     for key in ("run", "resume", "reproduce", "sweep"):
         config.pop(key, None)
     for logger in (config.get("logger") or {}).values():

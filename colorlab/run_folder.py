@@ -1,6 +1,7 @@
 """A run's folder: what lies where in it. Imports nothing heavy."""
 
 import hashlib
+import io
 import json
 import logging
 import re
@@ -11,7 +12,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import yaml
+from filelock import FileLock, Timeout
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from colorlab.errors import UserError
 
@@ -93,24 +97,52 @@ class RunFolder:
         """The sheet of pictures drawn last, if there is one."""
         return max(self.comparison.glob("*.png"), key=lambda sheet: sheet.stat().st_mtime_ns, default=None)
 
+    def came_to_nothing(self) -> bool:
+        """Whether a run began here and was lost before its first checkpoint: to go on with it is to begin it anew."""
+        return self._overrides.is_file() and not any(self.checkpoints.glob("*.ckpt"))
+
     def overrides(self) -> list[str] | None:
-        """The overrides the run was started with; None if the folder is no run's."""
-        return list(OmegaConf.load(self._overrides)) if self._overrides.is_file() else None
+        """The overrides the run was started with; None if the folder is no run's.
+
+        Raises:
+            UserError: the file holds something else.
+        """
+        recorded = _load(self._overrides) if self._overrides.is_file() else None
+        if not isinstance(recorded, list | None) or not all(isinstance(word, str) for word in recorded or []):
+            raise UserError(f"{self._overrides} holds something else than overrides.")
+        return recorded
 
     def batch_size(self) -> int:
         """Photographs in each of the run's batches, by its configuration."""
-        return OmegaConf.load(self.config).data.batch_size
+        size = self._settings("data").get("batch_size")
+        if not isinstance(size, int):
+            raise UserError(f"{self.config} holds no data.batch_size.")
+        return size
 
     def filed(self) -> dict[str, str]:
         """The name and the group that the tracker files the run under; nothing where it is in no group."""
-        run = OmegaConf.load(self.config).get("run") or {}
+        run = self._settings("run")
         return {key: run[key] for key in ("name", "group")} if run.get("group") else {}
+
+    def configuration(self) -> dict[str, Any]:
+        """What the run is made of, in plain containers.
+
+        Raises:
+            UserError: the file cannot be read.
+        """
+        config = _load(self.config)
+        if not isinstance(config, dict):
+            raise UserError(f"{self.config} holds something else than a configuration.")
+        return config
+
+    def _settings(self, group: str) -> dict[str, Any]:
+        settings = self.configuration().get(group)
+        return settings if isinstance(settings, dict) else {}
 
     def write_configuration(self, cfg: dict[str, Any], overrides: list[str]) -> None:
         """Keep what the run is made of; not before all of it is known to be right."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        OmegaConf.save(OmegaConf.create(cfg), self.config)
-        OmegaConf.save(OmegaConf.create(overrides), self._overrides)
+        write_whole(self.config, OmegaConf.to_yaml(OmegaConf.create(cfg)))
+        write_whole(self._overrides, OmegaConf.to_yaml(OmegaConf.create(overrides)))
 
     def status(self) -> dict[str, Any] | None:
         """How the run stands, as colorlab.status tells it; None if nobody ever said."""
@@ -118,7 +150,7 @@ class RunFolder:
 
     def write_status(self, status: dict[str, Any]) -> None:
         """Say how the run stands."""
-        _write(self._status, status)
+        write_whole(self._status, _json(status))
 
     def origin(self) -> dict[str, Any] | None:
         """What the run's numbers depend on, as colorlab.origin found it; None if that was not kept."""
@@ -126,13 +158,13 @@ class RunFolder:
 
     def write_origin(self, origin: dict[str, Any], diff: str = "") -> None:
         """Keep what the run's numbers depend on, and the code's changes since its commit."""
-        _write(self._origin, origin)
+        write_whole(self._origin, _json(origin))
         if diff:
-            self.path.joinpath("origin.diff").write_text(diff)
+            write_whole(self.path / "origin.diff", diff)
 
     def write_trackers(self, addresses: dict[str, str]) -> None:
         """Keep where the trackers show the run, by tracker."""
-        _write(self.trackers, addresses)
+        write_whole(self.trackers, _json(addresses))
 
     def forget(self) -> None:
         """Remove what a new run would go on with: the origin, the numbers and the trackers' runs of an earlier one."""
@@ -149,6 +181,30 @@ class RunFolder:
         shutil.copyfile(file, part)
         part.replace(self.prior)
 
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep other processes from training here meanwhile; if this one is killed, the system lets go of the folder.
+
+        Raises:
+            UserError: another process trains here.
+        """
+        lock = FileLock(self.path / ".lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            status = self.status() or {}
+            who = f" (process {status['pid']} on {status['host']})" if status.get("status") == "running" else ""
+            raise UserError(
+                f"{self.path} is another run's that still trains{who}: wait for it, stop it, or take another folder,"
+                " hydra.run.dir=…"
+            ) from None
+        except (OSError, NotImplementedError):  # a file system without locks keeps nobody from training
+            pass
+        try:
+            yield
+        finally:
+            lock.release()
+
     def ask_for_decay(self) -> None:
         """Leave a request that PlateauDecay takes at the next epoch's end.
 
@@ -157,7 +213,7 @@ class RunFolder:
         """
         if not self.config.is_file():
             raise UserError(f"{self.path} is not the folder of a run (it has no config.yaml).")
-        if not (OmegaConf.load(self.config).callbacks or {}).get("plateau"):
+        if not self._settings("callbacks").get("plateau"):
             raise UserError(f"The run in {self.path} has no plateau callback to ask.")
         self._decay_request.touch()
 
@@ -178,14 +234,40 @@ def dispensable(file: Path) -> Iterator[None]:
 
 
 def _read(file: Path) -> dict[str, Any] | None:
-    return json.loads(file.read_text()) if file.is_file() else None
+    if not file.is_file():
+        return None
+    try:
+        content = json.loads(file.read_text())
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{file} cannot be read: {error}.") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{file} holds something else than facts by name.")
+    return content
 
 
-def _write(file: Path, content: dict[str, Any]) -> None:
-    """The file appears when it is whole."""
+def _load(file: Path) -> Any:
+    """What a YAML file holds, plain: nothing in it is resolved, and no object built.
+
+    Aliases, which no run writes, are refused: a few of them can stand for more than a machine can hold.
+    """
+    try:
+        text = file.read_text()
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text)):
+            raise UserError(f"{file} cannot be read: it has aliases.")
+        return OmegaConf.to_container(OmegaConf.load(io.StringIO(text)))
+    except (yaml.YAMLError, OmegaConfBaseException, OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{file} cannot be read: {str(error).splitlines()[0]}.") from error
+
+
+def _json(content: dict[str, Any]) -> str:
+    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+
+
+def write_whole(file: Path, content: str) -> None:
+    """Write a file that appears when it is whole."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    part = file.with_suffix(".part")
-    part.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+    part = file.with_name(f"{file.name}.part")
+    part.write_text(content)
     part.replace(file)
 
 

@@ -12,6 +12,7 @@ from colorlab.errors import UserError
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 """Of replies."""
@@ -23,6 +24,35 @@ PAGE_HEADERS = HEADERS | {
     )
 }
 """Of the page itself, which loads nothing from elsewhere and stands in no frame of others."""
+
+
+class ShortBodies:
+    """A layer around an application that refuses requests with long bodies, also those that do not say how long.
+
+    Args:
+        app: the application, which would keep a whole body in memory.
+        most: bytes that a body may have.
+    """
+
+    def __init__(self, app: "ASGIApp", most: int) -> None:
+        self.app, self.most = app, most
+
+    async def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
+        from fastapi import HTTPException
+
+        announced = dict(scope.get("headers", [])).get(b"content-length", b"")
+        too_long = announced.isdigit() and int(announced) > self.most
+        come = 0
+
+        async def counted() -> "Message":
+            nonlocal come
+            message = {} if too_long else await receive()
+            come += len(message.get("body", b""))
+            if too_long or come > self.most:
+                raise HTTPException(413, f"A request here has at most {self.most} bytes.")
+            return message
+
+        await self.app(scope, counted, send)
 
 
 class Listening(NamedTuple):

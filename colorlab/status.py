@@ -11,13 +11,6 @@ from typing import Any
 from colorlab.errors import Pruned, Stopped, UserError, sentence_of
 from colorlab.run_folder import RunFolder, dispensable
 
-INTERRUPTIONS = {
-    "KeyboardInterrupt": "Ctrl-C",
-    "SystemExit": "Ctrl-C",  # what Lightning makes of it
-    "SIGTERMException": "SIGTERM",
-    "Preempted": "SLURM took the machine; saved and queued again",
-}
-
 RANKS = ("RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "SLURM_PROCID")
 
 
@@ -57,7 +50,7 @@ class Status:
             self._write()
 
     def _write(self) -> None:
-        if all(os.environ.get(rank, "0") == "0" for rank in RANKS):  # of several processes only the first
+        if is_first_process():
             self.folder.write_status(self.facts)
 
     @contextmanager
@@ -82,9 +75,14 @@ class Status:
             raise
         except BaseException as error:
             name = type(error).__name__
-            self.end("interrupted", name, INTERRUPTIONS.get(name, name))
+            self.end("interrupted", name, "Ctrl-C" if name == "KeyboardInterrupt" else getattr(error, "reason", name))
             raise
         self.end("done")
+
+
+def is_first_process() -> bool:
+    """Whether this process is the one, of several that train one model, that writes and speaks."""
+    return all(os.environ.get(rank, "0") == "0" for rank in RANKS)
 
 
 def _left(error: BaseException) -> SystemExit | None:

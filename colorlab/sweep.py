@@ -4,6 +4,7 @@ import atexit
 import multiprocessing
 import os
 import re
+import shlex
 import shutil
 import signal
 import sys
@@ -43,13 +44,20 @@ class Sweep(Callback):
             config.hydra.overrides.hydra.append(words)
         self.folder = Path(config.hydra.sweep.dir)
         self.earlier = {path: status["started"] for path, status in statuses(self.folder).items()}
-        atexit.register(self.report)  # a launcher that lost a job's process raises, and Hydra calls nobody
+        atexit.register(self.report_early)  # a launcher raised, on a signal or for a lost process: no one else calls
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Name every job that did not end well, and leave with their exit code."""
-        atexit.unregister(self.report)
+        atexit.unregister(self.report_early)
         if code := self.report():
             sys.exit(code)
+
+    def report_early(self) -> None:
+        """Report a sweep that did not come to its end, and so to no leaderboard."""
+        self.report()
+        if any(status["status"] == "done" for status in statuses(self.folder).values()):
+            words = f"python -m colorlab.leaderboard {shlex.quote(str(self.folder))}"
+            print(f"  those that are done: {words}", file=sys.stderr)
 
     def report(self) -> int:
         """Print a line on each job that did not end well.
@@ -162,20 +170,27 @@ def settle_in() -> None:
         os.register_at_fork(after_in_child=lambda: signal.signal(signal.SIGUSR2, signal.SIG_IGN))
 
 
-def check_processes(trainer: Any) -> None:
-    """Refuse a Trainer that would start the command again in further processes: each would sweep.
+def check_processes(trainer: Any, in_sweep: bool) -> None:
+    """Refuse a Trainer whose further processes would keep their numbers to themselves, or each would sweep.
 
     Raises:
-        UserError: it would.
+        UserError: they would.
     """
-    from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
+    from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher, _SubprocessScriptLauncher
 
-    starts = isinstance(trainer.strategy.launcher, _SubprocessScriptLauncher) and trainer.num_devices > 1
+    launcher, devices = trainer.strategy.launcher, trainer.num_devices
+    by_slurm = f"hydra/launcher=submitit_slurm hydra.launcher.tasks_per_node={devices}"
+    if isinstance(launcher, _MultiProcessingLauncher):  # copies of the loggers, which do not come back
+        instead = f"trainer.devices=1 or {by_slurm} trainer.strategy=ddp" if in_sweep else "trainer.strategy=ddp"
+        raise UserError(
+            f"trainer.strategy=ddp_{launcher._start_method} loses what is logged, and how far the run has come,"
+            f" with the processes it trains in: choose {instead}."
+        )
+    starts = in_sweep and isinstance(launcher, _SubprocessScriptLauncher) and devices > 1
     if starts and not trainer.strategy.cluster_environment.creates_processes_externally:
         raise UserError(
-            f"trainer.strategy=ddp with {trainer.num_devices} devices starts the whole command again in each process,"
-            " and each would run the sweep: choose trainer.devices=1, or let SLURM start the processes:"
-            f" hydra/launcher=submitit_slurm hydra.launcher.tasks_per_node={trainer.num_devices}."
+            f"trainer.strategy=ddp with {devices} devices starts the whole command again in each process,"
+            f" and each would run the sweep: choose trainer.devices=1, or let SLURM start the processes: {by_slurm}."
         )
 
 

@@ -6,6 +6,7 @@ import math
 import os
 import shlex
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,30 +17,34 @@ from omegaconf import DictConfig
 
 from colorlab.command_line import key_of, leave, quiet_libraries, run
 from colorlab.config import Plan, conf_folder, plain
-from colorlab.errors import Preempted, Pruned, Stopped, UserError, sentence_of
+from colorlab.errors import Interrupted, Preempted, Pruned, Stopped, UserError, sentence_of
 from colorlab.experiment import KEYS, check_experiment
 from colorlab.hardware import fast_settings, largest_batch
 from colorlab.origin import command_of, differences, keep_origin, same_losses, typed_command, words_again, words_alone
 from colorlab.run_folder import RunFolder, find_checkpoint
-from colorlab.status import Status
+from colorlab.status import Status, is_first_process
 from colorlab.sweep import best_value, check_processes, file_job, settle_in
 
 if TYPE_CHECKING:
     from lightning import Trainer
     from torch import nn
 
+    from colorlab.callbacks.interruption import Interruption
     from colorlab.data import ColorDataModule
 
 DEBUG = {"max_epochs": 1, "limit_train_batches": 1, "limit_val_batches": 1, "limit_test_batches": 1}
 
 
-def train(cfg: dict[str, Any], folder: RunFolder, status: Status, in_sweep: bool = False) -> float | None:
+def train(
+    cfg: dict[str, Any], folder: RunFolder, status: Status, interruption: "Interruption", in_sweep: bool = False
+) -> float | None:
     """Run one experiment in `folder`.
 
     Args:
         cfg: the resolved configuration, in plain containers.
         folder: where everything the run makes is kept.
         status: told when the run begins; its overrides are what a resume uses again.
+        interruption: stops the training when the process is told to leave.
         in_sweep: whether other runs follow in this process.
 
     Returns:
@@ -47,6 +52,7 @@ def train(cfg: dict[str, Any], folder: RunFolder, status: Status, in_sweep: bool
 
     Raises:
         UserError: the configuration or the data cannot be trained with.
+        Interrupted: the process is to leave.
         Pruned: a search has seen enough.
     """
     plans = check_experiment(cfg)
@@ -72,6 +78,8 @@ def train(cfg: dict[str, Any], folder: RunFolder, status: Status, in_sweep: bool
     try:
         data: ColorDataModule = plans["data"].build()
         model: Colorizer = plans["model"].build()
+        if not begun and rank_zero_only.rank == 0:  # a resume begins it anew if it is killed while colors are counted
+            folder.write_configuration(cfg, status.facts["overrides"])
         objective = _objective(plans["objective"], data, folder)
         optim, schedule = plans["optim"].partial(), plans["schedule"].build()
         optim([torch.nn.Parameter(torch.zeros(1))])  # says now, and not when training has begun, what it does not take
@@ -80,9 +88,8 @@ def train(cfg: dict[str, Any], folder: RunFolder, status: Status, in_sweep: bool
             size = folder.batch_size() if begun else largest_batch(model, data, plans["trainer"])
             cfg["data"]["batch_size"] = data.batch_size = size
             status.facts["overrides"] += [f"data.batch_size={size}", "trainer.scale_batch=false"]  # for a resume
-        trainer = _trainer(cfg, plans, folder)
-        if in_sweep:
-            check_processes(trainer)
+        trainer = _trainer(cfg, plans, folder, interruption)
+        check_processes(trainer, in_sweep)
         if rank_zero_only.rank == 0:
             _begin(cfg, folder, status, data)
         weights = sum(parameter.numel() for parameter in model.parameters())
@@ -113,14 +120,14 @@ def train(cfg: dict[str, Any], folder: RunFolder, status: Status, in_sweep: bool
         finish_tracker(failed)
 
 
-def _trainer(cfg: dict[str, Any], plans: dict[str, Any], folder: RunFolder) -> "Trainer":
+def _trainer(cfg: dict[str, Any], plans: dict[str, Any], folder: RunFolder, interruption: "Interruption") -> "Trainer":
     plan: Plan = plans["trainer"]
     if cfg["debug"]:
         plan.arguments |= DEBUG
     defaults = {"log_every_n_steps": 10, "num_sanity_val_steps": 0, "enable_model_summary": False}
     plan.arguments = defaults | plan.arguments
     loggers = [logger.build() for logger in plans["logger"].values()]
-    callbacks = [callback.build() for callback in plans["callbacks"].values()]
+    callbacks = [*(callback.build() for callback in plans["callbacks"].values()), interruption]
     return plan.build(default_root_dir=folder.path, logger=loggers, callbacks=callbacks)
 
 
@@ -130,8 +137,9 @@ def _objective(plan: Plan, data: "ColorDataModule", folder: RunFolder) -> "nn.Mo
         from colorlab.data.prior import cached_prior, draw_prior
 
         if not folder.prior.exists():
-            folder.keep_prior(cached_prior(data))
-            draw_prior(folder.prior, folder.prior.with_suffix(".png"))
+            counted = cached_prior(data)
+            draw_prior(counted, folder.prior.with_suffix(".png"))
+            folder.keep_prior(counted)
         plan.arguments["prior"] = str(folder.prior)
     return plan.build()
 
@@ -153,7 +161,10 @@ def _checkpoint(path: Path, model: Plan) -> Path:
     wanted = model.target.qualified_name()
     if checkpoint.get("colorizer") != wanted:
         raise UserError(f"resume={path} holds {checkpoint.get('colorizer', 'bare weights')}, not {wanted}.")
-    held = checkpoint.get("hyper_parameters", {})
+    if "optimizer_states" not in checkpoint:
+        raise UserError(f"resume={path} holds a model and no training: model.weights={path} begins with its weights.")
+    held = checkpoint.get("hyper_parameters")
+    held = held if isinstance(held, dict) else {}  # Lightning writes no empty ones
     for key, value in model.arguments.items():
         if key != "weights" and held.get(key) != value:
             raise UserError(f"resume={path} was trained with model.{key}={held.get(key)}, not {value}.")
@@ -175,15 +186,19 @@ def _with_run_of(arguments: list[str]) -> list[str]:
     given = [argument.partition("=")[2] for argument in arguments if key_of(argument) == "resume"]
     if not given or given[-1] in ("", "null"):
         return arguments
-    checkpoint = find_checkpoint(Path(given[-1].strip("'\"")).expanduser())
-    folder = RunFolder.of(checkpoint)
+    path = Path(given[-1].strip("'\"")).expanduser()
+    folder = RunFolder(path)
+    if folder.came_to_nothing():
+        print(f"{path} came to no checkpoint: it begins anew.", flush=True)
+        arguments = [argument for argument in arguments if key_of(argument) != "resume"]
+    else:
+        folder = RunFolder.of(find_checkpoint(path))
     recorded = folder.overrides()
     if recorded is None:  # a checkpoint from elsewhere: what it is trained with stands in the command
         return arguments
     new = {key_of(argument) for argument in arguments}
-    old = words_alone(recorded, new)
-    filed = folder.filed()
-    old += [f"run.{key}='{filed[key]}'" for key in filed if f"run.{key}" not in {*new, *map(key_of, old)}]
+    filed = [f"run.{key}='{value}'" for key, value in folder.filed().items()]
+    old = words_alone([*recorded, *(word for word in filed if key_of(word) not in map(key_of, recorded))], new)
     here = [] if "hydra.run.dir" in new else [f"hydra.run.dir='{folder.path}'"]
     return [*old, *arguments, *here]
 
@@ -265,10 +280,7 @@ def _job(cfg: DictConfig) -> float | None:
     logging.raiseExceptions = False  # a full disk is said where it matters: a traceback a line of train.log is not
     status = Status(folder, command_of(overrides) if in_sweep else typed_command(), overrides)
     try:
-        with status.kept(in_sweep):
-            if hydra_cfg.runtime.choices.get("sweep") == "wandb":
-                raise UserError("sweep=wandb is no choice here: conf/sweep/wandb.yaml is for `wandb sweep`.")
-            return train(plain(cfg), folder, status, in_sweep)
+        return _train_alone(cfg, folder, status, in_sweep)
     except Exception as error:
         if not in_sweep and isinstance(error, UserError | Stopped):
             leave(error)  # Hydra would print a line of its own before it
@@ -281,14 +293,28 @@ def _job(cfg: DictConfig) -> float | None:
 
         requeue()
         raise
-    except SystemExit as left:
+    except Interrupted as left:
+        if is_first_process():
+            print(f"colorlab: {left.reason}: resume={_near(folder.path)} goes on.", file=sys.stderr, flush=True)
         if "SUBMITIT_EXECUTOR" in os.environ:  # SLURM ends the workers now, and each death would raise here
             sys.stdout.flush()
-            os._exit(143)
-        sys.exit(143 if left.code is None else left.code)  # Lightning has none, which is success, after SIGTERM
+            os._exit(left.code)
+        raise
     finally:
         if in_sweep:
             _free_memory()
+
+
+def _train_alone(cfg: DictConfig, folder: RunFolder, status: Status, in_sweep: bool) -> float | None:
+    """Train as the folder's only process, keep its status, and heed signals."""
+    from colorlab.callbacks.interruption import Interruption
+
+    interruption = Interruption(status)
+    alone = folder.held() if is_first_process() else nullcontext()
+    with interruption.heeded(), alone, status.kept(in_sweep):
+        if HydraConfig.get().runtime.choices.get("sweep") == "wandb":
+            raise UserError("sweep=wandb is no choice here: conf/sweep/wandb.yaml is for `wandb sweep`.")
+        return train(plain(cfg), folder, status, interruption, in_sweep)
 
 
 def _tell(error: Exception, folder: RunFolder) -> None:

@@ -12,6 +12,7 @@ import torch
 from hydra.core.global_hydra import GlobalHydra
 from object_store import bucket, s3  # noqa: F401 — fixtures for all
 from selenium import webdriver
+from wandb_server import wandb_server  # noqa: F401
 
 from colorlab.models.colorizer import Colorizer
 from colorlab.train import main
@@ -79,6 +80,18 @@ def train(tmp_path: Path) -> Command:
         return subprocess.CompletedProcess(process.args, process.returncode, out, error)
 
     return run
+
+
+@pytest.fixture
+def full(tmp_path: Path) -> Iterator[Path]:
+    """A file system with hardly any space."""
+    where = tmp_path / "full"
+    where.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", where], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("a file system without space cannot be mounted here")
+    yield where
+    subprocess.run(["umount", "--lazy", where], check=True)  # an error may still hold a file of it open
 
 
 @pytest.fixture(scope="session")

@@ -32,11 +32,24 @@ def photographs() -> torch.Tensor:
     return torch.cat(pixels, dim=1)[None, :, None]
 
 
+def dark() -> torch.Tensor:
+    return torch.cartesian_prod(*[torch.arange(0, 64, 3, dtype=torch.uint8)] * 3).T[None, :, None]
+
+
+def around_the_knees() -> torch.Tensor:
+    """Fractions, gray and not, on both sides of where each curve goes over from a line to a power."""
+    srgb = 0.04045 + torch.linspace(-2e-3, 2e-3, 2000)
+    light = 0.008856 + torch.linspace(-1e-3, 1e-3, 2000)
+    gray = torch.cat([srgb, 1.055 * light ** (1 / 2.4) - 0.055]).expand(3, -1)
+    return torch.cat([gray, gray * torch.tensor([[1.0], [0.8], [0.6]])], dim=1)[None, :, None]
+
+
 def reference(rgb: torch.Tensor) -> np.ndarray:
-    return rgb2lab(rgb[0].permute(1, 2, 0).double().numpy() / 255).transpose(2, 0, 1)
+    whole = 1 if rgb.is_floating_point() else 255
+    return rgb2lab(rgb[0].permute(1, 2, 0).double().numpy() / whole).transpose(2, 0, 1)
 
 
-@pytest.mark.parametrize("colors", [grays, cube_faces, photographs])
+@pytest.mark.parametrize("colors", [grays, cube_faces, photographs, dark, around_the_knees])
 @pytest.mark.parametrize("autocast", [False, True])
 def test_lab_equals_scikit_image_in_float64_even_under_autocast(colors, autocast: bool) -> None:
     rgb = colors()
@@ -66,10 +79,31 @@ def test_kornias_lab_of_a_gpu_and_ours_of_a_cpu_are_the_same(monkeypatch: pytest
     assert (theirs - ours).abs().max() < TOLERANCE
 
 
+def test_black_and_white_are_the_ends_of_the_scale() -> None:
+    for rgb in (grays(), grays() / 255):
+        lightness, ab = rgb_to_lab(rgb)
+        assert lightness[..., 0] == 0
+        assert lightness[..., 255].item() == pytest.approx(100, abs=3e-5)
+        assert not ab[..., 0].any()
+        assert torch.equal(lightness_of(rgb)[..., 0], lightness[..., 0])
+
+
+def test_a_gradient_and_what_lies_outside_0_to_1_are_kornias() -> None:
+    rgb = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    ours, theirs = (rgb.clone().requires_grad_() for _ in range(2))
+    torch.cat(rgb_to_lab(ours), dim=1).square().sum().backward()
+    kornia.color.rgb_to_lab(theirs).square().sum().backward()
+    assert torch.equal(ours.grad, theirs.grad)
+    for odd in (1.5, -0.2, float("nan")):
+        rgb[0, 0, 0, 0] = odd
+        found, expected = torch.cat(rgb_to_lab(rgb), dim=1), kornia.color.rgb_to_lab(rgb)
+        assert torch.equal(found.nan_to_num(1e4), expected.nan_to_num(1e4))
+
+
 def test_bytes_and_fractions_mean_the_same_color() -> None:
     rgb = cube_faces()
     for one, other in zip(rgb_to_lab(rgb), rgb_to_lab(rgb / 255), strict=True):
-        assert torch.equal(one, other)
+        assert (one - other).abs().max() < TOLERANCE
 
 
 def test_pictures_of_any_number_shape_and_layout_are_converted_one_like_the_other() -> None:

@@ -19,11 +19,13 @@ import tifffile
 import torch
 from conftest import checkpoint_of, start
 from PIL import Image, ImageCms, ImageSequence
+from PIL.TiffImagePlugin import IFDRational
 from rich.progress import Progress
 
 from colorlab.color import rgb_to_lab
 from colorlab.coloring import album
 from colorlab.colorize import main
+from colorlab.data import images
 from colorlab.data.images import SAMPLES
 from colorlab.models import ECCV16, CUNet
 
@@ -140,6 +142,89 @@ def test_sixteen_bits_stay_sixteen_bits(colorize: Colorize, gray: Image.Image, s
         with tifffile.TiffFile(path) as tiff:
             assert tiff.pages.first.description == "a text"
             assert tiff.pages.first.get_resolution("INCH") == (600, 600)
+
+
+@pytest.mark.parametrize("kind", ["8 bits", "16 bits", "pages", "16-bit pages", "from a telephone"])
+def test_a_tiff_has_the_whole_exif(colorize: Colorize, gray: Image.Image, kind: str) -> None:
+    """What a camera tells: its make, the exposure, the place, and what other programs have noted."""
+    exif = Image.Exif()
+    exif[0x010F], exif[0x0112], exif[700] = "a maker", 6, b"<x:xmpmeta/>"
+    exif.get_ifd(0x8769).update({
+        0x829A: IFDRational(1, 250), 0x9000: b"0232", 0x9003: "1932:05:01 12:00:00", 0x927C: b"\0\1note", 0x8827: 400,
+        0xA005: {1: "R98"},
+    })  # fmt: skip
+    exif.get_ifd(0x8825).update({1: "N", 2: (IFDRational(48), IFDRational(38), IFDRational(939, 100)), 5: b"\0"})
+    deep = [Image.fromarray(np.asarray(gray.rotate(turn)).astype(np.uint16) * 257) for turn in (0, 20)]
+    name = "old.jpg" if kind == "from a telephone" else "old.tif"
+    first, rest = {
+        "8 bits": (gray, []), "16 bits": (deep[0], []), "from a telephone": (gray, []),
+        "pages": (gray, [gray.rotate(20)]), "16-bit pages": (deep[0], deep[1:]),
+    }[kind]  # fmt: skip
+    several = {"save_all": True, "append_images": rest} if rest else {}
+    first.save(name, exif=exif.tobytes(), **several)
+    assert colorize(name, "-o", "new.tif") == 0
+    found = []
+    for path in (name, "new.tif"):
+        with Image.open(path) as picture:
+            pages = []
+            for page in range(getattr(picture, "n_frames", 1)):
+                picture.seek(page)
+                told = picture.getexif()
+                pages.append((told[0x010F], *(dict(told.get_ifd(part)) for part in (0x8769, 0x8825, 0xA005))))
+                pages[-1][1].pop(0xA005)  # where the last of them lies
+            found.append(pages)
+    assert found[0][0][1][0x829A] == 1 / 250
+    assert found[0][0][2][2] == (48, 38, 9.39)
+    assert found[1] == found[0]
+    assert len(found[1]) == 1 + len(rest)
+    with tifffile.TiffFile("new.tif") as tiff:
+        assert [page.dtype for page in tiff.pages] == [np.uint16 if "16" in kind else np.uint8] * (1 + len(rest))
+        assert all(page.shape == (*gray.size, 3) for page in tiff.pages)  # upright
+        assert all(is_colored(page.asarray()) for page in tiff.pages)
+        upright = np.asarray(first.transpose(Image.Transpose.ROTATE_270)).astype(np.float32)
+        assert np.corrcoef(tiff.pages.first.asarray().mean(axis=2).flatten(), upright.flatten())[0, 1] > 0.99
+        assert all(0x0112 not in page.tags and page.tags[700].value == b"<x:xmpmeta/>" for page in tiff.pages)
+
+
+def test_frames_on_their_side_are_all_turned(colorize: Colorize, gray: Image.Image) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    gray.save("old.webp", save_all=True, append_images=[gray.rotate(20)], exif=exif)
+    assert colorize("old.webp", "-o", "new") == 0
+    with Image.open("new/old.webp") as colored:
+        assert (colored.n_frames, colored.size) == (2, gray.size[::-1])
+        assert colored.getexif()[0x0112] == 1
+
+
+def test_a_color_that_is_transparent_stays_so(colorize: Colorize, gray: Image.Image) -> None:
+    gray.point(lambda value: value & ~1).save("old.png", transparency=100)
+    assert colorize("old.png", "-o", "new") == 0
+    with Image.open("old.png") as before, Image.open("new/old.png") as after:
+        alpha = np.asarray(after.getchannel("A"))
+        assert np.array_equal(alpha, np.asarray(before.convert("RGBA").getchannel("A")))
+        assert (alpha == 0).any()
+
+
+def test_a_profile_that_only_leads_out_of_its_space_gives_way_to_srgb(colorize: Colorize, gray: Image.Image) -> None:
+    """As a scanner's may; this one halves each value."""
+    identity = np.rint(np.eye(3) * 65536).astype(">i4").tobytes()
+    ramp, corners = bytes(range(256)) * 3, np.indices((2, 2, 2)).reshape(3, 8).T
+    table = b"mft1\0\0\0\0" + bytes([3, 3, 2, 0]) + identity + ramp + (corners * 127).astype(np.uint8).tobytes() + ramp
+    tags = {b"desc": b"desc\0\0\0\0\0\0\0\x08scanner\0" + bytes(78), b"A2B0": table,
+            b"wtpt": b"XYZ \0\0\0\0" + bytes.fromhex("0000f6d6000100000000d32d")}  # fmt: skip
+    head, body = struct.pack(">I", len(tags)), b""
+    for name, content in tags.items():
+        head += name + struct.pack(">II", 132 + 12 * len(tags) + len(body), len(content))
+        body += content + bytes(-len(content) % 4)
+    size = 128 + len(head) + len(body)
+    start_ = struct.pack(">I4s4s4s4s4s12x4s", size, b"lcms", b"\x02\x20\0\0", b"scnr", b"RGB ", b"XYZ ", b"acsp")
+    profile = start_ + bytes(28) + bytes.fromhex("0000f6d6000100000000d32d") + bytes(48) + head + body
+    gray.convert("RGB").save("scan.png", icc_profile=profile)
+    gray.save("plain.png")
+    assert colorize("scan.png", "plain.png", "-o", "new") == 0
+    with Image.open("new/scan.png") as scan, Image.open("new/plain.png") as plain:
+        assert scan.info["icc_profile"] == images.SRGB
+        assert lightness(np.asarray(scan)).mean() != pytest.approx(lightness(np.asarray(plain)).mean(), abs=3)
 
 
 def test_a_deep_picture_whose_format_has_no_deep_colors_becomes_a_png(colorize: Colorize, gray: Image.Image) -> None:
@@ -408,18 +493,6 @@ def test_no_permission_is_said(
             assert colorize("2.png", "-o", "closed", "--checkpoint", "cunet.ckpt") == 1
             assert "colorlab: 2.png: permission denied." in capsys.readouterr().err
         monkeypatch.undo()
-
-
-@pytest.fixture
-def full(tmp_path: Path) -> Iterator[Path]:
-    """A file system with hardly any space."""
-    where = tmp_path / "full"
-    where.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", where], capture_output=True)
-    if mounted.returncode:
-        pytest.skip("a file system without space cannot be mounted here")
-    yield where
-    subprocess.run(["umount", where], check=True)
 
 
 def test_no_space_left_is_said_and_leaves_nothing(

@@ -25,6 +25,15 @@ def composed(*overrides: str, folder: Path) -> dict:
     return plain(OmegaConf.masked_copy(cfg, [key for key in cfg if key != "hydra"]))
 
 
+@pytest.mark.parametrize("recipe", [choice for choice in CHOICES if choice.startswith("experiment")])
+def test_a_recipe_takes_every_other_choice_of_every_group(recipe: str, tmp_path: Path) -> None:
+    """What a recipe sets beside its own choices must be known to all others: its keys stay when they change."""
+    others = [[choice for choice in CHOICES if choice.startswith(f"{group}=")] for group in GROUPS[1:-1]]
+    for i in range(max(map(len, others))):
+        some_of_each = [choices[i % len(choices)] for choices in others]
+        check_experiment(composed(recipe, *some_of_each, "++data.root=/photos", folder=tmp_path))
+
+
 @pytest.mark.parametrize("choice", CHOICES)
 def test_every_choice_of_every_group_composes_and_passes_the_check(choice: str, tmp_path: Path) -> None:
     plans = check_experiment(composed(choice, "++data.root=/photos", folder=tmp_path))

@@ -22,13 +22,12 @@ from urllib.request import urlopen
 import pytest
 import yaml
 from conftest import SMALL, start
-from hydra.core.global_hydra import GlobalHydra
 from lightning.pytorch.utilities import rank_zero_only
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from wandb.sdk.launch.sweeps.utils import create_sweep_command_args
+from wandb_server import WandbServer
 
 from colorlab.config import conf_folder
 from colorlab.dashboard import make_workspace
@@ -36,7 +35,6 @@ from colorlab.errors import UserError
 from colorlab.loggers import MetricsCSV, mlflow_logger, read_metrics, wandb_logger
 from colorlab.models import CUNet
 from colorlab.run_folder import RunFolder
-from colorlab.train import main as train_main
 
 EACH_EPOCH = {
     "train/loss", "val/loss", "val/psnr", "val/psnr_gray", "val/ssim", "val/ciede2000", "val/colorfulness",
@@ -162,10 +160,10 @@ def resumed(tracked: SimpleNamespace) -> SimpleNamespace:
     return SimpleNamespace(folder=tracked.folder, out=out, server=tracked.server)
 
 
-def wandb(*words: str | Path, cwd: Path) -> str:
+def wandb(*words: str | Path, cwd: Path, env: dict[str, str] | None = None) -> str:
     """What wandb's own public command says."""
     command = [Path(sys.executable).with_name("wandb"), *words]
-    done = subprocess.run(command, cwd=cwd, text=True, capture_output=True)
+    done = subprocess.run(command, cwd=cwd, env=env, text=True, capture_output=True)
     assert done.returncode == 0, done.stderr
     return done.stdout + done.stderr
 
@@ -355,21 +353,32 @@ def test_the_end_of_an_offline_run_says_how_to_send_all_of_it(name: str, request
 # -- wandb's agents ----------------------------------------------------------------------------------
 
 
-def test_the_command_of_a_wandb_agent_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What wandb's own agent makes of conf/sweep/wandb.yaml and of the parameters a server draws."""
+def test_an_agent_trains_what_the_sweep_draws_and_the_run_is_the_sweeps(
+    wandb_server: WandbServer, tmp_path: Path
+) -> None:
+    """`wandb sweep` and `wandb agent` as they are, and conf/sweep/wandb.yaml with what makes a run small."""
     sweep = yaml.safe_load((conf_folder() / "sweep" / "wandb.yaml").read_text())
-    assert set(sweep["parameters"]) == {"model", "schedule", "optim.lr", "optim.weight_decay"}
+    small = {key: yaml.safe_load(value) for key, _, value in (word.partition("=") for word in SMALL)}
+    fixed = {key: value for key, value in small.items() if key not in ("model", "logger")} | {"debug": True}
+    sweep["parameters"] |= {key: {"value": value} for key, value in fixed.items()}
+    (tmp_path / "sweep.yaml").write_text(yaml.safe_dump(sweep))
     drawn = {"model": "cunet", "schedule": "staged", "optim.lr": 0.00321, "optim.weight_decay": 1e-05}
-    arguments = create_sweep_command_args({"args": {key: {"value": value} for key, value in drawn.items()}})
-    template = [arguments["args_no_hyphens"] if word == "${args_no_hyphens}" else [word] for word in sweep["command"]]
-    *_, flag, program = [word for words in template[:-1] for word in words]
-    assert (flag, program, sweep["program"]) == ("-m", "${program}", "colorlab.train")
-    small = [word for word in SMALL if not word.startswith("model=")]
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["colorlab-train", *template[-1], *small, "debug=true", "hydra.run.dir=run"])
-    GlobalHydra.instance().clear()
-    train_main()
-    config = yaml.safe_load(RunFolder(tmp_path / "run").config.read_text())
-    assert config["model"]["_target_"] == "colorlab.models.CUNet"
+    assert set(drawn) == set(sweep["parameters"]) - set(fixed)
+    wandb_server.draws = [drawn | fixed]
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"  # where the agent looks for Python
+    surroundings = wandb_server.surroundings(tmp_path) | {"PATH": path}
+    told = wandb("sweep", "sweep.yaml", cwd=tmp_path, env=surroundings)
+    assert "wandb agent team/colorlab/sweep1" in told
+    wandb("agent", "team/colorlab/sweep1", cwd=tmp_path, env=surroundings)
+    folder = RunFolder(tmp_path / "runs" / "wandb" / "sweep1" / "run0")
+    assert folder.status()["status"] == "done"
+    assert folder.best_checkpoint().name.startswith("cunet_epoch000_loss")
+    assert folder.wandb_id.read_text() == "run0"
+    config = yaml.safe_load(folder.config.read_text())
     assert config["schedule"]["_target_"] == "colorlab.schedules.Staged"
     assert (config["optim"]["lr"], config["optim"]["weight_decay"]) == (0.00321, 1e-05)
+    begun = wandb_server.runs[0]
+    assert (begun["name"], begun["project"], begun["sweep"]) == ("run0", "colorlab", "sweep1")
+    assert {run["name"] for run in wandb_server.runs} == {"run0"}
+    summary = json.loads(wandb_server.files["wandb-summary.json"])
+    assert summary["val/loss"]["min"] == pytest.approx(read_metrics(folder)["val/loss"][0])

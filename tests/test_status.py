@@ -1,12 +1,9 @@
 """What a run's status file says of how it ended."""
 
 import os
-import signal
-import time
 from pathlib import Path
 
 import pytest
-from conftest import SMALL, start
 from torch.utils.data import DataLoader, Dataset
 
 from colorlab.errors import Preempted, Pruned, UserError
@@ -119,16 +116,3 @@ def test_of_several_processes_only_the_first_speaks(tmp_path: Path, monkeypatch:
     with pytest.raises(Preempted):
         end(RunFolder(tmp_path), Preempted())
     assert RunFolder(tmp_path).status() is None
-
-
-def test_a_run_that_is_told_to_end_saves_and_says_so(tmp_path: Path) -> None:
-    process = start("train", *SMALL, "trainer.max_epochs=50", "hydra.run.dir=run", cwd=tmp_path)
-    run = RunFolder(tmp_path / "run")
-    while not run.metrics.exists():
-        assert process.poll() is None, process.stderr.read()
-        time.sleep(0.02)
-    process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=60)
-    assert process.returncode == 143
-    assert (run.status()["status"], run.status()["reason"]) == ("interrupted", "SIGTERM")
-    assert run.newest_checkpoint().name == "last.ckpt"

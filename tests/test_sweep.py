@@ -84,6 +84,21 @@ def test_a_sweep_of_mistakes_alone_ends_with_exit_code_2(
     assert not list(tmp_path.glob("sweep/*/checkpoints"))
 
 
+@pytest.mark.parametrize("flag", [(), ("-m",)])
+def test_processes_that_would_keep_their_numbers_to_themselves_are_refused(
+    flag: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, tmp_path: Path
+) -> None:
+    """Loggers are copied into spawned and forked processes: what the test logs would replace metrics.csv."""
+    monkeypatch.chdir(tmp_path)
+    spawn = ("trainer.strategy=ddp_spawn", "trainer.devices=2", "hydra.run.dir=run", "hydra.sweep.dir=sweep")
+    assert exit_of(monkeypatch, *flag, *SMALL, *spawn) == 2
+    instead = "trainer.devices=1 or hydra/launcher=submitit_slurm" if flag else "trainer.strategy=ddp.\n"
+    error = capsys.readouterr().err
+    assert "trainer.strategy=ddp_spawn loses what is logged" in error
+    assert f"choose {instead}" in error
+    assert "Traceback" not in error
+
+
 @pytest.mark.parametrize(
     ("overrides", "name"),
     [

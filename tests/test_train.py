@@ -1,9 +1,7 @@
 """The training command, as real processes on the built-in photographs."""
 
 import csv
-import os
 import runpy
-import signal
 import subprocess
 import sys
 import time
@@ -96,34 +94,6 @@ def test_a_checkpoint_loads_without_a_configuration(finished: RunFolder) -> None
     assert model(torch.full((1, 1, 20, 30), 50.0)).shape == (1, 2, 20, 30)
 
 
-@pytest.mark.parametrize("mid_epoch", [False, True], ids=["between_epochs", "in_an_epoch"])
-def test_a_killed_run_resumes_to_the_weights_of_an_uninterrupted_one(
-    finished: RunFolder, tmp_path: Path, mid_epoch: bool
-) -> None:
-    """Killed with -9 in the middle; the difference must be 0, not small."""
-    often = ["+callbacks.last.every_n_train_steps=3"] if mid_epoch else []
-    process = start("train", *SMALL, "trainer.max_epochs=4", *often, "hydra.run.dir=run", cwd=tmp_path)
-    run = RunFolder(tmp_path / "run")
-    last = run.checkpoints / "last.ckpt"
-    deadline = time.monotonic() + 200
-    while not (last.exists() and len(read_metrics(run).get("val/loss", {})) >= 2):
-        assert time.monotonic() < deadline
-        assert process.poll() is None, process.stderr.read()
-        time.sleep(0.02)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
-    reached = read(run.newest_checkpoint())["global_step"]
-    assert reached < 40
-    again = start("train", "resume=run", cwd=tmp_path)
-    _, error = again.communicate(timeout=300)
-    assert again.returncode == 0, error
-    (mine,), (theirs,) = ((folder.checkpoints.glob("cunet_epoch003_*.ckpt")) for folder in (run, finished))
-    assert read(mine)["global_step"] == 40
-    assert largest_difference(mine, theirs) == 0
-    mine, theirs = read_metrics(run), read_metrics(finished)
-    assert mine["val/loss"] == theirs["val/loss"]
-
-
 def test_a_folder_holds_one_run(
     finished: RunFolder, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, tmp_path: Path
 ) -> None:
@@ -183,7 +153,7 @@ MISTAKES = {
     "model.width=3.5": "model.width=3.5 must be a whole number",
     "model.widht=3": "did you mean model.width?",
     "model=eccv17": "did you mean model=eccv16? Else choose from: cunet, eccv16.",
-    "schedule=linear": "schedule=linear does not exist: choose from: constant, cosine, staged.",
+    "schedule=linear": "schedule=linear does not exist: choose from: constant, cosine, demo, staged, zhang2016.",
     "modle=eccv16": "did you mean model?",
     "sede=1": "did you mean seed?",
     "seed=null": "seed=None must be a whole number",
@@ -202,6 +172,7 @@ MISTAKES = {
     "trainer.max_epoch=1": "did you mean trainer.max_epochs?",
     "data=folder": "data.root is missing: add data.root=…",
     "data.root=/nowhere": "data.root=/nowhere is missing",
+    "data=shards data.root=/nowhere data.cache=ram": "Unknown key data.cache: choose from: augment",
     "resume=/nowhere": "/nowhere does not exist",
     "schedule.lr=[[0,1],[20,0.1],[10,0.2]]": "each later than the one before",
     "model.activation=gelu": "model.activation=gelu must be one of sigmoid, relu",
@@ -374,22 +345,22 @@ def plain(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Command:
 
 
 def test_one_batch_gives_the_same_weights_in_two_processes_or_in_two_parts(plain: Command, tmp_path: Path) -> None:
-    """8 pictures in each of two processes, or twice 8 accumulated, are 16 at once; the rate, too, is the same."""
+    """8 pictures in each of two processes, or twice 8 accumulated, are 16 at once, from a cache too; so is the rate."""
     model = ("model._target_=colorlab.models.Plain", "schedule=cosine", "schedule.warmup=1", "trainer.max_epochs=2")
     small = ("data.size=32", "data.workers=0", "logger=csv", "test=false", "callbacks.comparison=null", *model)
     nine, twice_nine = ("trainer.limit_train_batches=9",), ("trainer.limit_train_batches=18",)
     ddp = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2")
     kept = ("callbacks.every.every_n_train_steps=12", "callbacks.every.filename=kept")
-    parts = ("trainer=cpu", "trainer.accumulate_grad_batches=2", *twice_nine, *kept)
+    parts = ("trainer=cpu", "trainer.accumulate_grad_batches=2", "data.cache=ram", *twice_nine, *kept)
     plain(*small, *nine, "trainer=cpu", "data.batch_size=16", "hydra.run.dir=whole")
-    plain(*small, *nine, *ddp, "data.batch_size=8", "hydra.run.dir=processes", alone=True)
+    plain(*small, *nine, *ddp, "data.batch_size=8", "data.cache=disk", "hydra.run.dir=processes", alone=True)
     plain(*small, *parts, "data.batch_size=8", "hydra.run.dir=parts")
     ends = [RunFolder(tmp_path / name).newest_checkpoint() for name in ("whole", "processes", "parts")]
     for end in ends:
         assert read(end)["global_step"] == 18
         assert largest_difference(ends[0], end) < 1e-5
     end = ends[2].rename(tmp_path / "end.ckpt")
-    plain("resume=parts/checkpoints/kept.ckpt")  # in the middle of the second epoch
+    plain("resume=parts/checkpoints/kept.ckpt")  # in the middle of the second epoch, with an empty cache
     assert largest_difference(ends[2], end) == 0
 
 

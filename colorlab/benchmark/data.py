@@ -4,8 +4,9 @@ import argparse
 import importlib.util
 import os
 import tempfile
-import time
 from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import pairwise
 from statistics import median
 from typing import NamedTuple
 
@@ -160,8 +161,7 @@ WAYS: dict[str, Callable[[Task], Iterator[Lab]]] = {
 
 def measure(way: str, task: Task) -> Measurement:
     """Time one pass over the photographs."""
-    alone = task.workers == 0 and task.device == "cpu"
-    clock = time.process_time if alone else lambda: now(task.device)  # the former counts no other program's work
+    clock = partial(now, task.device, alone=task.workers == 0)
     with tempfile.TemporaryDirectory() as folder:
         batches = WAYS[way](task._replace(cache_dir=folder))
         next(batches)
@@ -172,6 +172,30 @@ def measure(way: str, task: Task) -> Measurement:
             lab = torch.cat((lightness[..., ::step, ::step], ab[..., ::step, ::step]), dim=1)
             total += lab.mean(dim=(2, 3)).sum(dim=0).cpu()
         return Measurement(pictures, clock() - began, (total / pictures).tolist())
+
+
+PARTS = "read and decode", "resize", "join", "split"
+
+
+def parts(task: Task) -> dict[str, float]:
+    """Seconds a photograph in each part of colorlab's road, walked by one process."""
+    data = ColorDataModule(task.root, size=None, batch_size=1, val_fraction=0, test_fraction=0, workers=0)
+    photographs, clock = data.photographs["train"], partial(now, task.device, alone=True)
+    spent = dict.fromkeys(PARTS, 0.0)
+    for first in range(0, len(photographs), task.batch):
+        marks = [clock()]
+        places = range(first, min(first + task.batch, len(photographs)))
+        read = [photographs.look(place, for_color=False).rgb for place in places]
+        marks.append(clock())
+        resized = [v2.functional.resize(rgb, [task.size, task.size], antialias=True) for rgb in read if rgb is not None]
+        marks.append(clock())
+        batch = torch.stack(resized).contiguous().to(task.device)
+        marks.append(clock())
+        split_lab(batch, torch.arange(len(batch)))
+        marks.append(clock())
+        for part, (begun, ended) in zip(PARTS, pairwise(marks), strict=True):
+            spent[part] += (ended - begun) / len(photographs)
+    return spent
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -206,9 +230,11 @@ def run(options: argparse.Namespace) -> Result:
         }
         for way, all_of in measured.items()
     ]  # fmt: skip
+    spent = [parts(task) for _ in range(options.rounds)]
+    share = {part: median(one[part] / sum(one.values()) for one in spent) for part in PARTS}
+    note = "colorlab's road: " + ", ".join(f"{part} {value:.0%}" for part, value in share.items())
     where = f"{options.workers} workers" if options.workers else "one core"
     count = measured["colorlab"][0].pictures
     title = f"files to (L, ab) at {options.size}², {count} photographs, {where}, split on {options.device}"
-    return Result(
-        title, rows, {"measured": {way: [one._asdict() for one in all_of] for way, all_of in measured.items()}}
-    )
+    facts = {"measured": {way: [one._asdict() for one in all_of] for way, all_of in measured.items()}, "parts": spent}
+    return Result(title, rows, facts, note)

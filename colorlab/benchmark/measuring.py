@@ -26,11 +26,13 @@ class Result:
         title: what was measured, on what.
         rows: a dict of the table's cells for each way; all have the same keys.
         facts: whatever else belongs to the numbers, for the file.
+        note: a line below the table.
     """
 
     title: str
     rows: list[dict[str, Any]]
     facts: dict[str, Any]
+    note: str = ""
 
     def print(self) -> None:
         """Show the table."""
@@ -39,7 +41,10 @@ class Result:
             table.add_column(heading, justify="left" if isinstance(cell, str) else "right")
         for row in self.rows:
             table.add_row(*map(_cell, row.values()))
-        Console(width=120).print(table)
+        console = Console(width=120, highlight=False)
+        console.print(table)
+        if self.note:
+            console.print(self.note)
 
     def write(self, path: Path) -> None:
         """Write the table and what it depends on as JSON."""
@@ -66,11 +71,16 @@ def machine() -> dict[str, Any]:
     }
 
 
-def now(device: str = "cpu") -> float:
-    """Seconds on a clock, when all that the device was given to do is done."""
+def now(device: str = "cpu", alone: bool = False) -> float:
+    """Seconds on a clock, when all that the device was given to do is done.
+
+    Args:
+        device: cuda or cpu.
+        alone: whether one core of the CPU does all the work: then the clock counts no other program's.
+    """
     if device == "cuda":
         torch.cuda.synchronize()
-    return time.perf_counter()
+    return time.process_time() if alone and device == "cpu" else time.perf_counter()
 
 
 def reset_peak(device: str = "cpu") -> int:

@@ -6,6 +6,7 @@ import tempfile
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from statistics import median
 from typing import Any
 
@@ -81,6 +82,11 @@ def bare_step(setting: Setting, batch: int | None = None, eager: bool = False) -
     return step
 
 
+def clock(device: str) -> Callable[[], float]:
+    """What tells the seconds of a step: where one thread does all, they are its CPU's."""
+    return partial(now, device, alone=torch.get_num_threads() == 1)
+
+
 class Turns(Callback):
     """Times the Trainer's steps, and between them, in turn, those of other loops: machines are noisy.
 
@@ -91,7 +97,8 @@ class Turns(Callback):
     """
 
     def __init__(self, others: dict[str, Callable[[], None]], steps: int, device: str) -> None:
-        self.others, self.steps, self.device = others, steps, device
+        self.others, self.steps = others, steps
+        self._now = clock(device)
         self.seconds: dict[str, list[float]] = defaultdict(list)
         self._began = 0.0
 
@@ -99,14 +106,14 @@ class Turns(Callback):
         if batch_idx % self.steps:
             return
         if batch_idx > self.steps:
-            self.seconds[OURS].append((now(self.device) - self._began) / self.steps)
+            self.seconds[OURS].append((self._now() - self._began) / self.steps)
         for name, step in self.others.items():
-            began = now(self.device)
+            began = self._now()
             for _ in range(self.steps):
                 step()
             if batch_idx:
-                self.seconds[name].append((now(self.device) - began) / self.steps)
-        self._began = now(self.device)
+                self.seconds[name].append((self._now() - began) / self.steps)
+        self._began = self._now()
 
 
 class Resident(Dataset):
@@ -171,12 +178,12 @@ def matmul_flops(device: str, dtype: torch.dtype) -> float:
     """The most floating-point operations a second that the device reaches in a product of square matrices."""
     side, repeats = (8192, 20) if device == "cuda" else (1024, 4)
     one, other = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
-    seconds = []
+    time, seconds = clock(device), []
     for _ in range(10):
-        began = now(device)
+        began = time()
         for _ in range(repeats):
             one @ other
-        seconds.append((now(device) - began) / repeats)
+        seconds.append((time() - began) / repeats)
     return 2 * side**3 / min(seconds)
 
 

@@ -32,7 +32,7 @@ class WholeFiles(TorchCheckpointIO):
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
         path = Path(path)
-        part = path.with_name("checkpoint.part")
+        part = path.with_name(f"{path.name}.part")
         content = io.BytesIO()
         torch.save(checkpoint, content)  # into a file it would not raise OSError
         try:

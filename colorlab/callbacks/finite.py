@@ -20,9 +20,7 @@ log = logging.getLogger(__name__)
 
 
 class FiniteSteps(Callback):
-    """Leave out each step that is NaN or infinite: name its photographs, and save its batch.
-
-    It is, where its loss, a gradient, or what BatchNorm makes of it is.
+    """Leave out each step whose loss, gradient or statistics are NaN or infinite: name its photographs, save its batch.
 
     Weights, the optimizer's state, BatchNorm's statistics and the epoch's `train/loss` stay as they were
     before the step; of several processes all leave it out, and so does the whole of an accumulated step.
@@ -87,13 +85,13 @@ class FiniteSteps(Callback):
         loss = sum(map(float, self._losses))
         said = f"The loss of a step in epoch {trainer.current_epoch} is {loss:g}"
         if torch.tensor(loss).isfinite():
-            said = f"A gradient or statistic of a step in epoch {trainer.current_epoch} is not finite (the loss is {loss:g})"
+            said = f"A gradient or a statistic of a step in epoch {trainer.current_epoch} is not finite (its loss: {loss:g})"
         place = self._save(trainer, names, loss)
         log.warning("%s: the step is left out.%s It was of %s.", said, place, ", ".join(names))
         if self.on_nonfinite == "stop":
-            self._stop(trainer, f"{said}: callbacks.finite.on_nonfinite=skip would go on without it.")
+            raise Stopped(f"{said}: callbacks.finite.on_nonfinite=skip would go on without it.")
         if self.in_a_row >= self.patience:
-            self._stop(trainer, f"{said}, the last of {self.patience} such steps in a row: lower optim.lr.")
+            raise Stopped(f"{said}, the last of {self.patience} such steps in a row: lower optim.lr.")
 
     def on_validation_end(self, trainer: Trainer, model: Colorizer) -> None:
         loss = float(trainer.callback_metrics.get("val/loss", 0))
@@ -102,7 +100,7 @@ class FiniteSteps(Callback):
         said = f"val/loss is {loss:g} after epoch {trainer.current_epoch}"
         log.warning("%s: no best checkpoint comes of it.", said)
         if self.on_nonfinite == "stop":
-            self._stop(trainer, f"{said}: callbacks.finite.on_nonfinite=skip would go on.")
+            raise Stopped(f"{said}: callbacks.finite.on_nonfinite=skip would go on.")
 
     def _save(self, trainer: Trainer, names: list[str], loss: float) -> str:
         """Save the step's batch, unless there are many such; say where."""
@@ -126,11 +124,6 @@ class FiniteSteps(Callback):
         except (OSError, RuntimeError) as error:
             return f" (It cannot be saved: {error}.)"
         return f" It is saved in {path}."
-
-    def _stop(self, trainer: Trainer, sentence: str) -> None:
-        for callback in trainer.checkpoint_callbacks:
-            callback.save_on_exception = False  # what the last epoch left is worth more
-        raise Stopped(sentence)
 
 
 def _changing(model: Colorizer) -> list[Tensor]:

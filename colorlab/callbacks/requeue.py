@@ -5,15 +5,16 @@ import signal
 import subprocess
 from typing import Any
 
-from lightning import Callback, Trainer
+from lightning import Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 
+from colorlab.callbacks.interruption import Stopping
 from colorlab.errors import Preempted, UserError
 from colorlab.models.colorizer import Colorizer
 
 
-class Requeue(Callback):
-    """On SIGUSR1, stop between two batches; the checkpoint `last` is written, and the job queued again.
+class Requeue(Stopping):
+    """On SIGUSR1, stop; the job is queued again.
 
     Lightning's own handler saves at once, wherever training is, in the middle of an optimizer's step too.
     This one waits for the end of a batch, so the job goes on to the very weights of an undisturbed one.
@@ -27,20 +28,17 @@ class Requeue(Callback):
             raise UserError(
                 "trainer=slurm is for the processes that SLURM starts: srun python -m colorlab.train trainer=slurm …"
             )
-        self.agree_every, self.asked = agree_every, False
+        super().__init__(agree_every)
+
+    def reason(self) -> Preempted:
+        return Preempted()
 
     def setup(self, trainer: Trainer, model: Colorizer, stage: str) -> None:
         if stage == TrainerFn.FITTING:
             signal.signal(signal.SIGUSR1, self._ask)  # Lightning leaves a handler that it finds
 
-    def _ask(self, *_: Any) -> None:
-        self.asked = True
-
-    def on_train_batch_end(self, trainer: Trainer, model: Colorizer, outputs: Any, batch: Any, batch_idx: int) -> None:
-        if trainer.world_size > 1 and batch_idx % self.agree_every:
-            return
-        if trainer.strategy.reduce_boolean_decision(self.asked, all=False):
-            raise Preempted()
+    def _ask(self, number: int, _: Any) -> None:
+        self.asked = number
 
 
 def requeue() -> None:

@@ -22,8 +22,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from colorlab.coloring.files import MEGAPIXELS, SUFFIXES, Frame, format_to_write, open_picture, write_picture
+from colorlab.coloring.files import MEGAPIXELS, SUFFIXES, format_to_write, open_picture, write_picture
 from colorlab.coloring.picture import SIZE, join, pixels_of, predict, shrink
+from colorlab.data.images import Frame
 from colorlab.errors import UserError
 from colorlab.models.colorizer import Colorizer
 
@@ -132,8 +133,11 @@ def _direct(found: list[tuple[Path | None, Path]], out: str, folder: Path, failu
         return [Errand(source, None if out == "-" else folder, is_file) for source, _ in found]
     errands: dict[Path, Errand] = {}
     for source, name in found:
-        errand = Errand(source, folder / name, False)
-        if (other := errands.setdefault(folder / name, errand)) is not errand:
+        target = folder / (
+            name.with_suffix(".mkv") if name.suffix.lower() == ".avi" else name
+        )  # as .avi none is written
+        errand = Errand(source, target, False)
+        if (other := errands.setdefault(target, errand)) is not errand:
             failures.append(Failure(str(errand), f"its result would have the name of that of {other}"))
     return list(errands.values())
 

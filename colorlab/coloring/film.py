@@ -1,14 +1,18 @@
 """Films: colored frame by frame without flicker, in pieces that survive an interruption.
 
-PyAV reads and writes them: unlike torchcodec it copies sound without coding it again, and keeps each
-frame's own time stamp. A film's colored pieces wait in a folder beside the result until the last one is
-done; the same command goes on from there. Only a piece's frames are ever in memory.
+PyAV reads and writes them: unlike torchcodec it copies sound and subtitles without coding them again,
+and keeps each frame's own time stamp. Chapters, and what a film says of itself, stay as well; data that
+is neither heard nor seen, such as a telephone's motion, does not. A film's colored pieces wait in a
+folder beside the result until the last one is done; the same command goes on from there. Only a piece's
+frames are ever in memory.
 """
 
 import hashlib
 import heapq
+import io
 import os
 import shutil
+import struct
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +26,7 @@ import av
 import numpy as np
 import torch
 import torch.nn.functional as F
+from av.container import InputContainer, OutputContainer
 from av.video.reformatter import ColorRange, Colorspace
 from torch import Tensor
 
@@ -36,6 +41,9 @@ PIECE = 120
 X264 = {"crf": "18", "preset": "fast", "x264-params": "force-cfr=1"}  # else it would tell the time base as the rate
 VP9 = {"crf": "24", "b": "0", "deadline": "good", "cpu-used": "4"}
 """Settings of the encoders, at which hardly a difference can be seen."""
+
+RATE = 25
+"""Frames a second of a film that does not tell."""
 
 
 # -- steady color ------------------------------------------------------------------------------------
@@ -122,8 +130,8 @@ def _moved(before: Tensor, motion: Tensor) -> Tensor:
 
 # -- the film ----------------------------------------------------------------------------------------
 
-# Not .avi: it has no time stamps.
 FORMATS = {".m4v": "mp4", ".mkv": "matroska", ".mov": "mov", ".mp4": "mp4", ".webm": "webm"}
+"""How films are written, by suffix. Not as .avi, which has no time stamps."""
 
 
 def color_film(source: Path, target: Path, model: Colorizer, how: How) -> Iterator[float]:
@@ -132,14 +140,17 @@ def color_film(source: Path, target: Path, model: Colorizer, how: How) -> Iterat
     Raises:
         UserError, OSError, av.FFmpegError: it cannot be read, or the result cannot be written.
     """
-    target = _name(target, source)
+    if target.suffix.lower() not in FORMATS:
+        raise UserError(f"films are not written as {target.suffix}: use {', '.join(FORMATS)}")
     refuse(target, source, how.force)
     steadier = Steadier(how.steady)
     with av.open(str(source)) as film, _threads() as pool:
-        if not film.streams.video:
+        stream = film.streams.best("video")
+        if stream is None:
             raise UserError("it holds no moving picture")
+        with av.open(io.BytesIO(), "w", format=FORMATS[target.suffix.lower()]) as trial:
+            _add_copies(film, trial, target.suffix)  # hours later would be too late
         pieces = Pieces(target.with_name(f".{target.name}.pieces"), _fingerprint(source, model, how))
-        stream = film.streams.video[0]
         stream.thread_type = "AUTO"
         seconds = film.duration / av.time_base if film.duration else 0
         frames = film.decode(stream)
@@ -162,21 +173,8 @@ def color_film(source: Path, target: Path, model: Colorizer, how: How) -> Iterat
         pieces.remove()
         raise UserError("it holds no moving picture")
     with appearing_whole(target) as part:
-        _join(source, pieces.paths(number), part, FORMATS[target.suffix.lower()])
+        _join(source, pieces.paths(number), part, target.suffix)
     pieces.remove()
-
-
-def _name(target: Path, source: Path) -> Path:
-    """The target, or beside it a .mkv where it has the name of an .avi that is to be colored.
-
-    Raises:
-        UserError: films are not written under this name.
-    """
-    if target.suffix.lower() == source.suffix.lower() == ".avi":
-        return target.with_suffix(".mkv")
-    if target.suffix.lower() not in FORMATS:
-        raise UserError(f"films are not written as {target.suffix}: use {', '.join(FORMATS)}")
-    return target
 
 
 @contextmanager
@@ -192,9 +190,9 @@ def _frames_at_once(frame: av.VideoFrame, how: How) -> int:
 def _color(
     batch: list[av.VideoFrame], model: Colorizer, how: How, steadier: Steadier, pool: ThreadPoolExecutor
 ) -> Iterator[np.ndarray]:
-    """The frames of a batch in color, upright: [H, W, 3] uint8 each."""
-    device = next(model.parameters()).device
-    pixels = list(pool.map(lambda frame: pixels_of(_rgb_of(frame))[0], batch))
+    """The frames of a batch in color, as they lie in the film: [H, W, 3] uint8 each."""
+    device, pose = next(model.parameters()).device, Pose.of(batch[0])
+    pixels = list(pool.map(lambda frame: pixels_of(pose.upright(_rgb_of(frame)))[0], batch))
     shown = list(pool.map(lambda each: shrink(each, how.size, device), pixels))
     predicted = predict(model, torch.cat(shown), how.saturation, how.temperature).split(1)
     steady = [steadier(lightness, ab) for lightness, ab in zip(shown, predicted, strict=True)]
@@ -203,17 +201,48 @@ def _color(
         colored = join(each, lightness, ab, how.guided)
         if how.side_by_side:
             colored = torch.cat([join(each, lightness, torch.zeros_like(ab)), colored], dim=-1)
-        return colored[0].permute(1, 2, 0).contiguous().numpy()
+        return np.ascontiguousarray(pose.lying(colored[0].permute(1, 2, 0).numpy()))
 
     return pool.map(finish, pixels, shown, steady)
 
 
 def _rgb_of(frame: av.VideoFrame) -> np.ndarray:
-    rgb = frame.reformat(format="rgb24", src_colorspace=_matrix(frame)).to_ndarray()
-    return np.ascontiguousarray(np.rot90(rgb, k=frame.rotation // 90))
+    return frame.reformat(format="rgb24", src_colorspace=_colorspace(frame)).to_ndarray()
 
 
-def _matrix(frame: av.VideoFrame) -> Colorspace:
+class Pose(NamedTuple):
+    """How a film's frames lie, which players turn as its display matrix says: the network sees them upright."""
+
+    turned: bool  # rows are columns
+    from_below: bool  # after that
+    from_the_right: bool
+
+    @classmethod
+    def of(cls, frame: av.VideoFrame) -> "Pose":
+        """As (x, y) of the frame goes to (a·x + c·y, b·x + d·y) of the screen."""
+        a, b, _, c, d = (_display_matrix(frame) or (1, 0, 0, 0, 1))[:5]
+        turned = abs(b) > abs(a)
+        return cls(turned, (b if turned else d) < 0, (c if turned else a) < 0)
+
+    def upright(self, picture: np.ndarray) -> np.ndarray:
+        """A frame [H, W, 3] as a player shows it."""
+        return self._flipped(picture.swapaxes(0, 1) if self.turned else picture)
+
+    def lying(self, picture: np.ndarray) -> np.ndarray:
+        """The way back."""
+        return self._flipped(picture).swapaxes(0, 1) if self.turned else self._flipped(picture)
+
+    def _flipped(self, picture: np.ndarray) -> np.ndarray:
+        return picture[:: -1 if self.from_below else 1, :: -1 if self.from_the_right else 1]
+
+
+def _display_matrix(frame: av.VideoFrame) -> tuple[int, ...] | None:
+    """FFmpeg's nine numbers, if the film has them."""
+    found = frame.side_data.get("DISPLAYMATRIX")
+    return None if found is None else struct.unpack("9i", bytes(found))
+
+
+def _colorspace(frame: av.VideoFrame) -> Colorspace:
     """Which YUV a film uses; where it does not say, large ones use that of high definition."""
     if frame.colorspace == Colorspace.ITU709 or (frame.colorspace == UNSPECIFIED and frame.height >= 720):
         return Colorspace.ITU709
@@ -246,27 +275,27 @@ class Encoder:
         return self
 
     def write(self, rgb: np.ndarray, at: av.VideoFrame) -> None:
-        """Write [H, W, 3] uint8 at the time of a frame."""
+        """Write [H, W, 3] uint8 in the pose and at the time of a frame."""
         if self._stream is None:
             self._stream = self._open(rgb.shape[1], rgb.shape[0], at)
         colored = av.VideoFrame.from_ndarray(rgb, "rgb24").reformat(
-            format=self._stream.pix_fmt, dst_colorspace=_matrix(at)
+            format=self._stream.pix_fmt, dst_colorspace=_colorspace(at)
         )
         colored.pts, colored.time_base = at.pts, at.time_base
         self._container.mux(self._stream.encode(colored))
 
     def _open(self, width: int, height: int, first: av.VideoFrame) -> av.VideoStream:
         codec, options = ("libvpx-vp9", VP9) if self._suffix == ".webm" else ("libx264", X264)
-        stream = self._container.add_stream(codec, rate=self._like.average_rate or 25, options=options)
+        stream = self._container.add_stream(codec, rate=self._like.average_rate or RATE, options=options)
         context = stream.codec_context
         stream.width, stream.height = width, height
         stream.pix_fmt = "yuv444p" if width % 2 or height % 2 else "yuv420p"
         stream.time_base = context.time_base = self._like.time_base
         context.max_b_frames = 0
-        context.colorspace, context.color_range = _matrix(first), ColorRange.MPEG
-        ratio = self._like.sample_aspect_ratio
-        if ratio:
-            context.sample_aspect_ratio = 1 / ratio if first.rotation % 180 else ratio
+        context.colorspace, context.color_range = _colorspace(first), ColorRange.MPEG
+        if self._like.sample_aspect_ratio:
+            context.sample_aspect_ratio = self._like.sample_aspect_ratio
+        stream.set_display_matrix(_display_matrix(first))
         return stream
 
     def __exit__(self, kind: type | None, *_: object) -> None:
@@ -308,7 +337,9 @@ class Pieces:
 
     def remember(self, number: int, seen: Seen) -> None:
         """Keep the last that was seen, before the piece itself appears."""
-        torch.save([each.cpu() for each in seen], self.path(number).with_suffix(".pt"))
+        buffer = io.BytesIO()  # straight to a file, torch hides why it cannot be written
+        torch.save([each.cpu() for each in seen], buffer)
+        self.path(number).with_suffix(".pt").write_bytes(buffer.getbuffer())
 
     def remove(self) -> None:
         shutil.rmtree(self.folder)
@@ -324,22 +355,49 @@ def _fingerprint(source: Path, model: Colorizer, how: How) -> str:
     return digest.hexdigest()
 
 
-def _join(source: Path, pieces: list[Path], target: Path, format: str) -> None:
-    """Put the pieces one behind the other, with the sound of the film, none of it coded again."""
-    with av.open(str(source)) as film, av.open(str(target), "w", format=format) as out:
-        out.metadata.update({key: film.metadata[key] for key in ("title", "comment", "date") if key in film.metadata})
+def _join(source: Path, pieces: list[Path], target: Path, suffix: str) -> None:
+    """Put the pieces one behind the other, with what else is in the film, none of it coded again."""
+    with av.open(str(source)) as film, av.open(str(target), "w", format=FORMATS[suffix.lower()]) as out:
+        out.metadata.update({key: value for key, value in film.metadata.items() if key.lower() not in OF_THE_FILE})
+        out.set_chapters(film.chapters())
         with av.open(str(pieces[0])) as first:
             picture = out.add_stream_from_template(first.streams.video[0])
             picture.time_base = first.streams.video[0].time_base
-        try:
-            sounds = {stream: out.add_stream_from_template(stream) for stream in film.streams.audio}
-        except ValueError as error:
-            raise UserError("its sound cannot be copied into this kind of file: .mkv takes any") from error
+        picture.codec_context.framerate = film.streams.best("video").average_rate or RATE
+        copies = _add_copies(film, out, suffix)
         moving = ((packet, picture) for path in pieces for packet in _packets(path))
-        sounding = ((packet, sounds[packet.stream]) for packet in film.demux(*sounds) if packet.dts is not None)
-        for packet, stream in heapq.merge(moving, sounding if sounds else (), key=lambda pair: _when(pair[0])):
+        beside = ((packet, copies[packet.stream]) for packet in film.demux(*copies) if packet.dts is not None)
+        for packet, stream in heapq.merge(moving, beside if copies else (), key=lambda pair: _when(pair[0])):
             packet.stream = stream
             out.mux(packet)
+
+
+OF_THE_FILE = {"compatible_brands", "encoder", "major_brand", "minor_version"}
+"""What a film's metadata say of the file and not of the film."""
+
+
+def _add_copies(film: InputContainer, out: OutputContainer, suffix: str) -> dict[av.stream.Stream, av.stream.Stream]:
+    """Streams for the sound and the subtitles of a film; none for what FFmpeg has no name for.
+
+    Raises:
+        UserError: this kind of file takes one of them not.
+    """
+    copies = {}
+    for stream in (*film.streams.audio, *film.streams.subtitles):
+        if stream.codec_context is None:
+            continue
+        try:
+            copies[stream] = out.add_stream_from_template(stream)
+        except ValueError as error:
+            what = "sound" if stream.type == "audio" else "subtitles"
+            own = Path(film.name).suffix.lower()
+            raise UserError(
+                f"its {what} ({stream.codec_context.name}) cannot be copied into a {suffix}: "
+                f"use {own if own in FORMATS else '.mkv'}"
+            ) from error
+        copies[stream].metadata.update(stream.metadata)
+        copies[stream].disposition = stream.disposition
+    return copies
 
 
 def _packets(path: Path) -> Iterator[av.Packet]:

@@ -19,6 +19,7 @@ from PIL import Image
 from torch import Tensor
 
 from colorlab.color import AB_MAX, lab_to_rgb, lightness_of
+from colorlab.data.images import array_of
 from colorlab.errors import UserError
 
 if TYPE_CHECKING:
@@ -98,6 +99,8 @@ def pixels_of(image: Any) -> tuple[Tensor, Callable[[Tensor], Any]]:
         UserError: it is of no kind that `colorize` takes.
     """
     if isinstance(image, Image.Image):
+        if image.mode == "F":
+            raise UserError("A PIL image of floating-point pixels has no known white: use an array in 0..1.")
         array, alpha = array_of(image)
         pixels, _ = pixels_of(array)
         return pixels, lambda colored: _pil_of(colored, alpha, image.info)
@@ -127,30 +130,12 @@ def _checked(pixels: Tensor) -> Tensor:
     return pixels
 
 
-def array_of(picture: Image.Image) -> tuple[np.ndarray, Image.Image | None]:
-    """A PIL image as [H, W] or [H, W, 3], uint8 or uint16, and its alpha, if it has one.
-
-    Raises:
-        UserError: its pixels are floating point, without a known white.
-    """
-    if picture.mode == "F":
-        raise UserError("A PIL image of floating-point pixels has no known white: use an array in 0..1.")
-    if picture.mode == "I" or picture.mode.startswith("I;16"):
-        return np.asarray(picture).clip(0, 65535).astype(np.uint16), None
-    if picture.mode in ("1", "L", "RGB"):
-        return np.array(picture.convert("L") if picture.mode == "1" else picture), None
-    if picture.has_transparency_data:
-        rgba = picture.convert("RGBA")
-        return np.array(rgba.convert("RGB")), rgba.getchannel("A")
-    return np.array(picture.convert("RGB")), None
-
-
-def _pil_of(colored: Tensor, alpha: Image.Image | None, info: dict[Any, Any]) -> Image.Image:
+def _pil_of(colored: Tensor, alpha: np.ndarray | None, info: dict[Any, Any]) -> Image.Image:
     if colored.dtype == torch.uint16:
         colored = (colored.int() >> 8).to(torch.uint8)
     picture = Image.fromarray(colored[0].permute(1, 2, 0).numpy())
     if alpha is not None:
-        picture.putalpha(alpha)
+        picture.putalpha(Image.fromarray(alpha))
     picture.info = {key: value for key, value in info.items() if key != "transparency"}
     return picture
 
@@ -191,10 +176,12 @@ def predict(model: "Colorizer", lightness: Tensor, saturation: float = 1.0, temp
     was_training = model.training
     model.eval()
     try:
-        ab = model.decode(model.run(lightness), lightness.shape[-2:], temperature)
+        # Several leave a CPU's cache, and take up to twice as long there.
+        at_once = 1 if lightness.device.type == "cpu" else len(lightness)
+        parts = [model.decode(model.run(each), each.shape[-2:], temperature) for each in lightness.split(at_once)]
     finally:
         model.train(was_training)
-    return ab.float() * saturation
+    return torch.cat(parts).float() * saturation
 
 
 # -- large -------------------------------------------------------------------------------------------

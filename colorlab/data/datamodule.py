@@ -25,7 +25,7 @@ from colorlab.data.images import (
     find_photographs,
     split_photographs,
 )
-from colorlab.data.loader import Order, ResumableLoader
+from colorlab.data.loader import Order, ResumableLoader, outlive_first_signal
 from colorlab.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -157,6 +157,7 @@ class ColorDataModule(LightningDataModule):
             "batch_size": self.batch_size,
             "num_workers": self.workers,
             "collate_fn": collate,
+            "worker_init_fn": outlive_first_signal,
             "pin_memory": torch.cuda.is_available(),
             "persistent_workers": self.workers > 0,
         }

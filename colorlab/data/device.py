@@ -47,22 +47,19 @@ class RandomCropFlip:
         height, width = rgb.shape[-2:]
         with exact(rgb.device):
             pixels = rgb.float() / 255 if rgb.dtype == torch.uint8 else rgb
-            area, shape, down, along, mirror = _uniforms(5, seed, epoch, index).unbind(dim=1)
+            area, shape, down, right, mirror = _uniforms(5, seed, epoch, index).unbind(dim=1)
             area = self.scale[0] + area * (self.scale[1] - self.scale[0])
             low, high = map(math.log, self.ratio)
             ratio = torch.exp(low + shape * (high - low))
             crop_height = ((area / ratio).sqrt() * height).clamp(max=height).round().clamp(min=1)
             crop_width = ((area * ratio).sqrt() * width).clamp(max=width).round().clamp(min=1)
             top = (down * (height - crop_height + 1)).floor()
-            left = (along * (width - crop_width + 1)).floor()
-            zoom = torch.zeros(len(rgb), 2, 3, device=rgb.device)  # of the crop in the picture, which is -1..1
-            zoom[:, 0, 0] = crop_width / width * torch.where(mirror < self.flip, -1, 1)
-            zoom[:, 1, 1] = crop_height / height
-            zoom[:, 0, 2] = (2 * left + crop_width) / width - 1
-            zoom[:, 1, 2] = (2 * top + crop_height) / height - 1
+            left = (right * (width - crop_width + 1)).floor()
             finer = self._samples(max(height, width))
-            shown = [len(rgb), 3, (self.size or height) * finer, (self.size or width) * finer]
-            grid = F.affine_grid(zoom, shown, align_corners=False)
+            across = _places((self.size or width) * finer, left, crop_width, width)
+            across = torch.where(mirror[:, None] < self.flip, across.flip(1), across)
+            downward = _places((self.size or height) * finer, top, crop_height, height)
+            grid = torch.stack(torch.broadcast_tensors(across[:, None], downward[:, :, None]), dim=-1)
             cropped = F.grid_sample(pixels, grid, padding_mode="border", align_corners=False)
             return F.avg_pool2d(cropped, finer) if finer > 1 else cropped
 
@@ -72,6 +69,12 @@ class RandomCropFlip:
             return 1
         longest = side * min(1, math.sqrt(self.scale[1] * max(self.ratio[1], 1 / self.ratio[0])))
         return max(1, math.ceil(longest / self.size - 0.01))
+
+
+def _places(count: int, start: Tensor, length: Tensor, side: int) -> Tensor:
+    """Where on a side, which is -1..1, lie the centers of `count` equal parts of a crop of it: [B] → [B, count]."""
+    centers = (torch.arange(count, device=start.device) + 0.5) / count
+    return 2 * (start[:, None] + length[:, None] * centers) / side - 1
 
 
 def _uniforms(count: int, seed: int, epoch: int, index: Tensor) -> Tensor:

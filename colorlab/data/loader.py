@@ -1,10 +1,20 @@
 """A DataLoader that can go on in the middle of an epoch."""
 
+import signal
 from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
 from torch.utils.data import DataLoader, DistributedSampler
+
+
+def outlive_first_signal(worker: int) -> None:
+    """Keep a worker until its parent has ended the step: Ctrl-C, `timeout` and SLURM tell all processes at once.
+
+    Its parent tells it to end in other ways; and twice, where these do not help.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, signal.SIG_DFL))
 
 
 class Order(DistributedSampler):

@@ -22,8 +22,9 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from colorlab.color import lightness_of
 from colorlab.coloring.album import reason_of
-from colorlab.coloring.files import Frame, PictureFile, format_to_write, open_picture, write_picture
+from colorlab.coloring.files import format_to_write, open_picture, write_picture
 from colorlab.coloring.picture import join, pixels_of
+from colorlab.data.images import Frame, PictureFile
 from colorlab.errors import UserError
 from colorlab.models import Colorizer
 from colorlab.serving import HEADERS, PAGE_HEADERS

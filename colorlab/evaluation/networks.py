@@ -111,6 +111,7 @@ class Lpips(Eye):
 
     def __init__(self, weights: Path | None) -> None:
         path = _at_hand(weights, self.file, "LPIPS", "alexnet")
+        read_checkpoint(path)  # safely, which torchvision does not
         try:
             with _torch_cache_of(path, self.file):
                 self.network = LearnedPerceptualImagePatchSimilarity("alex", normalize=True).net.eval()

@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import OmegaConf
 
 from colorlab.command_line import key_of
 from colorlab.config import check
 from colorlab.errors import UserError
+from colorlab.experiment import GROUPS
 from colorlab.loggers import read_metrics
+from colorlab.models.colorizer import Colorizer
 from colorlab.run_folder import RunFolder
 
 MARKS = ("status.json", "overrides.yaml", "metrics.csv")
@@ -107,8 +108,11 @@ class Run:
 def _count_parameters(model: str) -> int | None:
     """Build the network that a configuration's JSON describes, on the device that allocates nothing."""
     try:
+        plan = check(json.loads(model), "model")
+        if not issubclass(plan.target, Colorizer):
+            return None
         with torch.device("meta"):
-            network = check(json.loads(model), "model").build()
+            network = plan.build()
     except Exception:  # of another program, or of another version of this one
         return None
     return sum(weights.numel() for weights in network.parameters())
@@ -143,11 +147,12 @@ def _natural(path: Path) -> list[tuple[int, str]]:
 
 def read_run(folder: RunFolder) -> Run:
     """Read what there is; a file that cannot be read is as good as missing."""
-    told = _read(folder.path / "status.json", json.loads) or {}
-    config = _read(folder.config, lambda text: OmegaConf.to_container(OmegaConf.create(text))) or {}
+    told = _read(folder.path / "status.json", lambda _: folder.status()) or {}
+    config = _read(folder.config, lambda _: folder.configuration()) or {}
+    config = {key: value for key, value in config.items() if key not in GROUPS or isinstance(value, Mapping)}
     metrics = _read(folder.metrics, lambda _: read_metrics(folder)) or {}
     overrides = told.get("overrides") or _read(folder.path / "overrides.yaml", lambda _: folder.overrides()) or []
-    by_key = {key_of(word): word.partition("=")[2] for word in overrides}
+    by_key = {key_of(word): word.partition("=")[2] for word in overrides if isinstance(word, str)}
     run = Run(
         folder, told.get("status", "unfinished"), told.get("reason") or "", by_key, config, metrics,
         _seconds(folder, told),

@@ -60,7 +60,7 @@ class Colorizer(LightningModule):
         self.compile_network = False
         self._compiled_network: Callable[[Tensor], Tensor] | None = None
         self.plateau_factor = 1.0
-        self.learned = torch.zeros(2)  # loss × pictures, and pictures, of the epoch
+        self.learned = torch.zeros(2)  # loss × pictures, and pictures, of the epoch so far
 
     def initialize(self, weights: str | None) -> None:
         """Draw the weights, or read them from the file `weights`.
@@ -195,7 +195,7 @@ class Colorizer(LightningModule):
         for group in optimizer.param_groups:
             group.update({key: value for key, value in optimizer.defaults.items() if key in group})
             _fit_state(group, optimizer.state)
-        self.learned = torch.zeros(2, device=self.device)
+        self.learned = self.learned.to(self.device)
 
     def on_train_batch_start(self, batch: object, batch_idx: int) -> None:
         batch_idx -= batch_idx % self.trainer.accumulate_grad_batches  # as in the one batch they stand for
@@ -296,6 +296,13 @@ class Colorizer(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["colorizer"] = self.qualified_name()
+        checkpoint["learned"] = self.all_gather(self.learned).reshape(-1, 2).tolist()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on with the epoch's loss: each process with its own, or other numbers of them with equal shares."""
+        learned = torch.tensor(checkpoint.get("learned", [[0.0, 0.0]]))
+        same_number = len(learned) == self.trainer.world_size
+        self.learned = learned[self.global_rank] if same_number else learned.sum(dim=0) / self.trainer.world_size
 
 
 def _fit_state(group: dict[str, Any], state: dict[nn.Parameter, dict[str, Any]]) -> None:

@@ -110,13 +110,21 @@ def load(path: str | Path) -> Colorizer:
     known = {kind.qualified_name(): kind for kind in _subclasses(Colorizer)}
     if name not in known:
         raise UserError(f"{path} holds a {name}: import it first (known: {', '.join(sorted(known))}).")
+    arguments = checkpoint.get("hyper_parameters", {})  # Lightning writes no empty ones
     try:
-        arguments = checkpoint.get("hyper_parameters", {})  # Lightning writes no empty ones
+        _check_plain(arguments)
         model = check_arguments(known[name], arguments).build()
     except (UserError, AttributeError) as error:
         raise UserError(f"{path} holds a {name} that cannot be rebuilt: {error}") from error
     _fill(model, checkpoint["state_dict"], path)
     return model.eval()
+
+
+def _check_plain(arguments: dict[str, Any]) -> None:
+    """Refuse arguments that build more than the model or read another file: checkpoints come from strangers too."""
+    for key, value in arguments.items():
+        if key == "weights" or (isinstance(value, dict) and "_target_" in value):
+            raise UserError(f"{key} is none of the arguments that a checkpoint holds.")
 
 
 def _fill(model: Colorizer, weights: dict[str, Tensor], path: str | Path) -> None:

@@ -1,6 +1,7 @@
 """The benchmark of the loaders: all of them come to the same Lab; how fast they are is nobody's test."""
 
 import json
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -30,4 +31,6 @@ def test_all_loaders_come_to_the_same_lab(
     for ((pictures, _, mean),) in ([list(one.values()) for one in all_of] for all_of in measured.values()):
         assert pictures == 7
         assert mean == pytest.approx(expected["mean"], abs=2)  # they differ in how they resize
-    assert "colorlab, data.cache=disk" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "colorlab, data.cache=disk" in out
+    assert re.search(r"colorlab's road: read and decode \d+%, resize \d+%, join \d+%, split \d+%", out)

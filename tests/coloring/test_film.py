@@ -15,7 +15,7 @@ from PIL import Image
 import colorlab
 from colorlab import colorize as command
 from colorlab.coloring import film
-from colorlab.coloring.album import How
+from colorlab.coloring.album import How, plan, reason_of
 from colorlab.coloring.film import Steadier, color_film
 from colorlab.data.images import SAMPLES
 from colorlab.errors import UserError
@@ -28,30 +28,55 @@ TICK = Fraction(1, 12_800)
 HOW = How(size=32, batch_size=4)
 
 
-def make_film(path: Path, frames: int = 24, rotation: int = 0, sound: bool = True) -> Path:
-    """A pan over a photograph, with frames at uneven times and a tone."""
+CODECS = {
+    ".avi": ("mpeg4", "libmp3lame", None), ".mkv": ("mpeg4", "aac", "subrip"), ".mp4": ("mpeg4", "aac", "mov_text"),
+    ".webm": ("libvpx-vp9", "libopus", "webvtt"),
+}  # fmt: skip
+"""Of the picture, the sound and the subtitles of a film by its suffix."""
+
+
+def make_film(
+    path: Path, frames: int = 24, pose: tuple = (), sound: bool = True, subtitles: bool = False, late: int = 100
+) -> Path:
+    """A pan over a photograph, with frames at uneven times (every third so many ticks late) and a tone."""
     photograph = np.asarray(Image.open(SAMPLES / "explore_monuments_france_montstmichel.jpg").convert("L"))
+    codec, voice, text = CODECS[path.suffix]
     with av.open(str(path), "w") as out:
-        picture = out.add_stream("mpeg4", rate=25)
+        picture = out.add_stream(codec, rate=25, options={"cpu-used": "8"} if codec == "libvpx-vp9" else {})
         picture.width, picture.height, picture.pix_fmt, picture.bit_rate = *SIZE, "yuv420p", 4_000_000
-        picture.codec_context.time_base = TICK
-        if rotation:
-            picture.set_display_rotation(rotation)
-        tone = out.add_stream("aac", rate=44_100) if sound else None
+        picture.codec_context.time_base = TICK if late else Fraction(1, 25)
+        if pose:
+            picture.set_display_rotation(*pose)
+        tone = out.add_stream(voice, rate=48_000) if sound else None
+        if tone:
+            tone.metadata["language"] = "fra"
+        if subtitles:
+            words = out.add_mux_stream(text, time_base=Fraction(1, 1000))
+            words.metadata["language"] = "deu"
+            out.metadata.update({"title": "Regatta", "creation_time": "1932-05-01T12:00:00.000000Z"})
+            out.set_chapters(
+                [{"id": 1, "start": 0, "end": 500, "time_base": Fraction(1, 1000), "metadata": {"title": "Start"}}]
+            )
         for number in range(frames):
             top, left = number % 60, 2 * number % 120
             seen = photograph[top : top + SIZE[1], left : left + SIZE[0]]
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(np.dstack([seen] * 3)), "rgb24")
-            frame.pts, frame.time_base = number * 512 + 100 * (number % 3), TICK
+            frame.pts, frame.time_base = number * 512 + late * (number % 3), TICK
             out.mux(picture.encode(frame))
         out.mux(picture.encode(None))
         if tone is not None:
-            wave = (8000 * np.sin(np.arange(44_100 * frames // 25) * 0.06)).astype(np.int16)
-            for start_at in range(0, len(wave) - 1024, 1024):
-                frame = av.AudioFrame.from_ndarray(wave[None, start_at : start_at + 1024], "s16", "mono")
-                frame.sample_rate, frame.pts = 44_100, start_at
+            wave = (8000 * np.sin(np.arange(48_000 * frames // 25) * 0.06)).astype(np.int16)
+            for start_at in range(0, len(wave) - 960, 960):
+                frame = av.AudioFrame.from_ndarray(wave[None, start_at : start_at + 960], "s16", "mono")
+                frame.sample_rate, frame.pts = 48_000, start_at
                 out.mux(tone.encode(frame))
             out.mux(tone.encode(None))
+        if subtitles:
+            for start_at, said in ((0, b"Ahoy"), (400, b"Land")):
+                packet = av.Packet(len(said).to_bytes(2, "big") + said if text == "mov_text" else said)
+                packet.stream, packet.time_base, packet.duration = words, Fraction(1, 1000), 300
+                packet.pts = packet.dts = start_at
+                out.mux(packet)
     return path
 
 
@@ -88,10 +113,10 @@ def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("small_pieces")
-@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".mov"])
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".mov", ".webm"])
 def test_sound_rate_and_time_stamps_stay(model: CUNet, tmp_path: Path, suffix: str) -> None:
-    """Matroska counts in milliseconds, and from the first sound."""
-    true = read_film(source := make_film(tmp_path / "old.mp4"))
+    """Matroska, and so WebM, counts in milliseconds, and from the first sound."""
+    true = read_film(source := make_film(tmp_path / ("old.webm" if suffix == ".webm" else "old.mp4")))
     shares = list(color_film(source, target := tmp_path / f"new{suffix}", model, HOW))
     colored = read_film(target)
     assert shares == sorted(shares)
@@ -99,22 +124,100 @@ def test_sound_rate_and_time_stamps_stay(model: CUNet, tmp_path: Path, suffix: s
     assert colored.sound == true.sound
     assert float(colored.rate) == pytest.approx(float(true.rate), rel=1e-3)
     shift = colored.times[0] - true.times[0]
-    assert abs(shift) < (0.03 if suffix == ".mkv" else 1e-9)
-    tolerance = Fraction(1, 1000) if suffix == ".mkv" else 0
+    in_milliseconds = suffix in (".mkv", ".webm")
+    assert abs(shift) < (0.03 if in_milliseconds else 1e-9)
+    tolerance = Fraction(1, 1000) if in_milliseconds else 0
     assert all(abs(now - shift - then) <= tolerance for now, then in zip(colored.times, true.times, strict=True))
     for before, after in zip(true.pictures, colored.pictures, strict=True):
         assert after.shape == before.shape
+        assert np.corrcoef(*(each.mean(axis=2).flatten() for each in (before, after)))[0, 1] > 0.9
         assert np.ptp(after.astype(int), axis=2).mean() > 10
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted({"old.mp4", target.name})
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted({source.name, target.name})
 
 
-def test_a_film_taken_on_its_side_comes_out_upright(model: CUNet, tmp_path: Path) -> None:
-    true = read_film(source := make_film(tmp_path / "old.mp4", frames=3, rotation=90, sound=False))
-    list(color_film(source, target := tmp_path / "new.mp4", model, HOW))
-    colored = read_film(target)
-    assert colored.pictures[0].shape == (*SIZE, 3)
-    gray, its_gray = (each.pictures[0].astype(float).mean(axis=2) for each in (true, colored))
-    assert np.corrcoef(gray.flatten(), its_gray.flatten())[0, 1] > 0.9
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".webm"])
+def test_subtitles_chapters_and_what_a_film_says_of_itself_stay(model: CUNet, tmp_path: Path, suffix: str) -> None:
+    def told(path: Path) -> dict[str, object]:
+        with av.open(str(path)) as container:
+            spoken, written = container.streams.audio[0], container.streams.subtitles[0]
+            packets = [
+                packet for packet in container.demux(written) if packet.size > 2
+            ]  # MP4 fills gaps with empty ones
+            return {
+                "words": [(bytes(packet), packet.pts * packet.time_base, packet.duration) for packet in packets],
+                "kind": written.codec_context.name,
+                "languages": (spoken.language, written.language),
+                "dispositions": (spoken.disposition, written.disposition),
+                "chapters": [(each["start"], each["end"], each["metadata"]["title"]) for each in container.chapters()],
+                "title": container.metadata["title"],
+                "date": container.metadata["creation_time"],
+            }
+
+    source = make_film(tmp_path / f"old{suffix}", subtitles=True)
+    list(color_film(source, target := tmp_path / f"new{suffix}", model, HOW))
+    before, after = told(source), told(target)
+    assert len(before["words"]) == 2
+    assert before["languages"] == ("fra", "deu")
+    assert after == before
+
+
+UPRIGHT = {
+    (90,): Image.Transpose.ROTATE_90, (-90,): Image.Transpose.ROTATE_270, (180,): Image.Transpose.ROTATE_180,
+    (0, True): Image.Transpose.FLIP_LEFT_RIGHT, (90, True): Image.Transpose.TRANSVERSE,
+}  # fmt: skip
+"""What a player does with frames of each pose: rotated counterclockwise, then mirrored."""
+
+
+@pytest.mark.parametrize(("pose", "suffix"), [*((pose, ".mp4") for pose in UPRIGHT), ((90,), ".mkv"), ((90,), ".mov")])
+def test_a_film_keeps_how_it_lies_and_the_network_sees_it_upright(
+    model: CUNet, tmp_path: Path, pose: tuple, suffix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = make_film(tmp_path / "old.mp4", frames=3, pose=pose, sound=False)
+    seen = []
+    monkeypatch.setattr(film, "predict", lambda *words: seen.append(words[1]) or predict(*words))
+    list(color_film(source, target := tmp_path / f"new{suffix}", model, HOW))
+    stored = []
+    for path in (source, target):
+        with av.open(str(path)) as container:
+            frame = next(container.decode(video=0))
+            stored.append((frame.to_ndarray(format="rgb24"), bytes(frame.side_data["DISPLAYMATRIX"])))
+    (before, its_matrix), (after, matrix) = stored
+    assert matrix == its_matrix
+    assert after.shape == (*SIZE[::-1], 3)
+    assert np.corrcoef(before.mean(axis=2).flatten(), after.mean(axis=2).flatten())[0, 1] > 0.95
+    upright = Image.fromarray(before).convert("L").transpose(UPRIGHT[pose])
+    shown = seen[0][0, 0].numpy()
+    expected = np.asarray(upright.resize(shown.shape[::-1], Image.Resampling.BILINEAR))
+    assert np.corrcoef(shown.flatten(), expected.flatten())[0, 1] > 0.99
+
+
+def test_two_of_a_film_on_its_side_stand_beside_each_other(model: CUNet, tmp_path: Path) -> None:
+    source = make_film(tmp_path / "old.mp4", frames=3, pose=(90,), sound=False)
+    list(color_film(source, target := tmp_path / "new.mp4", model, How(size=32, side_by_side=True)))
+    (pair, *_) = read_film(target).pictures
+    assert pair.shape == (SIZE[0], 2 * SIZE[1], 3)
+    gray, colored = np.hsplit(pair.astype(int), 2)
+    assert np.ptp(gray, axis=2).mean() < 4 < np.ptp(colored, axis=2).mean()
+
+
+def test_an_avi_becomes_a_matroska_unless_it_is_told_to_stay_one(
+    model: CUNet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = make_film(tmp_path / "old.avi", late=0)
+    monkeypatch.chdir(tmp_path)
+    (errand,), failures = plan(["old.avi"], "new")
+    assert failures == []
+    list(color_film(errand.source, errand.target, model, HOW))
+    true, colored = read_film(source), read_film(Path("new/old.mkv"))
+    assert colored.sound == true.sound
+    assert np.diff(colored.times) == pytest.approx(np.diff(true.times), abs=0.0011)
+    assert len(colored.times) == 24
+    (errand,), _ = plan(["old.avi"], "new.avi")
+    with pytest.raises(UserError, match=r"films are not written as \.avi: use \.m4v, \.mkv, \.mov, \.mp4, \.webm"):
+        list(color_film(errand.source, errand.target, model, HOW))
+    Path("old.mkv").touch()
+    (errand,), (failure,) = plan(["old.avi", "old.mkv"], "new")
+    assert str(failure) == "old.mkv: its result would have the name of that of old.avi."
 
 
 @pytest.mark.usefixtures("small_pieces")
@@ -212,14 +315,25 @@ def test_behind_a_cut_the_prediction_stands_alone() -> None:
 
 def test_what_cannot_be_colored_is_said_and_leaves_nothing(model: CUNet, tmp_path: Path) -> None:
     source = make_film(tmp_path / "old.mp4", frames=3)
+    subtitled = make_film(tmp_path / "subtitled.mkv", frames=3, subtitles=True)
+    with pytest.raises(UserError, match=r"its subtitles \(srt\) cannot be copied into a \.mp4: use \.mkv"):
+        list(color_film(subtitled, tmp_path / "new.mp4", model, HOW))
     for target, how, sentence in (
         ("old.mp4", How(force=True), "its result would replace it"),
         ("new.avi", HOW, r"films are not written as \.avi"),
-        ("new.webm", HOW, r"its sound cannot be copied into this kind of file: \.mkv takes any"),
+        ("new.webm", HOW, r"its sound \(aac\) cannot be copied into a \.webm: use \.mp4"),
     ):
         with pytest.raises(UserError, match=sentence):
             list(color_film(source, tmp_path / target, model, how))
-    assert not list(tmp_path.glob("*.webm"))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["old.mp4", "subtitled.mkv"]
+
+
+def test_no_space_left_is_said_of_a_film_too(model: CUNet, tmp_path: Path, full: Path) -> None:
+    source = make_film(tmp_path / "old.mp4", frames=60)
+    with pytest.raises(OSError, match="No space left") as error:
+        list(color_film(source, full / "new.mp4", model, HOW))
+    assert reason_of(error.value) == "no space left to write its result"
+    assert not list(full.glob("*.mp4"))
 
 
 def test_the_command_says_what_is_wrong_with_a_film(

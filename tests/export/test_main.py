@@ -14,7 +14,7 @@ import onnxruntime
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import checkpoint_of, start
+from conftest import checkpoint_of
 from safetensors import safe_open
 from skimage.color import lab2rgb, rgb2lab
 from torch import Tensor, nn
@@ -131,13 +131,10 @@ def test_onnx_colors_alike_in_any_batch_and_size(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model.ckpt", "model.onnx"]
 
 
-def test_a_torch_archive_colors_alike_without_colorlab(tmp_path: Path) -> None:
-    """Written and run in processes of their own."""
+def test_a_torch_archive_colors_alike_without_colorlab(export: Export, tmp_path: Path) -> None:
+    """In a process of its own."""
     model = lively("cunet bins")
-    checkpoint_of(model, tmp_path / "model.ckpt")
-    process = start("export", "model.ckpt", "--to", "torch", "--rgb", cwd=tmp_path)
-    _, error = process.communicate(timeout=300)
-    assert process.returncode == 0, error
+    export(checkpoint_of(model, tmp_path / "model.ckpt"), "--to", "torch", "--rgb")
     facts = {"colorlab.json": ""}
     compare(model, torch.export.load(tmp_path / "model.pt2", extra_files=facts).module(), rgb=True)
     assert json.loads(facts["colorlab.json"])["colorizer"] == model.qualified_name()

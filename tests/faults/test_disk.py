@@ -4,7 +4,7 @@ import os
 import random
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -179,7 +179,7 @@ def test_a_prior_on_a_full_disk_is_none(tally, disk: SmallDisk) -> None:
     for room in np.linspace(0, 60_000, tally.times(2, 12)):
         disk.leave(int(room))
         with tally.injecting("the disk becomes full while a prior is written"):
-            with pytest.raises(UserError, match="prior.npz cannot be written"):
+            with pytest.raises(UserError, match=r"prior\.npz cannot be written"):
                 write_prior(path, histogram)
             assert list(disk.path.iterdir()) == [disk.filler]
         disk.empty()

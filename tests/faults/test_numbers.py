@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from colorlab.callbacks.finite import FiniteCheckpoint, FiniteSteps
+from colorlab.callbacks.last import Last
 from colorlab.data.device import Batch
 from colorlab.data.prior import write_prior
 from colorlab.errors import Stopped
@@ -158,7 +159,7 @@ def test_a_run_stops_if_asked(tally, tmp_path: Path, poison: str) -> None:
         model = ECCV16(width=2)
         objective = Root() if "gradient of a finite" in poison else nn.MSELoss()
         model.prepare_training(objective, partial(torch.optim.Adam, lr=1e-2), Constant())
-        last = FiniteCheckpoint(tmp_path, filename="last", save_on_exception=True)
+        last = Last(str(tmp_path))
         trainer = Trainer(
             max_epochs=1, default_root_dir=tmp_path, logger=False, accelerator="cpu", enable_progress_bar=False,
             enable_model_summary=False, callbacks=[FiniteSteps(on_nonfinite="stop"), last],

@@ -1,0 +1,160 @@
+"""A training killed with -9, anywhere, and resumed: it ends as if nothing had happened."""
+
+import os
+import random
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+from forked import QUICK, RUN, Training, goes_on_to, session_of, trained
+from moments import at_call, half_way_into_a_checkpoint
+
+from colorlab.loggers import read_metrics
+from colorlab.run_folder import RunFolder
+
+
+def test_a_run_killed_at_random_moments_again_and_again(tally, tmp_path: Path) -> None:
+    times, seed = tally.times(2, 50), random.randrange(2**32)
+    print(f"seed {seed}")  # pytest shows it if the test fails
+    moments = random.Random(seed)
+    run, words = RunFolder(tmp_path / "run"), [*RUN, "trainer.max_epochs=1000"]
+    with tally.injecting("killed with -9 at random moments, one run again and again", times):
+        for _ in range(times):
+            training = Training(*words, where=tmp_path)
+            while not run.overrides():
+                assert training.process.is_alive(), training.printed.read_text()
+                time.sleep(0.01)
+            for _ in range(moments.randint(0, 5)):  # checkpoints further, however busy the machine is
+                wait_for_a_checkpoint(run, training)
+            training.process.join(moments.uniform(0, 1))
+            assert training.process.is_alive(), training.printed.read_text()
+            training.kill()
+            training.end()
+            words = ["resume=run"]
+        epochs = max(read_metrics(run).get("val/loss", {0: 0})) + 2
+        print(f"killed {times} times in {epochs - 1} epochs")
+        end = f"trainer.max_epochs={epochs}"
+        assert goes_on_to(trained(tmp_path / "undisturbed", end), tmp_path, end)
+
+
+def wait_for_a_checkpoint(run: RunFolder, training: Training) -> None:
+    last = run.checkpoints / "last.ckpt"
+    before = last.stat().st_mtime_ns if last.exists() else 0
+    while not last.exists() or last.stat().st_mtime_ns == before:
+        assert training.process.is_alive(), training.printed.read_text()
+        time.sleep(0.005)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    return trained(tmp_path_factory.mktemp("undisturbed"), *QUICK)
+
+
+MOMENTS = {
+    "in a step": (partial(at_call, "lightning.pytorch.core.optimizer:LightningOptimizer.step"), range(1, 31)),
+    "in a validation": (partial(at_call, "colorlab.models.colorizer:Colorizer.validation_step"), range(1, 7)),
+    "between the checkpoint of an epoch and its losses in the CSV": (
+        partial(at_call, "lightning.pytorch.trainer.trainer:_LoggerConnector.update_train_epoch_metrics"), range(1, 4),
+    ),
+    "half-way into a checkpoint": (half_way_into_a_checkpoint, range(1, 16)),
+    "before a file that is written takes its place": (partial(at_call, "pathlib:Path.replace"), range(3, 33)),
+}  # fmt: skip
+"""How to be killed, and the chances for it in a run; before the third file there is nothing yet to resume."""
+AMONG_THE_QUICK = ("half-way into a checkpoint", "between the checkpoint of an epoch and its losses in the CSV")
+
+
+@pytest.mark.parametrize(
+    "moment", [pytest.param(name, marks=[pytest.mark.faults] * (name not in AMONG_THE_QUICK)) for name in MOMENTS]
+)
+def test_a_run_killed_at_a_moment(tally, tmp_path: Path, undisturbed: RunFolder, moment: str) -> None:
+    be_killed, chances = MOMENTS[moment]
+    for chance in random.sample(chances, tally.times(1, min(len(chances), 5))):
+        print(f"chance {chance}")
+        where = tmp_path / str(chance)
+        where.mkdir()
+        with tally.injecting(f"killed with -9 {moment}"):
+            training = Training(*RUN, *QUICK, where=where, rehearse=partial(be_killed, chance))
+            assert training.end() == -signal.SIGKILL, training.printed.read_text()
+            assert goes_on_to(undisturbed, where)
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize(
+    ("what", "place", "calls", "words"),
+    [
+        ("the colors are counted", "colorlab.data.prior:split_lab", 10, ("objective=rebalanced_classification",)),
+        ("the disk cache is built", "colorlab.data.cache:Cache.reading", 201, ("data.cache=disk",)),
+    ],
+    ids=["prior", "cache"],
+)
+def test_a_run_killed_while_it_prepares(tally, tmp_path: Path, what: str, place: str, calls: int, words: tuple) -> None:
+    undisturbed = trained(tmp_path / "undisturbed", *QUICK, *words)
+    for call in random.sample(range(1, calls + 1), tally.times(1, 5)):
+        print(f"call {call}")
+        where = tmp_path / str(call)
+        where.mkdir()
+        with tally.injecting(f"killed with -9 while {what}"):
+            training = Training(*RUN, *QUICK, *words, where=where, rehearse=partial(at_call, place, call))
+            assert training.end() == -signal.SIGKILL, training.printed.read_text()
+            assert goes_on_to(undisturbed, where)
+            assert not list((where / "cache").rglob("*.part"))
+
+
+@pytest.fixture
+def trains(tmp_path: Path) -> Iterator[Training]:
+    """A run in the middle of its training, which does not end by itself."""
+    training = Training(*RUN, *QUICK, "data.workers=2", "trainer.max_epochs=1000", where=tmp_path)
+    wait_for_a_checkpoint(RunFolder(tmp_path / "run"), training)
+    yield training
+    training.kill()
+
+
+def test_a_folder_that_trains_is_no_other_runs(tally, tmp_path: Path, trains: Training) -> None:
+    run = RunFolder(tmp_path / "run")
+    before = run.config.read_bytes(), run.status()
+    for words in (RUN, ("resume=run",)):
+        with tally.injecting("a second run started in the folder of one that trains"):
+            second = Training(*words, where=tmp_path, prints="second")
+            assert second.end() == 2, second.printed.read_text()
+            (said,) = second.printed.read_text().splitlines()
+            assert f" is another run's that still trains (process {trains.process.pid} on " in said
+            assert (run.config.read_bytes(), run.status()) == before
+            assert trains.process.is_alive()
+
+
+def test_workers_end_with_the_process_that_started_them(tally, tmp_path: Path, trains: Training) -> None:
+    """And do not keep its folder until then."""
+    with tally.injecting("killed with -9, its workers not"):
+        assert len(session_of(trains.process.pid)) >= 3
+        os.kill(trains.process.pid, signal.SIGKILL)
+        trains.end()
+        again = Training("resume=run", where=tmp_path)
+        wait_for_a_checkpoint(RunFolder(tmp_path / "run"), again)
+        deadline = time.monotonic() + 15
+        while session_of(trains.process.pid):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        again.kill()
+
+
+def test_a_read_only_folder_is_refused_in_a_sentence(tally, tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", disk], capture_output=True).returncode:
+        pytest.skip("needs to mount a disk")
+    try:
+        (disk / "run").mkdir()
+        subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+        for name in ("run", "new"):
+            with tally.injecting("the run's folder is read-only"):
+                training = Training(*RUN[:-1], f"hydra.run.dir={disk / name}", where=tmp_path)
+                assert training.end() == 2, training.printed.read_text()
+                (said,) = training.printed.read_text().splitlines()
+                assert said.startswith(f"colorlab: {disk / name}")
+                assert said.endswith(" cannot be written (Read-only file system): take another folder.")
+    finally:
+        subprocess.run(["umount", disk], check=True)

@@ -1,0 +1,89 @@
+"""A training in two processes, of which one is killed or asked to leave: the other does not stay behind."""
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from conftest import start
+from forked import QUICK, RUN, same, session_of
+
+from colorlab.run_folder import RunFolder
+
+pytestmark = pytest.mark.faults
+TWO = (*RUN, *QUICK, "data.batch_size=8", "trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    where = tmp_path_factory.mktemp("undisturbed")
+    ends(start("train", *TWO, cwd=where), 0)
+    return RunFolder(where / "run")
+
+
+def ends(process: subprocess.Popen, code: int) -> str:
+    """What a command, that should end with this code within two minutes, says on stderr."""
+    _, error = process.communicate(timeout=120)
+    assert process.returncode == code, error
+    return error
+
+
+def all_end(process: subprocess.Popen, within: float) -> None:
+    deadline = time.monotonic() + within
+    while session_of(process.pid):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+@pytest.fixture
+def training(tmp_path: Path) -> Iterator[subprocess.Popen]:
+    """Two processes in the middle of their training."""
+    process = start("train", *TWO, cwd=tmp_path)
+    while not (tmp_path / "run" / "checkpoints" / "last.ckpt").exists():
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.02)
+    yield process
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_one_of_two_is_killed(
+    tally, tmp_path: Path, undisturbed: RunFolder, training: subprocess.Popen, rank: int
+) -> None:
+    with tally.injecting(f"process {rank} of two killed with -9"):
+        others = session_of(training.pid) - {training.pid}
+        victims = [one for one in others if f"LOCAL_RANK={rank}" in environment(one)] if rank else [training.pid]
+        os.kill(victims[0], signal.SIGKILL)
+        training.communicate(timeout=60)
+        all_end(training, within=30)
+        ends(start("train", "resume=run", cwd=tmp_path), 0)
+        assert same(RunFolder(tmp_path / "run"), undisturbed)
+
+
+def environment(process: int) -> list[str]:
+    return Path(f"/proc/{process}/environ").read_text().split("\0")
+
+
+@pytest.mark.parametrize("whom", ["the first", "both"])
+def test_they_are_asked_to_leave(
+    tally, tmp_path: Path, undisturbed: RunFolder, training: subprocess.Popen, whom: str
+) -> None:
+    with tally.injecting(f"SIGTERM to {whom} of two processes"):
+        if whom == "both":
+            os.killpg(training.pid, signal.SIGTERM)
+        else:
+            training.send_signal(signal.SIGTERM)
+        error = ends(training, 143)
+        assert "Traceback" not in error, error
+        assert [line for line in error.splitlines() if line.startswith("colorlab: ")] == [
+            "colorlab: SIGTERM: stops after this step, or validation, and saves; once more leaves at once.",
+            "colorlab: SIGTERM: resume=run goes on.",
+        ]
+        all_end(training, within=10)
+        ends(start("train", "resume=run", cwd=tmp_path), 0)
+        assert same(RunFolder(tmp_path / "run"), undisturbed)

@@ -1,0 +1,120 @@
+"""A training that is asked to leave: once, it saves and can go on; twice, it leaves at once."""
+
+import os
+import random
+import signal
+import time
+from functools import partial
+from pathlib import Path
+
+import pytest
+from forked import QUICK, RUN, Training, goes_on_to, trained
+from moments import at_call, signaled
+
+from colorlab.loggers import read_metrics
+from colorlab.run_folder import RunFolder
+
+SIGNALS = {"SIGTERM": 143, "Ctrl-C": 130}
+STEP = "lightning.pytorch.core.optimizer:LightningOptimizer.step"
+VALIDATION = "colorlab.models.colorizer:Colorizer.validation_step"
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    return trained(tmp_path_factory.mktemp("undisturbed"), *QUICK)
+
+
+def begun(where: Path, place: str, call: int, *numbers: int) -> Training:
+    """A run that gets these signals when it comes to that call."""
+    where.mkdir()
+    return Training(*RUN, *QUICK, where=where, rehearse=partial(at_call, place, call, do=partial(signaled, *numbers)))
+
+
+@pytest.mark.parametrize("name", SIGNALS)
+def test_asked_once_it_saves_after_the_step_and_leaves(
+    tally, tmp_path: Path, undisturbed: RunFolder, name: str
+) -> None:
+    code = SIGNALS[name]
+    for time_ in range(tally.times(1, 5)):
+        place, call = random.choice([(STEP, random.randint(1, 29)), (VALIDATION, random.randint(1, 4))])
+        print(f"call {call} of {place}")
+        where = tmp_path / str(time_)
+        with tally.injecting(f"{name}, once: saved, exit code {code}"):
+            training = begun(where, place, call, code - 128)
+            assert training.end() == code, training.printed.read_text()
+            said = [line for line in training.printed.read_text().splitlines() if line.startswith("colorlab: ")]
+            assert said == [
+                f"colorlab: {name}: stops after this step, or validation, and saves; once more leaves at once.",
+                f"colorlab: {name}: resume=run goes on.",
+            ]
+            assert "Traceback" not in training.printed.read_text()
+            status = RunFolder(where / "run").status()
+            assert (status["status"], status["reason"]) == ("interrupted", name)
+            assert RunFolder(where / "run").newest_checkpoint().name == "last.ckpt"
+            assert goes_on_to(undisturbed, where)
+
+
+@pytest.mark.parametrize("name", SIGNALS)
+@pytest.mark.faults
+def test_asked_twice_it_leaves_at_once(tally, tmp_path: Path, undisturbed: RunFolder, name: str) -> None:
+    code = SIGNALS[name]
+    for time_ in range(tally.times(1, 5)):
+        call, where = random.randint(1, 30), tmp_path / str(time_)
+        print(f"call {call}")
+        with tally.injecting(f"{name}, twice: leaves at once, exit code {code}"):
+            training = begun(where, STEP, call, code - 128, code - 128)
+            assert training.end() == code, training.printed.read_text()
+            assert training.printed.read_text().splitlines()[-1] == f"colorlab: {name}: left at once."
+            assert "Traceback" not in training.printed.read_text()
+            assert RunFolder(where / "run").status()["reason"] == f"{name}, twice"
+            assert goes_on_to(undisturbed, where)
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("name", SIGNALS)
+def test_all_processes_asked_at_once_the_workers_too(tally, tmp_path: Path, name: str) -> None:
+    """As Ctrl-C, `timeout`, systemd and SLURM do."""
+    number = SIGNALS[name] - 128
+    workers = (*RUN, *QUICK, "data.workers=2", "trainer.max_epochs=1000")
+    for time_ in range(tally.times(1, 5)):
+        where = tmp_path / str(time_)
+        where.mkdir()
+        run = RunFolder(where / "run")
+        with tally.injecting(f"{name} to all processes of a run, its workers too"):
+            training = Training(*workers, where=where)
+            while len(read_metrics(run).get("val/loss", {})) < 2:
+                assert training.process.is_alive(), training.printed.read_text()
+                time.sleep(0.02)
+            time.sleep(random.uniform(0, 1))
+            os.killpg(training.process.pid, number)
+            assert training.end(within=30) == SIGNALS[name], training.printed.read_text()
+            assert run.status()["status"] == "interrupted"
+            assert "Traceback" not in training.printed.read_text(), training.printed.read_text()
+            epochs = max(read_metrics(run)["val/loss"]) + 2
+            words = f"trainer.max_epochs={epochs}"
+            assert goes_on_to(trained(where / "undisturbed", *QUICK, words), where, words)
+
+
+@pytest.mark.parametrize("name", SIGNALS)
+def test_asked_before_the_training_it_leaves_at_once(tally, tmp_path: Path, name: str) -> None:
+    with tally.injecting(f"{name} before the training, while colors are counted"):
+        counting = partial(at_call, "colorlab.data.prior:split_lab", 3, do=partial(signaled, SIGNALS[name] - 128))
+        words = (*RUN, *QUICK, "objective=rebalanced_classification")
+        training = Training(*words, where=tmp_path, rehearse=counting)
+        assert training.end() == SIGNALS[name], training.printed.read_text()
+        assert training.printed.read_text().splitlines()[-1] == f"colorlab: {name}: resume=run goes on."
+        assert "Traceback" not in training.printed.read_text()
+
+
+def test_a_sweep_that_is_asked_to_leave_says_how_to_see_what_is_done(tally, tmp_path: Path) -> None:
+    with tally.injecting("SIGTERM to a sweep"):
+        sweep = ("-m", *RUN[:-1], *QUICK, "seed=1,2,3", "hydra.sweep.dir=sweep")
+        told = partial(at_call, STEP, 35, do=partial(signaled, signal.SIGTERM))
+        training = Training(*sweep, where=tmp_path, rehearse=told)
+        assert training.end() == 143, training.printed.read_text()
+        said = training.printed.read_text()
+        print(said)
+        assert "Traceback" not in said
+        states = [RunFolder(folder).status()["status"] for folder in sorted((tmp_path / "sweep").glob("*_seed*"))]
+        assert states == ["done", "interrupted"]
+        assert said.splitlines()[-1] == "  those that are done: python -m colorlab.leaderboard sweep"

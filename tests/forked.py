@@ -1,0 +1,126 @@
+"""Trainings in real processes that begin at once, forked from a server that has imported all; and what they end as.
+
+The run here has ten steps an epoch, with augmentation, and writes `last.ckpt` every third step too.
+"""
+
+import atexit
+import multiprocessing
+import multiprocessing.util
+import os
+import signal
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import torch
+from conftest import SMALL
+
+from colorlab.loggers import read_metrics
+from colorlab.run_folder import RunFolder
+
+RUN = (*SMALL, "data.workers=0", "callbacks.last.every_n_train_steps=3", "hydra.run.dir=run")
+QUICK = ("metrics=[psnr]", "callbacks.comparison=null", "callbacks.curves=null", "trainer.max_epochs=3")
+"""Of three epochs, without pictures."""
+
+HEAVY = (
+    "lightning.pytorch", "colorlab.train", "colorlab.data.prior", "colorlab.models", "colorlab.loggers",
+    "colorlab.callbacks.evaluation", "colorlab.callbacks.interruption",
+)  # fmt: skip
+
+_context = multiprocessing.get_context("forkserver")
+_context.set_forkserver_preload(list(HEAVY))
+
+
+class Training:
+    """`colorlab.train` with these arguments, in a process and a process group of its own.
+
+    Args:
+        arguments: of the command.
+        where: the working folder, and that of the caches.
+        rehearse: called in the process before the command, to let something happen at a certain moment.
+        prints: the file in `where` that gets what the process prints.
+    """
+
+    def __init__(
+        self, *arguments: str, where: Path, rehearse: Callable[[], None] | None = None, prints: str = "printed"
+    ) -> None:
+        self.printed = where / prints
+        self.process = _context.Process(target=_train, args=(arguments, where, self.printed, rehearse))
+        self.process.start()
+        multiprocessing.util.Finalize(self, self.kill, exitpriority=0)  # if a test fails before its end
+
+    def kill(self) -> None:
+        """kill -9, the whole group."""
+        if not self.process.is_alive():
+            return
+        try:
+            os.killpg(self.process.pid, signal.SIGKILL)
+        except ProcessLookupError:  # before it has a group of its own, or when it is gone
+            self.process.kill()
+
+    def end(self, within: float = 120) -> int:
+        """Wait for its end; its exit code, below 0 the signal that killed it."""
+        self.process.join(within)
+        assert self.process.exitcode is not None, f"still running: {self.printed.read_text()}"
+        return self.process.exitcode
+
+
+def _train(arguments: tuple[str, ...], where: Path, printed: Path, rehearse: Callable[[], None] | None) -> None:
+    multiprocessing.set_start_method("fork", force=True)  # as where nobody chose another
+    os.setsid()
+    os.chdir(where)
+    os.environ["XDG_CACHE_HOME"] = str(where / "cache")
+    with printed.open("w") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    if rehearse:
+        rehearse()
+    from colorlab.train import main
+
+    sys.argv = ["colorlab-train", *arguments]
+    try:
+        main()
+    finally:
+        atexit._run_exitfuncs()  # as at the end of a process that is no fork
+
+
+def trained(where: Path, *more: str) -> RunFolder:
+    """An undisturbed run."""
+    where.mkdir(exist_ok=True)
+    training = Training(*RUN, *more, where=where)
+    assert training.end() == 0, training.printed.read_text()
+    return RunFolder(where / "run")
+
+
+def goes_on_to(undisturbed: RunFolder, where: Path, *more: str) -> bool:
+    """Whether the run in `where`, resumed, ends as an undisturbed one."""
+    again = Training("resume=run", *more, where=where)
+    assert again.end() == 0, again.printed.read_text()
+    return same(RunFolder(where / "run"), undisturbed)
+
+
+def same(one: RunFolder, other: RunFolder) -> bool:
+    """Whether two runs have the same checkpoints, weights, optimizer's state and rows: bit by bit."""
+    names = [sorted(path.name for path in run.checkpoints.iterdir() if path.suffix != ".part") for run in (one, other)]
+    assert names[0] == names[1]
+    first, second = (torch.load(run.newest_checkpoint(), weights_only=True) for run in (one, other))
+    assert first["global_step"] == second["global_step"]
+    for state in ("state_dict", "optimizer_states"):
+        torch.testing.assert_close(first[state], second[state], rtol=0, atol=0)
+    assert _rows(one) == _rows(other)
+    return True
+
+
+def _rows(run: RunFolder) -> dict[str, dict[int, float]]:
+    return {name: values for name, values in read_metrics(run).items() if not name.startswith("speed/")}
+
+
+def session_of(process: int) -> set[int]:
+    """All processes that it started, and they, and so on."""
+    found = set()
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if os.getsid(int(folder.name)) == process:
+                found.add(int(folder.name))
+    return found

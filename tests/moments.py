@@ -1,0 +1,69 @@
+"""Moments at which a process of a test kills its whole group with -9, itself included."""
+
+import importlib
+import os
+import signal
+import time
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+
+def kill() -> None:
+    os.killpg(0, signal.SIGKILL)
+
+
+def wrap(place: str, make: Callable[[Callable], Callable]) -> None:
+    """Put something around a function, `module:name` or `module:Class.name`."""
+    module, _, name = place.partition(":")
+    *owners, attribute = name.split(".")
+    owner: Any = importlib.import_module(module)
+    for part in owners:
+        owner = getattr(owner, part)
+    inner = getattr(owner, attribute)
+    setattr(owner, attribute, wraps(inner)(make(inner)))
+
+
+def at_call(place: str, number: int, after: bool = False, do: Callable[[], None] = kill) -> None:
+    """Do it (kill) before the function is called for the `number`th time, or after."""
+    calls = 0
+
+    def make(inner: Callable) -> Callable:
+        def called(*args: Any, **kwargs: Any) -> Any:
+            nonlocal calls
+            calls += 1
+            if calls == number and not after:
+                do()
+            result = inner(*args, **kwargs)
+            if calls == number and after:
+                do()
+            return result
+
+        return called
+
+    wrap(place, make)
+
+
+def half_way_into_a_checkpoint(number: int) -> None:
+    """Kill when half of the `number`th checkpoint is on the disk: a checkpoint is what is synchronized with it."""
+    synchronized = 0
+
+    def make(sync: Callable) -> Callable:
+        def half(file: int) -> None:
+            nonlocal synchronized
+            synchronized += 1
+            if synchronized == number:
+                os.ftruncate(file, os.fstat(file).st_size // 2)
+                kill()
+            sync(file)
+
+        return half
+
+    wrap("os:fsync", make)
+
+
+def signaled(*numbers: int) -> None:
+    """Get these signals, as one who waits for each to be heard would send them."""
+    for number in numbers:
+        os.kill(os.getpid(), number)
+        time.sleep(0.01)

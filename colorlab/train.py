@@ -67,6 +67,7 @@ def train(
 
     from colorlab.loggers import finish_tracker, remember_trackers
     from colorlab.models import Colorizer
+    from colorlab.models.weights import read_weights
 
     quiet_libraries()
     seed_everything(cfg["seed"], workers=True, verbose=False)
@@ -103,7 +104,9 @@ def train(
         if path and not Path(path).is_file():  # the disk was full then
             path = str(folder.best_checkpoint())
         if cfg["test"] and data.names["test"]:
-            trainer.test(model, datamodule=data, ckpt_path=path or None, weights_only=True, verbose=False)
+            if path:  # by ckpt_path, Lightning's weight averaging would put back the weights that were not averaged
+                read_weights(model, Path(path))
+            trainer.test(model, datamodule=data, verbose=False)
         score = float(best.best_model_score) if path and best.best_model_score is not None else None
         if rank_zero_only.rank == 0:
             _conclude(trainer, data, folder, path, score)

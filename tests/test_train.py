@@ -11,12 +11,15 @@ import pytest
 import torch
 from conftest import SMALL, Command, exit_of, start
 from hydra.core.global_hydra import GlobalHydra
+from lightning import Trainer
 from PIL import Image
 
 import colorlab
 from colorlab.config import conf_folder
+from colorlab.data import ColorDataModule
 from colorlab.loggers import read_metrics
 from colorlab.run_folder import RunFolder
+from colorlab.schedules import Constant
 from colorlab.train import main
 
 
@@ -109,6 +112,25 @@ def test_a_folder_holds_one_run(
     assert exit_of(monkeypatch, *SMALL, "debug=true", f"hydra.run.dir={folder.path}") == 0
     assert "resumed" not in folder.origin()
     assert sorted(read_metrics(folder)["val/loss"]) == [0]
+
+
+def test_averaged_weights_are_what_is_tested(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """They are what the checkpoint gives to all who load it; the others are kept beside them, for a resume."""
+    ema = ("+callbacks.ema._target_=lightning.pytorch.callbacks.EMAWeightAveraging", "+callbacks.ema.decay=0.9")
+    run = RunFolder(tmp_path / "run")
+    assert exit_of(monkeypatch, *SMALL, *ema, "optim.lr=0.03", "test=true", f"hydra.run.dir={run.path}") == 0
+    best, losses = run.best_checkpoint(), {}
+    for weights in ("state_dict", "current_model_state"):
+        model = colorlab.load(best)
+        model.load_state_dict(read(best)[weights])
+        model.prepare_training(torch.nn.MSELoss(), torch.optim.Adam, Constant())
+        data = ColorDataModule(size=32, val_fraction=0.12, test_fraction=0.12, split_seed=1329, workers=0)
+        trainer = Trainer(accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False)
+        (found,) = trainer.test(model, datamodule=data, verbose=False)
+        losses[weights] = found["test/loss"]
+    (tested,) = read_metrics(run)["test/loss"].values()
+    assert tested == pytest.approx(losses["state_dict"], rel=1e-5)
+    assert tested != pytest.approx(losses["current_model_state"], rel=1e-3)
 
 
 def test_an_optimizer_override_on_a_resume_is_applied(finished: RunFolder, train: Command, tmp_path: Path) -> None:

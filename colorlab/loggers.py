@@ -236,8 +236,8 @@ def wandb_logger(
         folder: the run's folder; wandb's files go there too.
         project, name, group, tags, notes: how wandb files the run.
     """
-    for name, value in {"WANDB_SILENT": "true", **PATIENCE}.items():
-        os.environ.setdefault(name, value)
+    for setting, value in {"WANDB_SILENT": "true", **PATIENCE}.items():
+        os.environ.setdefault(setting, value)
     mode = os.environ.get("WANDB_MODE") or ("online" if wandb.login(prompt=False) else "offline")
     return WandbByEpoch(
         save_dir=folder, project=project, name=name, group=group, tags=tags or [], notes=notes,

@@ -85,7 +85,7 @@ class FiniteSteps(Callback):
         loss = sum(map(float, self._losses))
         said = f"The loss of a step in epoch {trainer.current_epoch} is {loss:g}"
         if torch.tensor(loss).isfinite():
-            said = f"A gradient or a statistic of a step in epoch {trainer.current_epoch} is not finite (its loss: {loss:g})"
+            said = f"A gradient or a statistic of a step in epoch {trainer.current_epoch} is not finite (loss {loss:g})"
         place = self._save(trainer, names, loss)
         log.warning("%s: the step is left out.%s It was of %s.", said, place, ", ".join(names))
         if self.on_nonfinite == "stop":

@@ -13,7 +13,7 @@ from typing import NoReturn
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf.errors import OmegaConfBaseException
 
-from colorlab.errors import UserError, did_you_mean, sentence_of
+from colorlab.errors import Stopped, UserError, did_you_mean, sentence_of
 
 EXTRAS = {"joblib": "joblib", "submitit_local": "slurm", "submitit_slurm": "slurm"}
 """Launchers that are packages of their own, and what installs them."""
@@ -52,9 +52,9 @@ def _leave_if_unwritable(error: BaseException | None) -> None:
 
 
 def leave(error: Exception, keys: tuple[str, ...] = ()) -> NoReturn:
-    """Say in one sentence what was wrong, and end with exit code 2."""
+    """Say in one sentence what was wrong, and end with exit code 2; 1 if it went wrong on the way."""
     print(f"colorlab: {_sentence(error, keys)}", file=sys.stderr)
-    sys.exit(2)
+    sys.exit(1 if isinstance(error, Stopped) else 2)
 
 
 def key_of(override: str) -> str:

@@ -87,7 +87,7 @@ class Plan:
         try:
             return self.target(*first, **arguments)
         except Exception as error:
-            if self.target.__module__.split(".")[0] == "colorlab" or not _refuses(error):
+            if not _refuses(error, by_us=self.target.__module__.split(".")[0] == "colorlab"):
                 raise
             raise UserError(f"{self.path}: {str(error).strip().splitlines()[0]}") from error
 
@@ -222,10 +222,12 @@ def _wanted(hint: Any) -> str:
     return f"of type {hint.__name__ if inspect.isclass(hint) and not get_args(hint) else hint}"
 
 
-def _refuses(error: Exception) -> bool:
-    """Whether a library says with an exception that it does not take a value."""
+def _refuses(error: Exception, by_us: bool) -> bool:
+    """Whether a library says with an exception that it does not take a value; what else we raise is a defect."""
     from lightning.fabric.utilities.exceptions import MisconfigurationException
 
+    if by_us:
+        return isinstance(error, MisconfigurationException)  # of the class of Lightning's that ours is a kind of
     refusals = ValueError | TypeError | RuntimeError | ModuleNotFoundError | MisconfigurationException
     return isinstance(error, refusals) and bool(str(error).strip())
 

@@ -13,6 +13,13 @@ class UserError(Exception):
     """
 
 
+class Stopped(Exception):
+    """A run that was right to begin cannot go on; the message says why, and how it can.
+
+    Commands print the message alone and exit with code 1: no traceback.
+    """
+
+
 class Pruned(Exception):
     """A search has seen enough of a run: others were better at the same epoch."""
 

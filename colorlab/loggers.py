@@ -1,26 +1,34 @@
 """Where a run's numbers go: always a CSV file, and the tracker of choice."""
 
 import csv
+import functools
 import importlib.util
 import json
+import logging
 import os
 import secrets
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
 import numpy as np
 import wandb
 from lightning.pytorch.loggers import Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
+from lightning.pytorch.loggers.logger import rank_zero_experiment
 from lightning.pytorch.utilities import rank_zero_only
 from PIL import Image
 
 from colorlab.errors import UserError
 from colorlab.metrics import SCALES
-from colorlab.run_folder import RunFolder, write_whole
+from colorlab.run_folder import RunFolder, dispensable, write_whole
+
+log = logging.getLogger(__name__)
+
+Tracker = TypeVar("Tracker", bound=type[Logger])
 
 
 class MetricsCSV(Logger):
@@ -66,11 +74,12 @@ class MetricsCSV(Logger):
             columns = ["epoch", "step"]
             columns += sorted({name for row in self._rows.values() for name in row} - set(columns))
             whole = self.path.with_suffix(".part")
-            with whole.open("w", newline="") as file:
-                table = csv.DictWriter(file, columns)
-                table.writeheader()
-                table.writerows({"step": step, **row} for step, row in sorted(self._rows.items()))
-            whole.replace(self.path)
+            with dispensable(self.path):  # now: each time all rows are written
+                with whole.open("w", newline="") as file:
+                    table = csv.DictWriter(file, columns)
+                    table.writeheader()
+                    table.writerows({"step": step, **row} for step, row in sorted(self._rows.items()))
+                whole.replace(self.path)
 
     def finalize(self, status: str) -> None:
         self.save()
@@ -100,9 +109,68 @@ def read_metrics(folder: RunFolder) -> dict[str, dict[int, float]]:
     return dict(metrics)
 
 
+# -- trackers that are lost --------------------------------------------------------------------------
+
+
+def losable(kind: Tracker) -> Tracker:
+    """Let training go on without a tracker: what it raises is said once, and then it is told nothing more."""
+    for name in (
+        "log_hyperparams",
+        "log_metrics",
+        "log_picture",
+        "log_best",
+        "after_save_checkpoint",
+        "save",
+        "finalize",
+    ):
+        if hasattr(kind, name):
+            setattr(kind, name, _unless_lost(getattr(kind, name)))
+    return kind
+
+
+def _unless_lost(method: Callable[..., None]) -> Callable[..., None]:
+    @functools.wraps(method)
+    def call(self: Logger, *args: Any, **kwargs: Any) -> None:
+        if not getattr(self, "lost", False):
+            try:
+                method(self, *args, **kwargs)
+            except Exception as error:  # of a network, a service, a disk: whatever a tracker may have
+                self.lost = True
+                tell_lost(type(self).title, error)
+
+    return call
+
+
+def tell_lost(tracker: str, error: Exception) -> None:
+    """Say that a tracker is lost, and why."""
+    reason = next(iter(str(error).strip().splitlines()), "")
+    log.warning(
+        "%s is lost (%s): training goes on without it, and metrics.csv has every number.",
+        tracker, f"{type(error).__name__}: {reason}" if reason else type(error).__name__,
+    )  # fmt: skip
+
+
+# -- tensorboard -------------------------------------------------------------------------------------
+
+
+@losable
+class TensorBoardInFolder(TensorBoardLogger):
+    """A tensorboard logger that shows pictures."""
+
+    title = "tensorboard"
+
+    def log_picture(self, name: str, path: Path, step: int, epoch: int | None = None) -> None:
+        self.experiment.add_image(name, _pixels(path), step, dataformats="HWC")
+
+
 # -- wandb -------------------------------------------------------------------------------------------
 
+PATIENCE = {"WANDB_INIT_TIMEOUT": "30", "WANDB_FINISH_TIMEOUT": "300", "WANDB_FINISH_TIMEOUT_RAISES": "true"}
+"""How many seconds wandb may take to begin a run, and to send the rest of it at the end; by itself it would wait for
+an unreachable server for ever. What was not sent lies in the run's folder, for `wandb sync`."""
 
+
+@losable
 class WandbByEpoch(WandbLogger):
     """A wandb logger whose panels have epochs on their x-axis and whose summary holds the best values too.
 
@@ -110,9 +178,25 @@ class WandbByEpoch(WandbLogger):
     the one that Lightning defines for all names.
     """
 
+    title = "wandb"
+
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
         self._defined: set[str] = {"epoch"}
+
+    @property
+    @rank_zero_experiment
+    def experiment(self) -> Any:
+        """The wandb run, begun now if there is none; offline where wandb cannot be reached."""
+        try:
+            return super().experiment
+        except wandb.errors.Error as error:
+            if self._wandb_init["mode"] == "offline":
+                raise
+            reason = str(error).splitlines()[0]
+            log.warning("wandb cannot be reached (%s): this run is kept offline, for `wandb sync`.", reason)
+            self._wandb_init["mode"] = "offline"
+            return super().experiment
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
@@ -121,6 +205,12 @@ class WandbByEpoch(WandbLogger):
                 self.experiment.define_metric(name, step_metric="epoch", summary=summary_of(name))
                 self._defined.add(name)
         super().log_metrics(metrics, step)
+
+    def log_picture(self, name: str, path: Path, step: int, epoch: int | None = None) -> None:
+        self.log_metrics({name: [wandb.Image(str(path))]} | ({} if epoch is None else {"epoch": epoch}), step)
+
+    def log_best(self, checkpoint: str, loss: float | None) -> None:
+        self.experiment.summary.update({"best/checkpoint": checkpoint, "best/loss": loss})
 
 
 def summary_of(name: str) -> str | None:
@@ -146,7 +236,8 @@ def wandb_logger(
         folder: the run's folder; wandb's files go there too.
         project, name, group, tags, notes: how wandb files the run.
     """
-    os.environ.setdefault("WANDB_SILENT", "true")
+    for setting, value in {"WANDB_SILENT": "true", **PATIENCE}.items():
+        os.environ.setdefault(setting, value)
     mode = os.environ.get("WANDB_MODE") or ("online" if wandb.login(prompt=False) else "offline")
     return WandbByEpoch(
         save_dir=folder, project=project, name=name, group=group, tags=tags or [], notes=notes,
@@ -165,7 +256,11 @@ def _wandb_id(file: Path) -> str:
 
 # -- mlflow ------------------------------------------------------------------------------------------
 
+MLFLOW_PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "4", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}
+"""Half a minute of asking again, or two for a server that hangs, in which a run does not train."""
 
+
+@losable
 class MLflowInFolder(MLFlowLogger):
     """An mlflow logger that keeps its run's id in the run's folder, so that a resume goes on in the same run.
 
@@ -175,6 +270,8 @@ class MLflowInFolder(MLFlowLogger):
         folder: the run's folder.
         settings: Lightning's MLFlowLogger's.
     """
+
+    title = "mlflow"
 
     def __init__(self, folder: RunFolder, **settings: Any) -> None:
         known = folder.mlflow_id.read_text() if folder.mlflow_id.exists() else None
@@ -187,6 +284,9 @@ class MLflowInFolder(MLFlowLogger):
         self.experiment.update_run(self.run_id, status="RUNNING")
         write_whole(self.folder.mlflow_id, self.run_id)
         super().log_hyperparams({key: value for key, value in _leaves(params) if key not in run.data.params})
+
+    def log_picture(self, name: str, path: Path, step: int, epoch: int | None = None) -> None:
+        self.experiment.log_image(self.run_id, _pixels(path), key=name, step=step, synchronous=True)
 
 
 def _leaves(params: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -219,6 +319,8 @@ def mlflow_logger(
     """
     if importlib.util.find_spec("mlflow") is None:
         raise UserError("logger=mlflow needs mlflow: pip install 'colorlab[mlflow]'.")
+    for setting, value in MLFLOW_PATIENCE.items():
+        os.environ.setdefault(setting, value)
     import mlflow
     from mlflow.exceptions import MlflowException
 
@@ -236,7 +338,7 @@ def mlflow_logger(
 
 
 def _check_answers(uri: str) -> None:
-    """Ask once: mlflow itself would try for minutes, as it should only when a server goes away while a run trains."""
+    """Ask once: mlflow itself would ask again, as it should only when a server goes away while a run trains."""
     if not uri.startswith("http"):
         return
     try:
@@ -255,6 +357,8 @@ def remember_trackers(loggers: list[Logger], folder: RunFolder) -> None:
     """Keep the addresses at which trackers show the run, for the leaderboard."""
     addresses = json.loads(folder.trackers.read_text()) if folder.trackers.exists() else {}
     for logger in loggers:
+        if getattr(logger, "lost", False):
+            continue
         if isinstance(logger, WandbLogger) and (address := getattr(logger.experiment, "url", None)):
             addresses["wandb"] = address
         elif isinstance(logger, MLflowInFolder) and logger._tracking_uri.startswith("http"):
@@ -267,13 +371,15 @@ def remember_trackers(loggers: list[Logger], folder: RunFolder) -> None:
 def log_picture(loggers: list[Logger], name: str, path: Path, step: int, epoch: int | None = None) -> None:
     """Send a picture file to every tracker that shows pictures."""
     for logger in loggers:
-        if isinstance(logger, WandbLogger):
-            row = {name: [wandb.Image(str(path))]} | ({} if epoch is None else {"epoch": epoch})
-            logger.log_metrics(row, step)
-        elif isinstance(logger, TensorBoardLogger):
-            logger.experiment.add_image(name, _pixels(path), step, dataformats="HWC")
-        elif isinstance(logger, MLFlowLogger):
-            logger.experiment.log_image(logger.run_id, _pixels(path), key=name, step=step, synchronous=True)
+        if hasattr(logger, "log_picture"):
+            logger.log_picture(name, path, step, epoch)
+
+
+def log_best(loggers: list[Logger], checkpoint: str, loss: float | None) -> None:
+    """Tell every tracker that shows it which checkpoint is the best."""
+    for logger in loggers:
+        if hasattr(logger, "log_best"):
+            logger.log_best(checkpoint, loss)
 
 
 def _pixels(path: Path) -> np.ndarray:
@@ -290,5 +396,13 @@ def log_table(loggers: list[Logger], name: str, rows: list[dict[str, Any]]) -> N
 
 def finish_tracker(failed: bool) -> None:
     """End the wandb run, if there is one: the next job of a sweep must begin its own."""
-    if wandb.run is not None:
+    if wandb.run is None:
+        return
+    place = Path(wandb.run.dir).parent
+    try:
         wandb.finish(exit_code=int(failed))
+    except Exception as error:
+        log.warning("wandb did not get all of this run (%s): wandb sync %s sends it.", type(error).__name__, place)
+        with suppress(Exception):
+            wandb.teardown(exit_code=int(failed))  # else it would be tried again when Python ends
+        wandb.run = None

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import logging
 import re
 import secrets
 import shutil
@@ -17,6 +18,8 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from colorlab.errors import UserError
+
+log = logging.getLogger(__name__)
 
 PRETRAINED = "model.safetensors"
 """The weights in a folder that holds an exported model, as Hugging Face calls them."""
@@ -38,6 +41,7 @@ class RunFolder:
         metrics.csv        one row an epoch
         curves.png         the same as a picture
         prior.npz, .png    how often each color occurs, where the objective asks for it
+        nonfinite/         the batches of steps that were left out: their loss or gradient was no number
         trackers.json      where the trackers show it
         wandb_id, wandb/   the tracker's; likewise tensorboard/, mlflow_id
 
@@ -50,6 +54,7 @@ class RunFolder:
         self.config = self.path / "config.yaml"
         self.checkpoints = self.path / "checkpoints"
         self.comparison = self.path / "comparison"
+        self.nonfinite = self.path / "nonfinite"
         self.metrics = self.path / "metrics.csv"
         self.curves = self.path / "curves.png"
         self.prior = self.path / "prior.npz"
@@ -220,6 +225,15 @@ class RunFolder:
         asked = self._decay_request.exists()
         self._decay_request.unlink(missing_ok=True)
         return asked
+
+
+@contextmanager
+def dispensable(file: Path) -> Iterator[None]:
+    """Around the writing of a file that a run can do without: a full disk is said, and the run goes on."""
+    try:
+        yield
+    except OSError as error:
+        log.warning("%s cannot be written (%s): the run goes on without it.", file, error.strerror or error)
 
 
 def _read(file: Path) -> dict[str, Any] | None:

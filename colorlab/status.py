@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
-from colorlab.errors import Pruned, UserError, sentence_of
-from colorlab.run_folder import RunFolder
+from colorlab.errors import Pruned, Stopped, UserError, sentence_of
+from colorlab.run_folder import RunFolder, dispensable
 
 RANKS = ("RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "SLURM_PROCID")
 
@@ -46,7 +46,8 @@ class Status:
     def end(self, status: str, error: str | None = None, reason: str | None = None) -> None:
         """Say how it ended."""
         self.facts |= {"status": status, "error": error, "reason": reason, "ended": _now()}
-        self._write()
+        with dispensable(self.folder.path):
+            self._write()
 
     def _write(self) -> None:
         if is_first_process():
@@ -97,7 +98,7 @@ def one_line(error: Exception) -> str:
     """What an exception says, in one line; a programmer's exception with its name."""
     text = re.sub(r"\s+", " ", sentence_of(error)).strip()
     name = type(error).__name__
-    return text if isinstance(error, UserError) else f"{name}: {text}" if text else name
+    return text if isinstance(error, UserError | Stopped) else f"{name}: {text}" if text else name
 
 
 def _now() -> str:

@@ -17,7 +17,7 @@ from omegaconf import DictConfig
 
 from colorlab.command_line import key_of, leave, quiet_libraries, run
 from colorlab.config import Plan, conf_folder, plain
-from colorlab.errors import Interrupted, Preempted, Pruned, UserError, sentence_of
+from colorlab.errors import Interrupted, Preempted, Pruned, Stopped, UserError, sentence_of
 from colorlab.experiment import KEYS, check_experiment
 from colorlab.hardware import fast_settings, largest_batch
 from colorlab.origin import command_of, differences, keep_origin, same_losses, typed_command, words_again, words_alone
@@ -101,6 +101,8 @@ def train(
         trainer.fit(model, datamodule=data, ckpt_path=checkpoint, weights_only=True)
         best = trainer.checkpoint_callback
         path = best.best_model_path if best is not None else ""
+        if path and not Path(path).is_file():  # the disk was full then
+            path = str(folder.best_checkpoint())
         if cfg["test"] and data.names["test"]:
             if path:  # by ckpt_path, Lightning's weight averaging would put back the weights that were not averaged
                 read_weights(model, Path(path))
@@ -122,8 +124,6 @@ def train(
 
 
 def _trainer(cfg: dict[str, Any], plans: dict[str, Any], folder: RunFolder, interruption: "Interruption") -> "Trainer":
-    from colorlab.checkpoint_io import WholeCheckpoints
-
     plan: Plan = plans["trainer"]
     if cfg["debug"]:
         plan.arguments |= DEBUG
@@ -131,9 +131,7 @@ def _trainer(cfg: dict[str, Any], plans: dict[str, Any], folder: RunFolder, inte
     plan.arguments = defaults | plan.arguments
     loggers = [logger.build() for logger in plans["logger"].values()]
     callbacks = [*(callback.build() for callback in plans["callbacks"].values()), interruption]
-    trainer: Trainer = plan.build(default_root_dir=folder.path, logger=loggers, callbacks=callbacks)
-    trainer.strategy.checkpoint_io = WholeCheckpoints()
-    return trainer
+    return plan.build(default_root_dir=folder.path, logger=loggers, callbacks=callbacks)
 
 
 def _objective(plan: Plan, data: "ColorDataModule", folder: RunFolder) -> "nn.Module":
@@ -244,6 +242,8 @@ def _conclude(trainer: "Trainer", data: "ColorDataModule", folder: RunFolder, be
     """Print where the results are, and tell the tracker which checkpoint is the best."""
     import wandb
 
+    from colorlab.loggers import log_best
+
     metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
     lines = [data.summary()]
     if "test/psnr" in metrics:
@@ -256,11 +256,10 @@ def _conclude(trainer: "Trainer", data: "ColorDataModule", folder: RunFolder, be
         "comparison picture": folder.newest_comparison(), "best checkpoint": best, "curves": folder.curves,
     }  # fmt: skip
     lines += [f"{name}: {_near(path)}" for name, path in places.items() if path and Path(path).exists()]
-    if wandb.run is not None:
-        wandb.run.summary.update({"best/checkpoint": best, "best/loss": score})
-        if wandb.run.settings._offline:
-            parts = Path(wandb.run.dir).parents[1]  # a resumed run has several
-            lines.append(f"upload to wandb: wandb sync {shlex.quote(_near(parts))}/offline-run-*")
+    log_best(trainer.loggers, best, score)
+    if wandb.run is not None and wandb.run.settings._offline:
+        parts = Path(wandb.run.dir).parents[1]  # a resumed run has several
+        lines.append(f"upload to wandb: wandb sync {shlex.quote(_near(parts))}/offline-run-*")
     for line in lines:
         print(line, flush=True)
 
@@ -281,11 +280,12 @@ def _job(cfg: DictConfig) -> float | None:
     if in_sweep:
         file_job(cfg, hydra_cfg)
         settle_in()
+    logging.raiseExceptions = False  # a full disk is said where it matters: a traceback a line of train.log is not
     status = Status(folder, command_of(overrides) if in_sweep else typed_command(), overrides)
     try:
         return _train_alone(cfg, folder, status, in_sweep)
     except Exception as error:
-        if not in_sweep and isinstance(error, UserError):
+        if not in_sweep and isinstance(error, UserError | Stopped):
             leave(error)  # Hydra would print a line of its own before it
         if not in_sweep:
             raise
@@ -322,7 +322,7 @@ def _train_alone(cfg: DictConfig, folder: RunFolder, status: Status, in_sweep: b
 
 def _tell(error: Exception, folder: RunFolder) -> None:
     """Say at once what is wrong with a job of a sweep; a defect with its traceback."""
-    if isinstance(error, UserError | Pruned):
+    if isinstance(error, UserError | Stopped | Pruned):
         print(f"{_near(folder.path)}: {sentence_of(error)}", file=sys.stderr, flush=True)
     else:
         logging.getLogger(__name__).exception("%s failed", _near(folder.path))

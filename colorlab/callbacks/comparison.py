@@ -13,7 +13,7 @@ from colorlab.bins import STRIDE, mode
 from colorlab.loggers import log_picture
 from colorlab.metrics import scores
 from colorlab.models.colorizer import ColorBatch, Colorizer, Prediction
-from colorlab.run_folder import RunFolder
+from colorlab.run_folder import RunFolder, dispensable
 from colorlab.sheet import Row, draw_sheet, picture_of, save_sheet
 
 
@@ -78,9 +78,10 @@ class Comparison(Callback):
         names = trainer.datamodule.photographs[split].name
         named = [(Path(names(index)).stem, row) for index, row in sorted(rows.items())]
         path = RunFolder(trainer.default_root_dir).comparison / file
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_sheet(draw_sheet(named), path)
-        log_picture(trainer.loggers, f"pictures/{split}", path, trainer.global_step, trainer.current_epoch)
+        with dispensable(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            save_sheet(draw_sheet(named), path)
+            log_picture(trainer.loggers, f"pictures/{split}", path, trainer.global_step, trainer.current_epoch)
 
 
 def compare(lightness: Tensor, true: Tensor, predicted: Prediction) -> Row:

@@ -9,7 +9,7 @@ from matplotlib.ticker import MaxNLocator
 
 from colorlab.loggers import read_metrics
 from colorlab.models.colorizer import Colorizer
-from colorlab.run_folder import RunFolder
+from colorlab.run_folder import RunFolder, dispensable
 
 PANELS = (
     ("loss", "linear", ("train/loss", "val/loss")),
@@ -25,7 +25,8 @@ class Curves(Callback):
     def on_fit_end(self, trainer: Trainer, model: Colorizer) -> None:
         folder = RunFolder(trainer.default_root_dir)
         if trainer.is_global_zero and folder.metrics.exists():
-            draw_curves(read_metrics(folder), folder.curves)
+            with dispensable(folder.curves):
+                draw_curves(read_metrics(folder), folder.curves)
 
 
 def draw_curves(metrics: dict[str, dict[int, float]], path: Path) -> None:

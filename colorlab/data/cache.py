@@ -145,6 +145,8 @@ class DiskCache(Cache):
         part = path.with_suffix(".part")
         try:
             with part.open("wb") as file:
+                if hasattr(os, "posix_fallocate"):  # takes its room now: what is written into a mapping of a disk
+                    os.posix_fallocate(file.fileno(), 0, self.bytes)  # that has become full would end the process
                 file.truncate(self.bytes)
             self._map(part, "r+")
             filling = DataLoader(_Filling(self), batch_size=16, num_workers=workers)

@@ -148,6 +148,10 @@ def content_fingerprint(root: Path, names: list[str]) -> str:
 # -- read --------------------------------------------------------------------------------------------
 
 
+MOST_PIXELS = 178_956_970
+"""Of a photograph: the point at which Pillow, too, takes a picture for a bomb. Commands may lift Pillow's own limit."""
+
+
 def read_photograph(path: Path) -> Tensor:
     """Decode a file into what a viewer would show: EXIF-rotated sRGB, alpha over white.
 
@@ -165,7 +169,7 @@ def read_photograph(path: Path) -> Tensor:
     try:
         rgb = _read_plain_jpeg(content)
         if rgb is None:
-            rgb = _over_white(next(read_frames(io.BytesIO(content), deep=False)))
+            rgb = _over_white(next(read_frames(io.BytesIO(content), deep=False, most=MOST_PIXELS)))
     except Image.UnidentifiedImageError:
         raise Image.UnidentifiedImageError("cannot identify image file") from None  # Pillow names an address
     return torch.from_numpy(rgb).permute(2, 0, 1)
@@ -176,6 +180,7 @@ def _read_plain_jpeg(content: bytes) -> np.ndarray | None:
     if simplejpeg is None or not content.startswith(b"\xff\xd8"):
         return None
     with _opened(io.BytesIO(content)) as picture:  # reads no more than the header
+        _check_size(picture.size, MOST_PIXELS)
         if picture.mode not in ("RGB", "L") or space_of(picture.info.get("icc_profile"), len(picture.getbands())):
             return None
         orientation = picture.getexif().get(ExifTags.Base.Orientation, 1)
@@ -183,6 +188,11 @@ def _read_plain_jpeg(content: bytes) -> np.ndarray | None:
         return upright(simplejpeg.decode_jpeg(content), orientation)
     except ValueError:  # whether what is wrong with it can be overlooked, Pillow decides
         return None
+
+
+def _check_size(size: tuple[int, int], most: int | None) -> None:
+    if most is not None and prod(size) > most:
+        raise Image.DecompressionBombError(f"it unpacks to {size[0]}×{size[1]} pixels")
 
 
 def _over_white(frame: "Frame") -> np.ndarray:
@@ -256,28 +266,32 @@ class PictureFile(NamedTuple):
         return read_frames(self.source, self.count)
 
 
-def read_frames(source: Source, count: int = 1, deep: bool = True) -> Iterator[Frame]:
+def read_frames(source: Source, count: int = 1, deep: bool = True, most: int | None = None) -> Iterator[Frame]:
     """Decode so many frames of a file, one after the other.
 
     Args:
         source: the file.
         count: of frames; no more than there are.
         deep: keep 16 bits where they are. Without, the upper 8 of them are taken.
+        most: pixels of a frame; None is for those who have asked for its size.
 
     Raises:
+        DecompressionBombError: it has more pixels than that.
         UnidentifiedImageError: it is no picture.
         OSError, ValueError, SyntaxError and the like: it cannot be decoded.
     """
     if (tiff := _deep_tiff(source)) is not None:
         with tiff:
+            _check_size((tiff.pages.first.imagewidth, tiff.pages.first.imagelength), most)
             yield from (_deep_page(tiff, page, deep) for page in tiff.pages[:count])
         return
     with _opened(source) as picture:
-        most = prod(picture.size)
+        _check_size(picture.size, most)
+        first = prod(picture.size)
         for index in range(count):
             if index:
                 picture.seek(index)
-            if prod(picture.size) > most and picture.format != "TIFF":  # whose pages were asked for their sizes
+            if prod(picture.size) > first and picture.format != "TIFF":  # whose pages were asked for their sizes
                 raise ValueError("a frame is larger than the first")  # a GIF's canvas grows with what does not fit
             yield _pillow_frame(picture, source, deep)
 

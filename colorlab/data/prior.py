@@ -1,5 +1,6 @@
 """The prior of the color bins: how often each color occurs in the photographs one trains on."""
 
+import contextlib
 import os
 import secrets
 import zipfile
@@ -52,15 +53,20 @@ def write_prior(path: Path, histogram: Tensor) -> None:
     """Save a count of colors and the prior it makes; the file appears only when it is whole.
 
     Raises:
-        UserError: nothing was counted.
+        UserError: nothing was counted, or the file cannot be written.
     """
     if not histogram.sum():
         raise UserError("There is no color to count in these photographs.")
-    path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.{secrets.token_hex(4)}.part")
-    with part.open("wb") as file:
-        np.savez_compressed(file, histogram=histogram.numpy(), prior=prior_of_histogram(histogram).numpy())
-    os.replace(part, path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with part.open("wb") as file:
+            np.savez_compressed(file, histogram=histogram.numpy(), prior=prior_of_histogram(histogram).numpy())
+        os.replace(part, path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise UserError(f"{path} cannot be written ({error.strerror}).") from error
 
 
 def read_prior(path: Path) -> Tensor:

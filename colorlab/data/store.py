@@ -57,11 +57,12 @@ class Folder:
         part = self.root / f"{name}.part"
         try:
             self.root.mkdir(parents=True, exist_ok=True)
-            part.touch()
+            yield part
+            os.replace(part, self.root / name)
         except OSError as error:
+            with contextlib.suppress(OSError):
+                part.unlink(missing_ok=True)
             raise UserError(f"{self.root} cannot be written to ({error.strerror}).") from error
-        yield part
-        os.replace(part, self.root / name)
 
     def delete(self, name: str) -> None:
         (self.root / name).unlink()

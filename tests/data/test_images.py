@@ -244,6 +244,18 @@ def test_what_is_no_picture_raises(tmp_path: Path, content: str) -> None:
         read_photograph(tmp_path / "x.jpg")
 
 
+@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+def test_a_bomb_is_not_unpacked_though_pillows_limit_is_lifted(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, suffix: str
+) -> None:
+    """As the coloring command lifts it, which asks for the size itself."""
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
+    path = tmp_path / f"bomb{suffix}"
+    Image.new("L", (14_000, 14_000)).save(path)
+    with pytest.raises(Image.DecompressionBombError, match="14000×14000 pixels"):
+        read_photograph(path)
+
+
 def test_formats_that_photographs_do_not_come_in_are_not_decoded(macaw: Image.Image, tmp_path: Path) -> None:
     """EPS is a program, and it is Ghostscript that would run it."""
     macaw.save(tmp_path / "program.jpg", "EPS")

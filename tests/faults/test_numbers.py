@@ -1,0 +1,260 @@
+"""Losses and gradients that are no numbers: steps of real networks, on photographs with such pixels in them."""
+
+import logging
+import random
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from conftest import exit_of
+from lightning import Callback, LightningDataModule, Trainer, seed_everything
+from lightning.pytorch.callbacks import EMAWeightAveraging
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from colorlab.callbacks.finite import FiniteCheckpoint, FiniteSteps
+from colorlab.callbacks.last import Last
+from colorlab.data.device import Batch
+from colorlab.data.prior import write_prior
+from colorlab.errors import Stopped
+from colorlab.models import ECCV16, Colorizer, CUNet
+from colorlab.objectives import Classification, RebalancedClassification
+from colorlab.run_folder import RunFolder, find_checkpoint
+from colorlab.schedules import Constant
+
+POISONS = {
+    "a NaN in L": ("L", float("nan")),
+    "an infinite ab": ("ab", float("inf")),
+    "an ab of 1e25, whose square is infinite and whose gradient is not": ("ab", 1e25),
+    "an L of 3e38, which overflows in bfloat16": ("L", 3e38),
+    "a NaN gradient of a finite loss": ("ab", 0.0),
+}
+
+
+class Root(nn.Module):
+    """The root of the mean square; of a picture without color it is 0, and its gradient NaN."""
+
+    def forward(self, predicted: Tensor, true: Tensor) -> Tensor:
+        return ((predicted - true) * (true != 0)).square().mean(dim=(1, 2, 3)).sqrt().mean()
+
+
+class Given(LightningDataModule):
+    """Batches of photographs with random pixels."""
+
+    def __init__(self, count: int, poisoned: int | None = None, poison: tuple[str, float] = ("L", 0.0)) -> None:
+        super().__init__()
+        draw, self.seed = torch.Generator().manual_seed(0), 0
+        L, ab = torch.rand(count, 2, 1, 16, 16, generator=draw) * 100, torch.randn(count, 2, 2, 16, 16, generator=draw)
+        self.batches = [
+            Batch(L[place], 30 * ab[place], torch.tensor([2 * place, 2 * place + 1])) for place in range(count)
+        ]
+        if poisoned is not None:
+            name, value = poison
+            getattr(self.batches[poisoned], name)[1] = value
+        self.photographs = {"train": SimpleNamespace(name="photograph{}.jpg".format)}
+
+    def without(self, *left_out: int) -> "Given":
+        self.batches = [batch for place, batch in enumerate(self.batches) if place not in left_out]
+        return self
+
+    def train_dataloader(self) -> DataLoader:
+        return DataLoader(self.batches, batch_size=None)
+
+
+def fit(data: Given, folder: Path, build: type[Colorizer], objective: nn.Module, **settings: object) -> SimpleNamespace:
+    """Train for an epoch; what came of it."""
+    seed_everything(0, verbose=False)
+    model = build(width=2)
+    model.prepare_training(objective, partial(torch.optim.Adam, lr=1e-2, weight_decay=1e-4, fused=True), Constant())
+    finite, average = FiniteSteps(), EMAWeightAveraging(decay=0.9)
+    callbacks: list[Callback] = [finite, average]
+    trainer = Trainer(
+        max_epochs=1, default_root_dir=folder, logger=False, accelerator="cpu", enable_progress_bar=False,
+        enable_model_summary=False, enable_checkpointing=False, callbacks=callbacks, **settings,
+    )  # fmt: skip
+    seen = {}
+    average.on_train_end = lambda trainer, model: seen.update(  # in place of copying the mean over the weights
+        averaged=[weight.clone() for weight in average._average_model.parameters()]
+    )
+    trainer.fit(model, datamodule=data)
+    moments = [state for group in trainer.optimizers[0].state.values() for state in group.values()]
+    loss = float(trainer.callback_metrics["train/loss"])
+    return SimpleNamespace(state=[*model.state_dict().values(), *moments], loss=loss, **seen)
+
+
+@pytest.mark.parametrize("poison", POISONS)
+def test_a_step_that_is_no_number_is_as_if_its_batch_had_not_been_there(
+    tally, tmp_path: Path, caplog: pytest.LogCaptureFixture, poison: str
+) -> None:
+    """Weights, BatchNorm's statistics, moments and the epoch's loss, bit by bit; with and without accumulation."""
+    chance = random.Random(poison)
+    objective = Root() if "gradient of a finite" in poison else nn.MSELoss()
+    precision = {"precision": "bf16-mixed"} if "bfloat16" in poison else {}
+    for number in range(tally.times(2, 40)):
+        parts = number % 2 + 1
+        build = ECCV16 if precision else (CUNet, ECCV16)[number // 2 % 2]  # CUNet's sigmoids cannot overflow
+        place = chance.randrange(8)
+        first = place - place % parts
+        settings = {"accumulate_grad_batches": parts, **precision}
+        expected = fit(Given(8).without(*range(first, first + parts)), tmp_path / "e", build, objective, **settings)
+        folder, data = RunFolder(tmp_path / str(number)), Given(8, place, POISONS[poison])
+        caplog.clear()
+        with tally.injecting(f"a step meets {poison}"):
+            found = fit(data, folder.path, build, objective, **settings)
+            assert all(torch.equal(*pair) for pair in zip(found.state, expected.state, strict=True))
+            assert all(state.isfinite().all() for state in [*found.state, *found.averaged])
+            assert found.loss == expected.loss
+            (saved,) = folder.nonfinite.iterdir()
+            assert saved.name == f"epoch000_step{first // parts + 1:06d}.pt"
+            replay = torch.load(saved, weights_only=True)
+            assert torch.equal(replay["ab"][2 * (place - first) :][:2], data.batches[place].ab)
+            names = [f"photograph{index}.jpg" for index in range(2 * first, 2 * (first + parts))]
+            assert replay["names"] == names
+            (line,) = (record.getMessage() for record in caplog.records if record.levelno == logging.WARNING)
+            assert ", ".join(names) in line
+            assert str(saved) in line
+
+
+@pytest.mark.faults
+def test_processes_leave_a_step_out_together(tally, tmp_path: Path) -> None:
+    for rank in range(2):
+        for poison in ("a NaN in L", "an ab of 1e25, whose square is infinite and whose gradient is not"):
+            place = {"poisoned": 6 + rank, "poison": POISONS[poison]}
+            with tally.injecting("one process of two meets a NaN or infinite loss"):
+                folder = tmp_path / f"{rank}{poison[:5]}"
+                states = in_two_processes(folder, Given(16, **place))
+                expected = in_two_processes(folder / "expected", Given(16).without(6, 7))
+                for one, other, want in zip(*states, expected[0], strict=True):
+                    assert torch.equal(one, other)
+                    assert torch.equal(one, want)
+                assert len(list(RunFolder(folder).nonfinite.glob("*_rank*.pt"))) == 2
+
+
+class Keep(Callback):
+    def on_train_end(self, trainer: Trainer, model: Colorizer) -> None:
+        weights = [weight.detach().clone() for weight in model.parameters()]
+        torch.save(weights, Path(trainer.default_root_dir) / f"{trainer.global_rank}.pt")
+
+
+def in_two_processes(folder: Path, data: Given) -> list[list[Tensor]]:
+    """What the weights are in each process after an epoch; the batches take turns."""
+    seed_everything(0, verbose=False)
+    folder.mkdir(exist_ok=True)
+    model = CUNet(width=2)
+    model.prepare_training(nn.MSELoss(), partial(torch.optim.Adam, lr=1e-2), Constant())
+    trainer = Trainer(
+        max_epochs=1, default_root_dir=folder, logger=False, accelerator="cpu", devices=2, strategy="ddp_fork",
+        enable_progress_bar=False, enable_model_summary=False, enable_checkpointing=False,
+        callbacks=[FiniteSteps(), Keep()],
+    )  # fmt: skip
+    trainer.fit(model, datamodule=data)
+    return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(2)]
+
+
+@pytest.mark.parametrize("poison", POISONS)
+def test_a_run_stops_if_asked(tally, tmp_path: Path, poison: str) -> None:
+    with tally.injecting("a step is no number in a run that is to stop at it"):
+        model = ECCV16(width=2)
+        objective = Root() if "gradient of a finite" in poison else nn.MSELoss()
+        model.prepare_training(objective, partial(torch.optim.Adam, lr=1e-2), Constant())
+        last = Last(str(tmp_path))
+        trainer = Trainer(
+            max_epochs=1, default_root_dir=tmp_path, logger=False, accelerator="cpu", enable_progress_bar=False,
+            enable_model_summary=False, callbacks=[FiniteSteps(on_nonfinite="stop"), last],
+            precision="bf16-mixed" if "bfloat16" in poison else None,
+        )  # fmt: skip
+        with pytest.raises(Stopped, match=r"on_nonfinite=skip would go on"):
+            trainer.fit(model, datamodule=Given(8, 4, POISONS[poison]))
+        assert trainer.global_step == 5
+        assert all(state.isfinite().all() for state in model.state_dict().values())
+        assert not (tmp_path / "last.ckpt").exists()
+
+
+class Scripted(CUNet):
+    """A model whose validation losses are given."""
+
+    def __init__(self, losses: list[float]) -> None:
+        super().__init__(width=2)
+        self.losses = losses
+        self.prepare_training(nn.MSELoss(), torch.optim.Adam, Constant())
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        self.log("val/loss", self.losses[self.current_epoch], batch_size=1)
+
+
+class Judged(Given):
+    def val_dataloader(self) -> DataLoader:
+        return self.train_dataloader()
+
+
+@pytest.mark.parametrize("mode", ["min", "max"])
+def test_a_validation_that_is_no_number_is_never_the_best(tally, tmp_path: Path, mode: str) -> None:
+    nan, inf = float("nan"), float("inf")
+    for losses in ([nan, 3.0, -inf, 2.0, inf, nan, 5.0], [nan, nan, inf, -inf])[: tally.times(1, 2)]:
+        best = FiniteCheckpoint(
+            tmp_path / str(len(losses)), monitor="val/loss", mode=mode, save_top_k=2, filename="{epoch}"
+        )
+        trainer = Trainer(
+            max_epochs=len(losses), default_root_dir=tmp_path, logger=False, accelerator="cpu",
+            enable_progress_bar=False, enable_model_summary=False, callbacks=[FiniteSteps(), best],
+        )  # fmt: skip
+        with tally.injecting("val/loss is NaN or infinite", times=sum(loss not in (2, 3, 5) for loss in losses)):
+            trainer.fit(Scripted(losses), datamodule=Judged(1))
+            numbers = sorted({loss for loss in losses if abs(loss) < inf}, reverse=mode == "max")[:2]
+            assert sorted(map(float, best.best_k_models.values()), reverse=mode == "max") == numbers
+            assert best.best_model_path == (
+                str(tmp_path / str(len(losses)) / f"epoch={losses.index(numbers[0])}.ckpt") if numbers else ""
+            )
+
+
+RUN = (
+    "data.size=16", "data.batch_size=16", "data.workers=0", "trainer=cpu", "logger=csv", "test=true",
+    "callbacks.comparison=null", "callbacks.curves=null", "metrics=[psnr]", "schedule=constant",
+)  # fmt: skip
+
+
+def test_a_learning_rate_of_a_million_ends_in_a_sentence(
+    tally, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with tally.injecting("a learning rate of 1e6"):
+        assert exit_of(monkeypatch, *RUN, "model.width=2", "optim.lr=1e6", "hydra.run.dir=run") == 1
+        written, folder = capsys.readouterr(), RunFolder(tmp_path / "run")
+        assert "the last of 10 such steps in a row: lower optim.lr" in written.err
+        assert "Traceback" not in written.out + written.err
+        assert len(list(folder.nonfinite.glob("*.pt"))) == 10
+        assert not list(folder.checkpoints.glob("eccv16_*"))
+        assert folder.status()["error"] == "Stopped"
+
+
+def test_a_learning_rate_of_zero_teaches_nothing(tally, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with tally.injecting("a learning rate of 0"):
+        for epochs in (1, 2):
+            run = ("trainer.limit_train_batches=3", f"trainer.max_epochs={epochs}", f"hydra.run.dir={epochs}")
+            assert exit_of(monkeypatch, *RUN, "model=cunet", "model.width=2", "optim.lr=0", *run) == 0
+        names = [name for name, _ in CUNet(width=2).named_parameters()]
+        one, other = (
+            torch.load(find_checkpoint(tmp_path / name), weights_only=True)["state_dict"] for name in ("1", "2")
+        )
+        assert all(torch.equal(one[name], other[name]) for name in names)
+
+
+@pytest.mark.parametrize("build", [CUNet, ECCV16])
+def test_a_batch_without_any_color_has_a_gradient(tally, tmp_path: Path, build: type[Colorizer]) -> None:
+    write_prior(tmp_path / "prior.npz", torch.ones(256, 256, dtype=torch.int64))
+    objectives = {
+        "ab": [nn.MSELoss(), nn.L1Loss(), nn.SmoothL1Loss()],
+        "bins": [Classification(), RebalancedClassification(prior=str(tmp_path / "prior.npz"))],
+    }
+    for head, several in objectives.items():
+        for objective in several:
+            with tally.injecting("a batch of gray pictures alone"):
+                model = build(width=2, head=head)
+                model.prepare_training(objective, torch.optim.Adam, Constant())
+                loss = model.cost(model.run(torch.rand(2, 1, 16, 16) * 100), torch.zeros(2, 2, 16, 16))
+                loss.backward()
+                assert loss.isfinite()
+                assert all(weight.grad.isfinite().all() for weight in model.parameters() if weight.grad is not None)

@@ -45,7 +45,7 @@ def draw_sheet(rows: list[tuple[str, Row]], blocks: int = 2) -> Image.Image:
     for block in range(blocks):
         for column, heading in enumerate(headings):
             x = 2 * GAP + block * block_width + column * (CELL + GAP)
-            draw.text((x + CELL / 2, HEADER / 2), heading, INK, title, anchor="mm")
+            draw.text((x + CELL / 2, HEADER / 2), _shorten(heading, title), INK, title, anchor="mm")
             for line, (name, row) in enumerate(rows[block * lines : (block + 1) * lines]):
                 y = HEADER + line * (CELL + CAPTION + GAP)
                 cell = ImageOps.contain(row.pictures[heading], (CELL, CELL), Image.Resampling.BICUBIC)

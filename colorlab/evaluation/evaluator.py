@@ -78,7 +78,7 @@ class Evaluator(Contest):
         self.index = torch.empty(0, dtype=torch.int64)
         self.records: dict[str, Record] = {name: {} for name in (*BASELINES, *self.names)}
         self.extremes = {name: Extremes(extremes) for name in self.names}
-        self.stride = max(1, -(-len(photographs) // examples))
+        self.shown = {place * len(photographs) // examples for place in range(examples)}
         self.examples: dict[int, dict[str, Image.Image]] = {}
 
     def on_predict_start(self) -> None:
@@ -102,7 +102,7 @@ class Evaluator(Contest):
             if name in self.extremes:
                 self.extremes[name].consider(index.tolist(), record, true_colorfulness, colored)
         for place, number in enumerate(index.tolist()):
-            if number % self.stride == 0:
+            if number in self.shown:
                 one = slice(place, place + 1)
                 self.examples[number] = {name: _small(lightness[one], ab[one]) for name, ab in predicted.items()}
         self.index = _join(self.index, index.cpu())

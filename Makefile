@@ -3,9 +3,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
 FAULTS := runs/faults.jsonl
+RESULTS_DATA = $(if $(PHOTOS),data=folder 'data.root=$(PHOTOS)',data=samples data.batch_size=8)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup browser train test faults clusters audit lint format clean
+.PHONY: help setup browser train reproduce test faults clusters audit lint format clean
 
 help:     ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 12
@@ -25,6 +26,14 @@ browser:  ## install Debian's Chromium for the tests of pages, where one may; wi
 
 train: $(READY)  ## train the demo on the built-in photographs: minutes, no GPU, no download
 	$(BIN)/python -m colorlab.train experiment=demo
+
+reproduce: $(READY)  ## train and judge the README's results again, on the built-in photographs; PHOTOS=FOLDER: on those
+	@set -e; at=runs/reproduce/$$(date +%Y-%m-%d_%H-%M-%S); set -x; \
+	$(BIN)/python -m colorlab.train -m experiment=results_cunet,results_eccv16 \
+		objective=mse,rebalanced_classification $(RESULTS_DATA) hydra.sweep.dir=$$at; \
+	$(BIN)/python -m colorlab.train experiment=results_best $(RESULTS_DATA) hydra.run.dir=$$at/best; \
+	$(BIN)/python -m colorlab.evaluate checkpoint=$$(echo $$at/*/ | tr ' ' ,) $(RESULTS_DATA) \
+		against=docs/results/$(if $(PHOTOS),full,small)/evaluation.json hydra.run.dir=$$at/evaluation
 
 test: $(READY) browser  ## run the tests
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile

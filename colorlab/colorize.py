@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from colorlab.command_line import leave
 from colorlab.errors import UserError
+from colorlab.run_folder import BUILT_IN, find_checkpoint
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -29,12 +30,13 @@ def colorize(options: argparse.Namespace) -> "list[Failure]":
     from colorlab.coloring.album import How, plan
     from colorlab.coloring.picture import check
     from colorlab.models.weights import load
-    from colorlab.run_folder import find_checkpoint
 
     Image.MAX_IMAGE_PIXELS = None  # --megapixels is asked instead
     how = How(**{key: value for key, value in vars(options).items() if key in How.__annotations__})
     errands, failures = plan(options.paths, options.out)
     model = load(find_checkpoint(Path(options.checkpoint).expanduser(), best=True))
+    if options.checkpoint == BUILT_IN:
+        print("by the small model that comes with colorlab: --checkpoint names one of yours", file=sys.stderr)
     _to_device(model, options.device)
     check(model, how.size, how.saturation, how.temperature)
     if how.batch_size < 1:
@@ -108,7 +110,12 @@ def _color_film(errand: "Errand", model: "Colorizer", how: "How", progress: "Pro
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="colorlab-colorize", description=__doc__)
     parser.add_argument("paths", nargs="+", metavar="PATHS", help="files, folders, patterns; - is standard input")
-    parser.add_argument("--checkpoint", required=True, metavar="CKPT", help="a checkpoint, or a run's folder: its best")
+    parser.add_argument(
+        "--checkpoint",
+        default=BUILT_IN,
+        metavar="CKPT",
+        help="a file, or a run's folder: its best (a small one that comes with colorlab)",
+    )
     parser.add_argument("-o", "--out", required=True, help="a folder; for one picture a file, or - (standard output)")
     parser.add_argument("--size", type=int, default=256, help="short side of what the network is shown (256 pixels)")
     parser.add_argument("--guided", action="store_true", help="let color follow the edges of the picture: bleeds less")

@@ -36,6 +36,7 @@ class Settings:
         metrics: their names; None for all that can be had.
         prior: a file of `colorlab.prior` for the rebalanced AuC; None counts the pictures judged.
         alexnet, inception: weights of LPIPS, and of FID and KID; None looks into torch's cache.
+        against: an evaluation.json; the end says whether the same runs, trained again, do as well.
     """
 
     checkpoint: list[str]
@@ -45,6 +46,7 @@ class Settings:
     prior: str | None = None
     alexnet: str | None = None
     inception: str | None = None
+    against: str | None = None
 
 
 def evaluate(cfg: dict[str, Any], folder: Path) -> "Report | None":
@@ -71,7 +73,9 @@ def evaluate(cfg: dict[str, Any], folder: Path) -> "Report | None":
     from colorlab.evaluation.contestants import fix_reading, read_contestants
     from colorlab.evaluation.estimates import summarize
     from colorlab.evaluation.evaluator import trainer_of
+    from colorlab.evaluation.report import read_report
 
+    written = read_report(Path(settings.against).expanduser()) if settings.against else None
     contestants = read_contestants(settings.checkpoint)
     fix_reading(plans["data"].arguments, settings.protocol)
     data: ColorDataModule = plans["data"].build()
@@ -88,6 +92,10 @@ def evaluate(cfg: dict[str, Any], folder: Path) -> "Report | None":
     }  # fmt: skip
     report = summarize(evaluator, facts)
     _conclude(report, evaluator, trainer, folder)
+    if written:
+        from colorlab.evaluation.against import compare
+
+        print("\n".join(compare(report, written, settings.against)), flush=True)
     return report
 
 

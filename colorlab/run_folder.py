@@ -24,6 +24,9 @@ log = logging.getLogger(__name__)
 PRETRAINED = "model.safetensors"
 """The weights in a folder that holds an exported model, as Hugging Face calls them."""
 
+BUILT_IN = "built-in"
+"""The checkpoint that comes with colorlab: a narrow CUNet, of the built-in photographs (experiment=built_in)."""
+
 
 class RunFolder:
     """The folder that holds all of a run.
@@ -282,13 +285,15 @@ def _loss(checkpoint: Path) -> float | None:
 
 
 def find_checkpoint(path: Path, best: bool = False) -> Path:
-    """The checkpoint that `path` means: itself, or of a run's folder the newest, or the best.
+    """The checkpoint that `path` means: itself, the built-in one, or of a run's folder the newest, or the best.
 
     Raises:
         UserError: there is none.
     """
     if path.is_file() or (path / PRETRAINED).is_file():
         return path
+    if str(path) == BUILT_IN and not path.exists():
+        return Path(__file__).parent / "models" / "built_in.safetensors"
     if not path.is_dir():
         raise UserError(f"{path} does not exist: give the folder of a run, or a checkpoint.")
     folder = RunFolder(path)

@@ -187,11 +187,13 @@ def draw_study(study: "Study", metric: str, path: Path) -> None:
                      if name is None or name in trial.params]  # fmt: skip
             places = [trial.number if name is None else trial.params[name] for trial, _ in known]
             if isinstance(space.get(name), CategoricalDistribution):
-                places = [str(place) for place in places]
+                places = [space[name].choices.index(place) for place in places]
             axes.plot(places, [value for _, value in known], marker, label=label, alpha=0.7)
         axes.set(xlabel=name or "run")
         if isinstance(space.get(name), FloatDistribution) and space[name].log:
             axes.set_xscale("log")
+        if isinstance(space.get(name), CategoricalDistribution):
+            axes.set_xticks(range(len(space[name].choices)), map(str, space[name].choices))
         axes.grid(alpha=0.3)
     first.step(*_best_so_far(done, max if study.direction.name == "MAXIMIZE" else min), where="post", label="best")
     first.xaxis.set_major_locator(MaxNLocator(integer=True))

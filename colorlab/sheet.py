@@ -29,29 +29,29 @@ def picture_of(lightness: Tensor, ab: Tensor) -> Image.Image:
     return to_pil_image(lab_to_rgb(lightness, ab)[0].mul(255).round().byte().cpu())  # which alone would round down
 
 
-def draw_sheet(rows: list[tuple[str, Row]]) -> Image.Image:
-    """Draw named rows of pictures under their headings, in two blocks side by side.
+def draw_sheet(rows: list[tuple[str, Row]], blocks: int = 2) -> Image.Image:
+    """Draw named rows of pictures under their headings, in `blocks` side by side.
 
     `save_sheet` keeps with it what is where.
     """
     content = [{"name": name, "captions": row.captions, "boxes": {}} for name, row in rows]
-    half = (len(rows) + 1) // 2
-    blocks = 2 if len(rows) > 1 else 1
+    blocks = min(blocks, len(rows))
+    lines = -(-len(rows) // blocks)
     headings = list(rows[0][1].pictures)
     block_width = len(headings) * (CELL + GAP) + 2 * GAP
-    sheet = Image.new("RGB", (blocks * block_width + GAP, HEADER + half * (CELL + CAPTION + GAP)), PAPER)
+    sheet = Image.new("RGB", (blocks * block_width + GAP, HEADER + lines * (CELL + CAPTION + GAP)), PAPER)
     draw = ImageDraw.Draw(sheet)
     title, small = ImageFont.load_default(18), ImageFont.load_default(14)
     for block in range(blocks):
         for column, heading in enumerate(headings):
             x = 2 * GAP + block * block_width + column * (CELL + GAP)
-            draw.text((x + CELL / 2, HEADER / 2), heading, INK, title, anchor="mm")
-            for line, (name, row) in enumerate(rows[block * half : (block + 1) * half]):
+            draw.text((x + CELL / 2, HEADER / 2), _shorten(heading, title), INK, title, anchor="mm")
+            for line, (name, row) in enumerate(rows[block * lines : (block + 1) * lines]):
                 y = HEADER + line * (CELL + CAPTION + GAP)
                 cell = ImageOps.contain(row.pictures[heading], (CELL, CELL), Image.Resampling.BICUBIC)
                 left, top = x + (CELL - cell.width) // 2, y + (CELL - cell.height) // 2
                 sheet.paste(cell, (left, top))
-                content[block * half + line]["boxes"][heading] = [left, top, left + cell.width, top + cell.height]
+                content[block * lines + line]["boxes"][heading] = [left, top, left + cell.width, top + cell.height]
                 caption = row.captions.get(heading, _shorten(name, small))
                 draw.text((x + CELL / 2, y + CELL + CAPTION / 2), caption, INK, small, anchor="mm")
     sheet.info[CONTENT] = json.dumps(content)

@@ -297,6 +297,18 @@ def test_one_picture_goes_to_a_file_whose_name_says_the_format(colorize: Coloriz
         assert colored.format == "JPEG"
 
 
+def test_without_a_checkpoint_the_built_in_one_colors_and_says_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, tmp_path: Path, gray: Image.Image
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    gray.save("old.png")
+    monkeypatch.setattr(sys, "argv", ["colorlab-colorize", "old.png", "-o", "new.png"])
+    with pytest.raises(SystemExit, match="0"):
+        main()
+    assert np.ptp(np.asarray(Image.open("new.png"), dtype=int), axis=2).mean() > 5
+    assert "by the small model that comes with colorlab" in capsys.readouterr().err
+
+
 def test_standard_input_and_output_in_a_real_process(checkpoint: Path, tmp_path: Path, gray: Image.Image) -> None:
     """From a run's folder, too, which stands for its best checkpoint."""
     best = tmp_path / "run" / "checkpoints" / "cunet_epoch001_loss0.5.ckpt"

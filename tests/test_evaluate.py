@@ -9,11 +9,12 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from conftest import checkpoint_of, start
 from hydra import compose, initialize_config_dir
-from PIL import Image
+from PIL import Image, ImageChops
 from torchvision.transforms.v2.functional import resize
 
 import colorlab
@@ -22,9 +23,12 @@ from colorlab.config import conf_folder, plain
 from colorlab.data.images import SAMPLES, find_photographs, read_photograph
 from colorlab.errors import UserError
 from colorlab.evaluate import evaluate
+from colorlab.evaluation.against import compare
+from colorlab.evaluation.report import read_report
 from colorlab.export.__main__ import main as export
 from colorlab.metrics import ON_PICTURES, Colored, measure
 from colorlab.models import CUNet
+from colorlab.sheet import CAPTION, CELL, GAP, HEADER
 
 COUNT = 6
 
@@ -136,6 +140,19 @@ def test_the_extremes_are_drawn(judged: SimpleNamespace) -> None:
     assert Image.open(judged.results / "evaluation.png").width > 600
 
 
+def test_ten_photographs_are_drawn_as_every_contestant_sees_them(judged: SimpleNamespace) -> None:
+    sheet = Image.open(judged.results / "sheets" / "side_by_side.jpg")
+    assert sheet.size == (4 * (CELL + GAP) + 3 * GAP, HEADER + COUNT * (CELL + CAPTION + GAP))
+    columns = [
+        sheet.crop((2 * GAP + place * (CELL + GAP), HEADER, (place + 1) * (CELL + GAP), sheet.height))
+        for place in range(4)
+    ]
+    true, gray, first, second = columns
+    colored, plain = (np.ptp(np.asarray(each, dtype=int), axis=2).mean() for each in (true, gray))
+    assert plain < 1 < colored
+    assert ImageChops.difference(first, second).getbbox()
+
+
 def test_the_tracker_gets_the_numbers_and_the_pictures(judged: SimpleNamespace) -> None:
     (part,) = judged.results.glob("wandb/offline-run-*")
     words = ("leet", "inspect", "--summary", "--json", part)
@@ -201,9 +218,33 @@ def test_bf16_changes_the_prediction_and_not_the_judgement(judged: SimpleNamespa
     assert found == pytest.approx(exact, abs=0.2)
 
 
+def test_runs_trained_again_are_held_against_what_was_written(
+    judged: SimpleNamespace, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    """first does as well as written, second does not, third was not judged; on other photographs nothing is said."""
+    written = json.loads((judged.results / "evaluation.json").read_text())
+    written["models"]["second"]["psnr"] |= {"value": 40.0, "low": 39.0, "high": 41.0}
+    for key in ("models", "checkpoints"):
+        written[key]["third"] = written[key]["first"]
+    (file := tmp_path / "written.json").write_text(json.dumps(written))
+    files = ",".join(str(judged.folder / name) for name in ("first.ckpt", "second.ckpt"))
+    judge(judged.folder, f"checkpoint=[{files}]", "split=all", "metrics=[psnr,ssim]", f"against={file}")
+    now = judged.found["models"]["second"]["psnr"]["value"]
+    assert capsys.readouterr().out.splitlines()[-3:] == [
+        f"against {file}: 3 of 4 values lie within the written intervals",
+        f"  second: PSNR (dB) {now:.2f}, written 40.00 (39.00–41.00)",
+        "  third: not judged now",
+    ]
+    file.write_text(json.dumps(written | {"fingerprint": "of others"}))
+    assert compare(read_report(judged.results / "evaluation.json"), read_report(file), "it") == [
+        "not compared with it: it has another fingerprint"
+    ]
+
+
 @pytest.mark.parametrize(
     ("overrides", "sentence"),
     [
+        (["split=all", "against=nowhere.json"], "There is no evaluation at nowhere.json"),
         (["checkpoint=[missing.ckpt]"], "missing.ckpt does not exist"),
         (["checkpoint=[first.ckpt,first.ckpt]"], "twice"),
         (["checkpoint=[photographs/gray.png]"], "not a checkpoint"),

@@ -44,6 +44,7 @@ def test_the_wheel_carries_configuration_pages_photographs_and_credits(installed
     for file in (path for path in (ROOT / "conf").rglob("*.yaml")):
         assert f"colorlab/conf/{file.relative_to(ROOT / 'conf').as_posix()}" in inside
     assert {"colorlab/leaderboard/page.html", "colorlab/study/page.html", "colorlab/data/samples/CREDITS.csv"} <= inside
+    assert "colorlab/models/built_in.safetensors" in inside
     assert sum(name.startswith("colorlab/data/samples/") and name.endswith(".jpg") for name in inside) == 201
 
 

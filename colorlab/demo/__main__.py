@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from colorlab.command_line import leave, quiet_libraries
 from colorlab.errors import UserError
-from colorlab.run_folder import find_checkpoint
+from colorlab.run_folder import BUILT_IN, find_checkpoint
 from colorlab.serving import listen
 
 if TYPE_CHECKING:
@@ -55,7 +55,13 @@ def serve(models: "dict[str, Colorizer]", host: str, port: int, megabytes: float
 def main() -> None:
     """Entry point of `colorlab-demo`."""
     parser = argparse.ArgumentParser(prog="colorlab-demo", description=__doc__)
-    parser.add_argument("checkpoint", nargs="+", type=Path, metavar="CHECKPOINT", help="files, run folders, exports")
+    parser.add_argument(
+        "checkpoint",
+        nargs="*",
+        type=Path,
+        metavar="CHECKPOINT",
+        help="files, run folders, exports (a small one that comes with colorlab)",
+    )
     parser.add_argument("--host", default="127.0.0.1", help="0.0.0.0 lets others in (%(default)s)")
     parser.add_argument("--port", type=int, default=8000, help="0 takes a free one (%(default)s)")
     parser.add_argument("--megabytes", type=float, default=64, help="the largest file taken (%(default)s)")
@@ -71,7 +77,7 @@ def main() -> None:
         if not (options.megabytes > 0 and options.megapixels > 0):
             raise UserError("--megabytes and --megapixels must be above 0.")
         quiet_libraries()
-        models = read_models(options.checkpoint, options.device)
+        models = read_models(options.checkpoint or [Path(BUILT_IN)], options.device)
         serve(models, options.host, options.port, options.megabytes, options.megapixels)
     except UserError as error:
         leave(error)

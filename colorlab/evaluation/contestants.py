@@ -35,7 +35,8 @@ class Contestant:
 def read_contestants(paths: list[str]) -> list[Contestant]:
     """The models in these checkpoints, or in the best checkpoints of these run folders.
 
-    Each is named after its file; where two files have one name, the run's folder stands before it.
+    Each is named after what was given, its file or its run's folder; where two have one name, the run's
+    folder, or the folder around that, stands before it.
 
     Raises:
         UserError: there is no such checkpoint, the same one twice, or it holds no model of ours.
@@ -43,11 +44,13 @@ def read_contestants(paths: list[str]) -> list[Contestant]:
     files = [find_checkpoint(Path(path).expanduser(), best=True).resolve() for path in paths]
     if twice := [str(file) for file, count in Counter(files).items() if count > 1]:
         raise UserError(f"checkpoint names {twice[0]} twice.")
-    stems = Counter(file.stem for file in files)
+    given = [Path(path).expanduser().resolve() for path in paths]
+    names = [path.name if path.is_dir() else file.stem for path, file in zip(given, files, strict=True)]
     found = []
-    for file in files:
-        name = file.stem if stems[file.stem] == 1 else f"{file.parent.parent.name}_{file.stem}"
-        found.append(Contestant(name, load(file), file, sha256_of(file)))
+    for path, file, name in zip(given, files, names, strict=True):
+        around = path.parent.name if path.is_dir() else file.parent.parent.name
+        full = name if names.count(name) == 1 else f"{around}_{name}"
+        found.append(Contestant(full, load(file), file, sha256_of(file)))
     return found
 
 

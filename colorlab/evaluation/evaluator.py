@@ -54,13 +54,14 @@ class Contest(LightningModule):
 class Evaluator(Contest):
     """Scores contestants and the baselines on photographs, in one pass.
 
-    Afterwards the first process has everything in `index`, `records` and `extremes`.
+    Afterwards the first process has everything in `index`, `records`, `extremes` and `examples`.
 
     Args:
         contestants: who is judged, beside the baselines.
         data, photographs: where the batches come from.
         jury: who judges.
         extremes: how many of the best and of the worst pictures to keep by each metric.
+        examples: how many photographs to keep beside what every contestant makes of them.
     """
 
     def __init__(
@@ -70,12 +71,15 @@ class Evaluator(Contest):
         photographs: Photographs,
         jury: Jury,
         extremes: int = 10,
+        examples: int = 10,
     ) -> None:
         super().__init__(contestants, data, photographs)
         self.jury = jury  # no module: whatever the precision of the run, its networks stay in float32
         self.index = torch.empty(0, dtype=torch.int64)
         self.records: dict[str, Record] = {name: {} for name in (*BASELINES, *self.names)}
         self.extremes = {name: Extremes(extremes) for name in self.names}
+        self.shown = {place * len(photographs) // examples for place in range(examples)}
+        self.examples: dict[int, dict[str, Image.Image]] = {}
 
     def on_predict_start(self) -> None:
         self.jury.to(self.device)
@@ -97,17 +101,22 @@ class Evaluator(Contest):
             self.records[name] = {key: _join(held.get(key), value) for key, value in record.items()}
             if name in self.extremes:
                 self.extremes[name].consider(index.tolist(), record, true_colorfulness, colored)
+        for place, number in enumerate(index.tolist()):
+            if number in self.shown:
+                one = slice(place, place + 1)
+                self.examples[number] = {name: _small(lightness[one], ab[one]) for name, ab in predicted.items()}
         self.index = _join(self.index, index.cpu())
 
     def on_predict_end(self) -> None:
         """Bring everything to the first process, in the order of the photographs."""
-        parts = [(self.index, self.records, self.extremes, self.data.skipped)]
+        own = (self.index, self.records, self.extremes, self.examples, self.data.skipped)
+        parts = [own]
         if self.trainer.world_size > 1:
             parts = [None] * self.trainer.world_size
-            own = (self.index, self.records, self.extremes, self.data.skipped)
             torch.distributed.all_gather_object(parts, own)
-        for _, _, extremes, skipped in parts:
+        for _, _, extremes, examples, skipped in parts:
             self.data.skipped |= skipped
+            self.examples |= examples
             for name, own in self.extremes.items():
                 own.merge(extremes[name])
         parts = [part for part in parts if len(part[0])] or parts[:1]
@@ -120,6 +129,11 @@ class Evaluator(Contest):
 
 def _join(held: Tensor | None, new: Tensor) -> Tensor:
     return new if held is None else torch.cat((held, new))
+
+
+def _small(lightness: Tensor, ab: Tensor) -> Image.Image:
+    """A picture as small as sheets show it."""
+    return ImageOps.contain(picture_of(lightness, ab), (CELL, CELL))
 
 
 class Extremes:
@@ -155,10 +169,7 @@ class Extremes:
                 one = slice(place, place + 1)
                 lightness = colored.lightness[one]
                 shades = {"true": colored.true, "gray": torch.zeros_like(colored.true), "predicted": colored.predicted}
-                self.pictures[photograph] = {
-                    heading: ImageOps.contain(picture_of(lightness, ab[one]), (CELL, CELL))
-                    for heading, ab in shades.items()
-                }
+                self.pictures[photograph] = {name: _small(lightness, ab[one]) for name, ab in shades.items()}
         self._forget_all_but(kept)
 
     def merge(self, other: "Extremes") -> None:

@@ -85,7 +85,9 @@ def write(report: Report, evaluator: Evaluator, folder: Path) -> list[Path]:
     (folder / "evaluation.md").write_text(write_markdown(report))
     _write_pictures(report, folder / "pictures.csv")
     draw_estimates(report, folder / "evaluation.png")
-    return [folder / "evaluation.png", *_draw_extremes(report, evaluator, folder / "sheets")]
+    (sheets := folder / "sheets").mkdir(exist_ok=True)
+    examples = _draw_examples(report, evaluator, sheets / "side_by_side.jpg")
+    return [folder / "evaluation.png", examples, *_draw_extremes(report, evaluator, sheets)]
 
 
 def _plain(report: Report) -> dict[str, Any]:
@@ -236,8 +238,20 @@ def draw_estimates(report: Report, path: Path) -> None:
     figure.savefig(path, dpi=100)
 
 
+def _draw_examples(report: Report, evaluator: Evaluator, path: Path) -> Path:
+    """Draw what every contestant makes of the same photographs."""
+    rows = []
+    for number, pictures in sorted(evaluator.examples.items()):
+        place = report.names.index(name := evaluator.photographs.name(number))
+        values = {model: record["psnr"][place].item() for model, record in report.records.items() if "psnr" in record}
+        caption = {model: f"{value:.2f} dB" for model, value in values.items() if model in pictures and model != "true"}
+        order = sorted(pictures, key=lambda model: (model not in ("true", "gray"), model == "gray"))
+        rows.append((Path(name).stem, Row({model: pictures[model] for model in order}, caption)))
+    draw_sheet(rows, blocks=1).save(path, quality=92, subsampling=0)
+    return path
+
+
 def _draw_extremes(report: Report, evaluator: Evaluator, folder: Path) -> list[Path]:
-    folder.mkdir(exist_ok=True)
     names = evaluator.photographs.name
     paths = []
     for model, extremes in evaluator.extremes.items():

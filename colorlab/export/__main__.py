@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from colorlab.command_line import leave, quiet_libraries
 from colorlab.errors import UserError
-from colorlab.run_folder import find_checkpoint, sha256_of
+from colorlab.run_folder import BUILT_IN, find_checkpoint, sha256_of
 
 if TYPE_CHECKING:
     from colorlab.export.parity import Program
@@ -58,8 +58,8 @@ def export(checkpoint: Path, settings: Settings, out: Path | None = None, force:
     Args:
         checkpoint: a file, a run's folder, which stands for its best one, or an exported model.
         settings: the format.
-        out: the file, or for huggingface the folder; None is beside the checkpoint. It appears when it is
-            whole and right.
+        out: the file, or for huggingface the folder; None is beside the checkpoint, or here for the built-in
+            one. It appears when it is whole and right.
         force: overwrite it. In a folder, files of other names stay.
 
     Returns:
@@ -68,8 +68,9 @@ def export(checkpoint: Path, settings: Settings, out: Path | None = None, force:
     Raises:
         UserError: the checkpoint has no such format, `out` cannot be written, or the colors differ.
     """
-    checkpoint = find_checkpoint(checkpoint, best=True) if checkpoint.is_dir() else checkpoint
-    out = out or checkpoint.with_suffix(SUFFIXES[settings.to])
+    here = str(checkpoint) == BUILT_IN  # its own folder is the package's
+    checkpoint = find_checkpoint(checkpoint, best=True) if here or checkpoint.is_dir() else checkpoint
+    out = out or Path(checkpoint.name if here else checkpoint).with_suffix(SUFFIXES[settings.to])
     if (suffix := SUFFIXES[settings.to]) and out.suffix != suffix:
         raise UserError(f"-o {out} must end in {suffix}, by which programs know the format.")
     if out.exists() and not force:
@@ -141,7 +142,7 @@ def _put(part: Path, out: Path) -> None:
 def main() -> None:
     """Entry point of `colorlab-export`."""
     parser = argparse.ArgumentParser(prog="colorlab-export", description=__doc__)
-    parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="a file, or a run's folder")
+    parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="a file, a run's folder, or built-in")
     parser.add_argument("--to", choices=SUFFIXES, required=True, help="the format; torch is an archive of torch.export")
     parser.add_argument("-o", "--out", type=Path, help="default: beside the checkpoint")
     parser.add_argument("--rgb", action="store_true", help="onnx, torch: take RGB and give RGB, in place of L and ab")

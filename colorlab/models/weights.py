@@ -21,7 +21,7 @@ import colorlab
 from colorlab.config import check_arguments
 from colorlab.errors import UserError
 from colorlab.models.colorizer import Colorizer
-from colorlab.run_folder import PRETRAINED
+from colorlab.run_folder import BUILT_IN, PRETRAINED, find_checkpoint
 
 CONFIG = "config.json"
 
@@ -90,7 +90,7 @@ def read_weights(model: Colorizer, path: Path) -> None:
     _fill(model, read_checkpoint(path)["state_dict"], path)
 
 
-def load(path: str | Path) -> Colorizer:
+def load(path: str | Path = BUILT_IN) -> Colorizer:
     """Rebuild a trained model, ready to predict, on the CPU and in float32.
 
     The file names the model's class and holds the class's arguments; only classes of
@@ -98,12 +98,12 @@ def load(path: str | Path) -> Colorizer:
 
     Args:
         path: a checkpoint of a training, an exported .safetensors file, or a folder as
-            `save_pretrained` writes it.
+            `save_pretrained` writes it; by default the small one that comes with colorlab.
 
     Raises:
         UserError: this is no checkpoint of a Colorizer, or its class is not imported.
     """
-    checkpoint = read_checkpoint(path)
+    checkpoint = read_checkpoint(find_checkpoint(Path(path)) if path == BUILT_IN else path)
     name = checkpoint.get("colorizer")
     if not isinstance(name, str):
         raise UserError(f"{path} does not say which model it holds: pass it as model.weights={path} instead.")

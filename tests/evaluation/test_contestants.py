@@ -26,7 +26,8 @@ def test_a_run_folder_stands_for_the_lowest_loss_in_its_names(tmp_path: Path) ->
         tmp_path / "run", "cunet_epoch001_loss20.5", "cunet_epoch009_loss3.25", "cunet_epoch010_loss11.0", "last"
     )
     (contestant,) = read_contestants([str(run)])
-    assert contestant.name == "cunet_epoch009_loss3.25"
+    assert contestant.name == "run"
+    assert contestant.checkpoint.stem == "cunet_epoch009_loss3.25"
 
 
 def test_a_run_folder_without_losses_stands_for_its_last_checkpoint(tmp_path: Path) -> None:
@@ -34,10 +35,12 @@ def test_a_run_folder_without_losses_stands_for_its_last_checkpoint(tmp_path: Pa
     assert contestant.checkpoint == tmp_path / "run" / "checkpoints" / "last.ckpt"
 
 
-def test_files_of_one_name_are_told_apart_by_their_folders(tmp_path: Path) -> None:
-    runs = [run_folder(tmp_path / name, "last") for name in ("monday", "tuesday")]
+def test_what_has_one_name_is_told_apart_by_the_folder_around(tmp_path: Path) -> None:
+    runs = [run_folder(tmp_path / name / "0_cunet", "last") for name in ("monday", "tuesday")]
     found = read_contestants([str(run) for run in runs])
-    assert [contestant.name for contestant in found] == ["monday_last", "tuesday_last"]
+    assert [contestant.name for contestant in found] == ["monday_0_cunet", "tuesday_0_cunet"]
+    files = read_contestants([str(runs[0] / "checkpoints" / "last.ckpt"), str(run_folder(tmp_path / "b", "last"))])
+    assert [contestant.name for contestant in files] == ["last", "b"]
     assert found[0].sha256 != found[1].sha256
 
 

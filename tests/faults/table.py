@@ -3,18 +3,21 @@
 import json
 import re
 import sys
+from collections import Counter
 from pathlib import Path
 
 BEGIN, END = "<!-- made by make faults -->\n", "<!-- end -->"
 
 
 def table(record: str) -> str:
-    """The lines of a record as a table in Markdown, in the order they were recorded."""
-    rows = ["| what happened | times | survived | lost |", "|---|--:|--:|--:|"]
+    """The lines of a record as a table in Markdown: a row each fault, in the order they were first recorded."""
+    injected, survived = Counter(), Counter()
     for line in record.splitlines():
         row = json.loads(line)
-        injected, survived = row["injected"], row["survived"]
-        rows.append(f"| {row['fault']} | {injected:,} | {survived:,} | {injected - survived:,} |")
+        injected[row["fault"]] += row["injected"]
+        survived[row["fault"]] += row["survived"]
+    rows = ["| what happened | times | survived | lost |", "|---|--:|--:|--:|"]
+    rows += [f"| {fault} | {n:,} | {survived[fault]:,} | {n - survived[fault]:,} |" for fault, n in injected.items()]
     return "\n".join(rows) + "\n"
 
 

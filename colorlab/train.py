@@ -152,8 +152,8 @@ def _objective(plan: Plan, data: "ColorDataModule", folder: RunFolder) -> "nn.Mo
 
 def _requeued(folder: RunFolder) -> Path | None:
     """Where to go on when SLURM starts a job again that it had ended: it uses the same folder."""
-    last = folder.checkpoints / "last.ckpt"
-    return last if os.environ.get("SLURM_RESTART_COUNT", "0") != "0" and last.is_file() else None
+    again = os.environ.get("SLURM_RESTART_COUNT", "0") != "0"
+    return folder.newest_checkpoint() if again and any(folder.checkpoints.glob("*.ckpt")) else None
 
 
 def _checkpoint(path: Path, model: Plan) -> Path:

@@ -7,6 +7,8 @@ import json
 import logging
 import os
 import secrets
+import shlex
+import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
@@ -125,13 +127,16 @@ def losable(kind: Tracker) -> Tracker:
     ):
         if hasattr(kind, name):
             setattr(kind, name, _unless_lost(getattr(kind, name)))
+    begun = kind.experiment.fget
+    kind.experiment = property(lambda self: None if self.lost else begun(self))  # Lightning asks a lost one for it too
+    kind.lost = False
     return kind
 
 
 def _unless_lost(method: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(method)
     def call(self: Logger, *args: Any, **kwargs: Any) -> None:
-        if not getattr(self, "lost", False):
+        if not self.lost:
             try:
                 method(self, *args, **kwargs)
             except Exception as error:  # of a network, a service, a disk: whatever a tracker may have
@@ -159,8 +164,22 @@ class TensorBoardInFolder(TensorBoardLogger):
 
     title = "tensorboard"
 
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        threading.excepthook = _unless_of_tensorboard(threading.excepthook)
+
     def log_picture(self, name: str, path: Path, step: int, epoch: int | None = None) -> None:
         self.experiment.add_image(name, _pixels(path), step, dataformats="HWC")
+
+
+def _unless_of_tensorboard(hook: Callable[..., None]) -> Callable[..., None]:
+    """Let tensorboard's writing threads end without a traceback: what ended one is raised again when it is told more."""
+
+    def call(args: threading.ExceptHookArgs) -> None:
+        if not type(args.thread).__module__.startswith("tensorboard."):
+            hook(args)
+
+    return call
 
 
 # -- wandb -------------------------------------------------------------------------------------------
@@ -196,6 +215,7 @@ class WandbByEpoch(WandbLogger):
             reason = str(error).splitlines()[0]
             log.warning("wandb cannot be reached (%s): this run is kept offline, for `wandb sync`.", reason)
             self._wandb_init["mode"] = "offline"
+            wandb.teardown()  # its process still holds the run that it could not begin
             return super().experiment
 
     @rank_zero_only
@@ -238,7 +258,7 @@ def wandb_logger(
     """
     for setting, value in {"WANDB_SILENT": "true", **PATIENCE}.items():
         os.environ.setdefault(setting, value)
-    mode = os.environ.get("WANDB_MODE") or ("online" if wandb.login(prompt=False) else "offline")
+    mode = os.environ.get("WANDB_MODE") or ("online" if wandb.login(prompt=False, verify=False) else "offline")
     return WandbByEpoch(
         save_dir=folder, project=project, name=name, group=group, tags=tags or [], notes=notes,
         id=_wandb_id(RunFolder(folder).wandb_id), resume="allow", mode=mode,
@@ -402,7 +422,10 @@ def finish_tracker(failed: bool) -> None:
     try:
         wandb.finish(exit_code=int(failed))
     except Exception as error:
-        log.warning("wandb did not get all of this run (%s): wandb sync %s sends it.", type(error).__name__, place)
+        log.warning(
+            "wandb did not get all of this run (%s): wandb sync %s sends it.",
+            type(error).__name__, shlex.quote(str(place)),
+        )  # fmt: skip
         with suppress(Exception):
             wandb.teardown(exit_code=int(failed))  # else it would be tried again when Python ends
         wandb.run = None

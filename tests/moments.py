@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import shutil
 import signal
 import time
 from collections.abc import Callable
@@ -76,3 +77,8 @@ def child_killed(name: str) -> None:
         for child in (task / "children").read_text().split():
             if Path("/proc", child, "comm").read_text().strip() == name:
                 os.kill(int(child), signal.SIGKILL)
+
+
+def replaced_by_a_file(folder: str) -> None:
+    shutil.rmtree(folder)
+    Path(folder).touch()

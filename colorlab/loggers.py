@@ -173,7 +173,7 @@ class TensorBoardInFolder(TensorBoardLogger):
 
 
 def _unless_of_tensorboard(hook: Callable[..., None]) -> Callable[..., None]:
-    """Let tensorboard's writing threads end without a traceback: what ended one is raised again when it is told more."""
+    """Let tensorboard's writing threads end without a traceback: what ended one is raised when it is told more."""
 
     def call(args: threading.ExceptHookArgs) -> None:
         if not type(args.thread).__module__.startswith("tensorboard."):
@@ -418,14 +418,14 @@ def finish_tracker(failed: bool) -> None:
     """End the wandb run, if there is one: the next job of a sweep must begin its own."""
     if wandb.run is None:
         return
-    place = Path(wandb.run.dir).parent
+    place = shlex.quote(str(Path(wandb.run.dir).parent))
     try:
         wandb.finish(exit_code=int(failed))
     except Exception as error:
-        log.warning(
-            "wandb did not get all of this run (%s): wandb sync %s sends it.",
-            type(error).__name__, shlex.quote(str(place)),
-        )  # fmt: skip
+        if isinstance(error, TimeoutError):
+            log.warning("wandb did not take all of this run in time: wandb sync --include-online %s sends it.", place)
+        else:  # its process is gone, with what it had not yet written
+            log.warning("wandb did not get all of this run (%s); metrics.csv has every number.", type(error).__name__)
         with suppress(Exception):
             wandb.teardown(exit_code=int(failed))  # else it would be tried again when Python ends
         wandb.run = None

@@ -114,17 +114,15 @@ def read_metrics(folder: RunFolder) -> dict[str, dict[int, float]]:
 # -- trackers that are lost --------------------------------------------------------------------------
 
 
+TOLD = (
+    "log_hyperparams", "log_metrics", "log_picture", "log_best", "after_save_checkpoint", "save", "finalize",
+)  # fmt: skip
+"""By what a tracker is told of a run."""
+
+
 def losable(kind: Tracker) -> Tracker:
     """Let training go on without a tracker: what it raises is said once, and then it is told nothing more."""
-    for name in (
-        "log_hyperparams",
-        "log_metrics",
-        "log_picture",
-        "log_best",
-        "after_save_checkpoint",
-        "save",
-        "finalize",
-    ):
+    for name in TOLD:
         if hasattr(kind, name):
             setattr(kind, name, _unless_lost(getattr(kind, name)))
     begun = kind.experiment.fget
@@ -136,23 +134,18 @@ def losable(kind: Tracker) -> Tracker:
 def _unless_lost(method: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(method)
     def call(self: Logger, *args: Any, **kwargs: Any) -> None:
-        if not self.lost:
-            try:
-                method(self, *args, **kwargs)
-            except Exception as error:  # of a network, a service, a disk: whatever a tracker may have
-                self.lost = True
-                tell_lost(type(self).title, error)
+        if self.lost:
+            return
+        try:
+            method(self, *args, **kwargs)
+        except Exception as error:  # of a network, a service, a disk: whatever a tracker may have
+            self.lost = True
+            reason = ": ".join([type(error).__name__, *str(error).strip().splitlines()[:1]])
+            log.warning(
+                "%s is lost (%s): training goes on without it, and metrics.csv has every number.", self.title, reason
+            )
 
     return call
-
-
-def tell_lost(tracker: str, error: Exception) -> None:
-    """Say that a tracker is lost, and why."""
-    reason = next(iter(str(error).strip().splitlines()), "")
-    log.warning(
-        "%s is lost (%s): training goes on without it, and metrics.csv has every number.",
-        tracker, f"{type(error).__name__}: {reason}" if reason else type(error).__name__,
-    )  # fmt: skip
 
 
 # -- tensorboard -------------------------------------------------------------------------------------
@@ -166,20 +159,22 @@ class TensorBoardInFolder(TensorBoardLogger):
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
-        threading.excepthook = _unless_of_tensorboard(threading.excepthook)
+        _quiet_threads()
 
     def log_picture(self, name: str, path: Path, step: int, epoch: int | None = None) -> None:
         self.experiment.add_image(name, _pixels(path), step, dataformats="HWC")
 
 
-def _unless_of_tensorboard(hook: Callable[..., None]) -> Callable[..., None]:
+@functools.cache
+def _quiet_threads() -> None:
     """Let tensorboard's writing threads end without a traceback: what ended one is raised when it is told more."""
+    say = threading.excepthook
 
     def call(args: threading.ExceptHookArgs) -> None:
         if not type(args.thread).__module__.startswith("tensorboard."):
-            hook(args)
+            say(args)
 
-    return call
+    threading.excepthook = call
 
 
 # -- wandb -------------------------------------------------------------------------------------------

@@ -7,6 +7,8 @@ import json
 import logging
 import os
 import secrets
+import shlex
+import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
@@ -112,42 +114,38 @@ def read_metrics(folder: RunFolder) -> dict[str, dict[int, float]]:
 # -- trackers that are lost --------------------------------------------------------------------------
 
 
+TOLD = (
+    "log_hyperparams", "log_metrics", "log_picture", "log_best", "after_save_checkpoint", "save", "finalize",
+)  # fmt: skip
+"""By what a tracker is told of a run."""
+
+
 def losable(kind: Tracker) -> Tracker:
     """Let training go on without a tracker: what it raises is said once, and then it is told nothing more."""
-    for name in (
-        "log_hyperparams",
-        "log_metrics",
-        "log_picture",
-        "log_best",
-        "after_save_checkpoint",
-        "save",
-        "finalize",
-    ):
+    for name in TOLD:
         if hasattr(kind, name):
             setattr(kind, name, _unless_lost(getattr(kind, name)))
+    begun = kind.experiment.fget
+    kind.experiment = property(lambda self: None if self.lost else begun(self))  # Lightning asks a lost one for it too
+    kind.lost = False
     return kind
 
 
 def _unless_lost(method: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(method)
     def call(self: Logger, *args: Any, **kwargs: Any) -> None:
-        if not getattr(self, "lost", False):
-            try:
-                method(self, *args, **kwargs)
-            except Exception as error:  # of a network, a service, a disk: whatever a tracker may have
-                self.lost = True
-                tell_lost(type(self).title, error)
+        if self.lost:
+            return
+        try:
+            method(self, *args, **kwargs)
+        except Exception as error:  # of a network, a service, a disk: whatever a tracker may have
+            self.lost = True
+            reason = ": ".join([type(error).__name__, *str(error).strip().splitlines()[:1]])
+            log.warning(
+                "%s is lost (%s): training goes on without it, and metrics.csv has every number.", self.title, reason
+            )
 
     return call
-
-
-def tell_lost(tracker: str, error: Exception) -> None:
-    """Say that a tracker is lost, and why."""
-    reason = next(iter(str(error).strip().splitlines()), "")
-    log.warning(
-        "%s is lost (%s): training goes on without it, and metrics.csv has every number.",
-        tracker, f"{type(error).__name__}: {reason}" if reason else type(error).__name__,
-    )  # fmt: skip
 
 
 # -- tensorboard -------------------------------------------------------------------------------------
@@ -159,8 +157,24 @@ class TensorBoardInFolder(TensorBoardLogger):
 
     title = "tensorboard"
 
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        _quiet_threads()
+
     def log_picture(self, name: str, path: Path, step: int, epoch: int | None = None) -> None:
         self.experiment.add_image(name, _pixels(path), step, dataformats="HWC")
+
+
+@functools.cache
+def _quiet_threads() -> None:
+    """Let tensorboard's writing threads end without a traceback: what ended one is raised when it is told more."""
+    say = threading.excepthook
+
+    def call(args: threading.ExceptHookArgs) -> None:
+        if not type(args.thread).__module__.startswith("tensorboard."):
+            say(args)
+
+    threading.excepthook = call
 
 
 # -- wandb -------------------------------------------------------------------------------------------
@@ -196,6 +210,7 @@ class WandbByEpoch(WandbLogger):
             reason = str(error).splitlines()[0]
             log.warning("wandb cannot be reached (%s): this run is kept offline, for `wandb sync`.", reason)
             self._wandb_init["mode"] = "offline"
+            wandb.teardown()  # its process still holds the run that it could not begin
             return super().experiment
 
     @rank_zero_only
@@ -238,7 +253,7 @@ def wandb_logger(
     """
     for setting, value in {"WANDB_SILENT": "true", **PATIENCE}.items():
         os.environ.setdefault(setting, value)
-    mode = os.environ.get("WANDB_MODE") or ("online" if wandb.login(prompt=False) else "offline")
+    mode = os.environ.get("WANDB_MODE") or ("online" if wandb.login(prompt=False, verify=False) else "offline")
     return WandbByEpoch(
         save_dir=folder, project=project, name=name, group=group, tags=tags or [], notes=notes,
         id=_wandb_id(RunFolder(folder).wandb_id), resume="allow", mode=mode,
@@ -398,11 +413,14 @@ def finish_tracker(failed: bool) -> None:
     """End the wandb run, if there is one: the next job of a sweep must begin its own."""
     if wandb.run is None:
         return
-    place = Path(wandb.run.dir).parent
+    place = shlex.quote(str(Path(wandb.run.dir).parent))
     try:
         wandb.finish(exit_code=int(failed))
     except Exception as error:
-        log.warning("wandb did not get all of this run (%s): wandb sync %s sends it.", type(error).__name__, place)
+        if isinstance(error, TimeoutError):
+            log.warning("wandb did not take all of this run in time: wandb sync --include-online %s sends it.", place)
+        else:  # its process is gone, with what it had not yet written
+            log.warning("wandb did not get all of this run (%s); metrics.csv has every number.", type(error).__name__)
         with suppress(Exception):
             wandb.teardown(exit_code=int(failed))  # else it would be tried again when Python ends
         wandb.run = None

@@ -9,7 +9,7 @@ import multiprocessing.util
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -40,13 +40,19 @@ class Training:
         where: the working folder, and that of the caches.
         rehearse: called in the process before the command, to let something happen at a certain moment.
         prints: the file in `where` that gets what the process prints.
+        surroundings: its environment variables; None is those of the tests.
     """
 
     def __init__(
-        self, *arguments: str, where: Path, rehearse: Callable[[], None] | None = None, prints: str = "printed"
+        self,
+        *arguments: str,
+        where: Path,
+        rehearse: Callable[[], None] | None = None,
+        prints: str = "printed",
+        surroundings: Mapping[str, str] | None = None,
     ) -> None:
         self.printed = where / prints
-        self.process = _context.Process(target=_train, args=(arguments, where, self.printed, rehearse))
+        self.process = _context.Process(target=_train, args=(arguments, where, self.printed, rehearse, surroundings))
         self.process.start()
         multiprocessing.util.Finalize(self, self.kill, exitpriority=0)  # if a test fails before its end
 
@@ -66,10 +72,19 @@ class Training:
         return self.process.exitcode
 
 
-def _train(arguments: tuple[str, ...], where: Path, printed: Path, rehearse: Callable[[], None] | None) -> None:
+def _train(
+    arguments: tuple[str, ...],
+    where: Path,
+    printed: Path,
+    rehearse: Callable[[], None] | None,
+    surroundings: Mapping[str, str] | None,
+) -> None:
     multiprocessing.set_start_method("fork", force=True)  # as where nobody chose another
     os.setsid()
     os.chdir(where)
+    if surroundings is not None:
+        os.environ.clear()
+        os.environ.update(surroundings)
     os.environ["XDG_CACHE_HOME"] = str(where / "cache")
     with printed.open("w") as file:
         os.dup2(file.fileno(), 1)

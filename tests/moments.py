@@ -2,10 +2,12 @@
 
 import importlib
 import os
+import shutil
 import signal
 import time
 from collections.abc import Callable
 from functools import wraps
+from pathlib import Path
 from typing import Any
 
 
@@ -67,3 +69,16 @@ def signaled(*numbers: int) -> None:
     for number in numbers:
         os.kill(os.getpid(), number)
         time.sleep(0.01)
+
+
+def child_killed(name: str) -> None:
+    """kill -9 of the processes of this name that this process has started."""
+    for task in Path("/proc/self/task").iterdir():
+        for child in (task / "children").read_text().split():
+            if Path("/proc", child, "comm").read_text().strip() == name:
+                os.kill(int(child), signal.SIGKILL)
+
+
+def replaced_by_a_file(folder: str) -> None:
+    shutil.rmtree(folder)
+    Path(folder).touch()

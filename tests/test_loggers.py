@@ -6,18 +6,13 @@ import io
 import json
 import os
 import shlex
-import signal
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
-from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
-from urllib.request import urlopen
 
 import pytest
 import yaml
@@ -25,6 +20,7 @@ from conftest import SMALL, start
 from lightning.pytorch.utilities import rank_zero_only
 from mlflow import MlflowClient
 from mlflow.entities import Run
+from mlflow_server import mlflow_server
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from wandb_server import WandbServer
@@ -109,28 +105,9 @@ def test_of_several_processes_the_first_alone_names_the_wandb_run(
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A real mlflow server on loopback; its address."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    words = ("--host", "127.0.0.1", "--port", str(port), "--workers", "1")
-    command = [Path(sys.executable).with_name("mlflow"), "server", *words]
-    lean = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}  # it would start more processes
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    where = tmp_path_factory.mktemp("mlflow")
-    process = subprocess.Popen(command, cwd=where, env=lean, start_new_session=True, **quiet)
-    address = f"http://127.0.0.1:{port}"
-    deadline = time.monotonic() + 120
-    while True:
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        with suppress(OSError), urlopen(f"{address}/health") as reply:
-            assert reply.status == 200
-            break
-        time.sleep(0.2)
-    yield address
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    """The address of a real mlflow server."""
+    with mlflow_server(tmp_path_factory.mktemp("mlflow")) as (address, _):
+        yield address
 
 
 @pytest.fixture(scope="module")

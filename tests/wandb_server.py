@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,7 @@ class WandbServer(ThreadingHTTPServer):
 
     def surroundings(self, home: Path) -> dict[str, str]:
         """The environment of somebody who is logged in here."""
-        return {**logged_out(home), "WANDB_BASE_URL": self.address, "WANDB_API_KEY": KEY}
+        return logged_in(home, self.address)
 
     def answer(self, query: str, told: dict[str, Any]) -> dict[str, Any]:
         if "upsertView" in query:
@@ -114,6 +115,18 @@ def logged_out(home: Path) -> dict[str, str]:
     """The environment of somebody who never logged in to wandb."""
     ours = ("WANDB_MODE", "WANDB_API_KEY", "WANDB_SILENT")
     return {key: value for key, value in os.environ.items() if key not in ours} | {"NETRC": str(home / "nobody")}
+
+
+def logged_in(home: Path, address: str) -> dict[str, str]:
+    """The environment of somebody who is logged in at that address."""
+    return {**logged_out(home), "WANDB_BASE_URL": address, "WANDB_API_KEY": KEY}
+
+
+def serve(address: Connection) -> None:
+    """A server in a process of its own, which tells its address."""
+    server = WandbServer()
+    address.send(server.address)
+    server.serve_forever()
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import multiprocessing
 import multiprocessing.util
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -40,6 +41,7 @@ class Training:
         where: the working folder, and that of the caches.
         rehearse: called in the process before the command, to let something happen at a certain moment.
         prints: the file in `where` that gets what the process prints.
+        complains: the file for standard error; None is the same one.
         surroundings: its environment variables; None is those of the tests.
     """
 
@@ -49,10 +51,12 @@ class Training:
         where: Path,
         rehearse: Callable[[], None] | None = None,
         prints: str = "printed",
+        complains: str | None = None,
         surroundings: Mapping[str, str] | None = None,
     ) -> None:
-        self.printed = where / prints
-        self.process = _context.Process(target=_train, args=(arguments, where, self.printed, rehearse, surroundings))
+        self.printed, self.complained = where / prints, where / (complains or prints)
+        told = (arguments, where, self.printed, self.complained, rehearse, surroundings)
+        self.process = _context.Process(target=_train, args=told)
         self.process.start()
         multiprocessing.util.Finalize(self, self.kill, exitpriority=0)  # if a test fails before its end
 
@@ -76,6 +80,7 @@ def _train(
     arguments: tuple[str, ...],
     where: Path,
     printed: Path,
+    complained: Path,
     rehearse: Callable[[], None] | None,
     surroundings: Mapping[str, str] | None,
 ) -> None:
@@ -86,9 +91,9 @@ def _train(
         os.environ.clear()
         os.environ.update(surroundings)
     os.environ["XDG_CACHE_HOME"] = str(where / "cache")
-    with printed.open("w") as file:
-        os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)
+    with printed.open("w") as out, complained.open("a") as error:
+        os.dup2(out.fileno(), 1)
+        os.dup2(out.fileno() if complained == printed else error.fileno(), 2)
     if rehearse:
         rehearse()
     from colorlab.train import main
@@ -98,6 +103,17 @@ def _train(
         main()
     finally:
         atexit._run_exitfuncs()  # as at the end of a process that is no fork
+
+
+def run_to_its_end(*arguments: str, where: Path) -> subprocess.CompletedProcess:
+    """`colorlab.train` with these arguments in `where`, as `subprocess.run` would tell of it."""
+    outside = where.parent / f"{where.name}_said"  # `where` is the command's alone
+    outside.mkdir(exist_ok=True)
+    out, error = (outside / name for name in ("out", "error"))
+    error.unlink(missing_ok=True)
+    training = Training(*arguments, where=where, prints=str(out), complains=str(error), surroundings=dict(os.environ))
+    code = training.end(within=300)
+    return subprocess.CompletedProcess(arguments, code, out.read_text(), error.read_text())
 
 
 def trained(where: Path, *more: str) -> RunFolder:

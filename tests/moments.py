@@ -1,11 +1,13 @@
-"""Moments at which a process of a test kills its whole group with -9, itself included."""
+"""Moments at which something happens to a process of a test: mostly, it kills its whole group with -9."""
 
 import importlib
 import os
+import resource
 import signal
 import time
 from collections.abc import Callable
 from functools import wraps
+from pathlib import Path
 from typing import Any
 
 
@@ -60,6 +62,12 @@ def half_way_into_a_checkpoint(number: int) -> None:
         return half
 
     wrap("os:fsync", make)
+
+
+def short_of_memory(room: int) -> None:
+    """Be able to map so many bytes more, and no further."""
+    mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (mapped + room, mapped + room))
 
 
 def signaled(*numbers: int) -> None:

@@ -6,7 +6,7 @@ import resource
 import signal
 import time
 from collections.abc import Callable
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
 from typing import Any
 
@@ -64,10 +64,16 @@ def half_way_into_a_checkpoint(number: int) -> None:
     wrap("os:fsync", make)
 
 
-def short_of_memory(room: int) -> None:
-    """Be able to map so many bytes more, and no further."""
-    mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (mapped + room, mapped + room))
+def short_of_memory(place: str, room: int) -> None:
+    """In the first call of the function, be able to map so many bytes more and no further; in the second, as before."""
+    before = resource.getrlimit(resource.RLIMIT_AS)
+
+    def limit() -> None:
+        mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (mapped + room, before[1]))
+
+    at_call(place, 1, do=limit)
+    at_call(place, 2, do=partial(resource.setrlimit, resource.RLIMIT_AS, before))
 
 
 def signaled(*numbers: int) -> None:

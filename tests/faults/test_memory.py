@@ -11,7 +11,7 @@ import matplotlib.figure
 import numpy as np
 import pytest
 from forked import Training, session_of
-from moments import at_call, short_of_memory
+from moments import short_of_memory
 
 from colorlab.loggers import read_metrics
 from colorlab.run_folder import RunFolder
@@ -28,7 +28,7 @@ RUN = (
 def out_of_memory_in(step: str, *words: str, where: Path) -> Training:
     """A training whose first such step has hardly any memory left to take."""
     place = f"colorlab.models.colorizer:Colorizer.{step}"
-    return Training(*words, where=where, rehearse=partial(at_call, place, 1, do=partial(short_of_memory, 8 * MIB)))
+    return Training(*words, where=where, rehearse=partial(short_of_memory, place, 20 * MIB))
 
 
 @pytest.mark.parametrize("step", ["training_step", "validation_step"])

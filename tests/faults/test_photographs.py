@@ -278,12 +278,14 @@ def during(where: Path, workers: int, cache: str, script: str) -> Training:
     return Training(*words, where=where, rehearse=partial(at_call, STEP, 3, do=do))
 
 
+@pytest.mark.faults
 @ways
 def test_files_are_deleted_and_changed_while_it_trains(tally, where: Path, workers: int, cache: str) -> None:
     """What is in the cache is in the cache."""
     for number in range(tally.times(1, 2)):
         empty(where)
         paths = random.Random(number).sample(good(where / "photographs", "."), 12)
+        judged = ColorDataModule(str(where / "photographs")).names["test"]  # which nothing reads
         torn, other, gone = paths[:4], paths[4:8], paths[8:]
         Image.new("RGB", (50, 20), "red").save(where / "red.jpg")
         script = "; ".join(
@@ -296,20 +298,21 @@ def test_files_are_deleted_and_changed_while_it_trains(tally, where: Path, worke
             assert training.end() == 0, training.printed.read_text()
             named = {line.partition("Left out ")[2].partition(":")[0] for line in lines_of(training, "Left out ")}
             assert len(named) == len(lines_of(training, "Left out "))
-            lost = {f"photographs/{path.name}" for path in (*torn, *gone)}
-            assert named == (set() if cache == "disk" else named & lost)
+            lost = {f"photographs/{path.name}" for path in (*torn, *gone) if path.name not in judged}
+            assert named == (set() if cache == "disk" else lost)
             if cache == "none":
-                (counted,) = {line.rpartition(", ")[2] for line in lines_of(training, "; left out: ")}
-                assert counted.endswith(f"{len(named)} unreadable")
+                assert lines_of(training, "; left out: ")[-1].endswith(f" {len(lost)} unreadable")
             leaves_nothing(training)
 
 
 @ways
-@pytest.mark.parametrize("what", ["photographs", "photographs/train", "the disk"])
+@pytest.mark.parametrize(
+    "what",
+    ["photographs", *(pytest.param(name, marks=pytest.mark.faults) for name in ("photographs/train", "the disk"))],
+)
 def test_a_folder_vanishes_while_it_trains(tally, where: Path, workers: int, cache: str, what: str) -> None:
     good(where / "photographs", "train", "train", "train", "val")
     folder, elsewhere = where / what.replace("the disk", "photographs"), where / "elsewhere"
-
     script = f"mv {folder} {elsewhere}"
     if what == "the disk":  # where it was mounted, a folder is left
         script += f" && mkdir {folder}"

@@ -618,8 +618,10 @@ def collate(samples: list[Pictures]) -> Pictures:
     )
 
 
-def _holds_anything(folder: Path) -> bool:
+def _holds_anything(folder: Any) -> bool:
     """Not if it is gone, and not if it is where a disk was mounted that is gone."""
+    if not isinstance(folder, Path):  # shards, which say themselves what became of them
+        return True
     try:
         with os.scandir(folder) as entries:
             return any(entries)

@@ -9,9 +9,11 @@ from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
 from colorlab.config import Plan
-from colorlab.errors import UserError
+from colorlab.errors import Stopped, UserError
 
 if TYPE_CHECKING:
+    from lightning import Trainer
+
     from colorlab.data import ColorDataModule
     from colorlab.models import Colorizer
 
@@ -87,6 +89,37 @@ def largest_batch(model: "Colorizer", data: "ColorDataModule", trainer: Plan) ->
             found = Tuner(search).scale_batch_size(deepcopy(model), datamodule=data, max_trials=trials)
     print(f"data.batch_size={found} found by trainer.scale_batch", flush=True)
     return found
+
+
+@contextmanager
+def enough_memory(data: "ColorDataModule", trainer: "Trainer") -> Iterator[None]:
+    """Around what needs the device's memory: where that ends, say which setting to lower, and by how much.
+
+    Raises:
+        Stopped: in place of what the allocator of the device, or of the CPU, raises.
+    """
+    from lightning.pytorch.utilities.memory import is_oom_error
+    from torch import OutOfMemoryError
+
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not (isinstance(error, OutOfMemoryError | MemoryError) or is_oom_error(error)):
+            raise
+        raise Stopped(_what_to_lower(data, trainer)) from error
+
+
+def _what_to_lower(data: "ColorDataModule", trainer: "Trainer") -> str:
+    size = data.batch_size
+    said = f"{trainer.strategy.root_device} is out of memory at data.batch_size={size}"
+    if size == 1:
+        return f"{said}: take a smaller data.size, or a smaller model."
+    half = size // 2
+    parts = round(trainer.accumulate_grad_batches * size / half)
+    return (
+        f"{said}: data.batch_size={half} trainer.accumulate_grad_batches={parts} needs about half of it for steps of"
+        f" {half * parts}; trainer.scale_batch=true finds the largest batch that fits."
+    )
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from colorlab.command_line import key_of, leave, quiet_libraries, run
 from colorlab.config import Plan, conf_folder, plain
 from colorlab.errors import Interrupted, Preempted, Pruned, Stopped, UserError, sentence_of
 from colorlab.experiment import KEYS, check_experiment
-from colorlab.hardware import fast_settings, largest_batch
+from colorlab.hardware import enough_memory, fast_settings, largest_batch
 from colorlab.origin import command_of, differences, keep_origin, same_losses, typed_command, words_again, words_alone
 from colorlab.run_folder import RunFolder, find_checkpoint
 from colorlab.status import Status, is_first_process
@@ -54,6 +54,7 @@ def train(
         UserError: the configuration or the data cannot be trained with.
         Interrupted: the process is to leave.
         Pruned: a search has seen enough.
+        Stopped: it cannot go on as it is, such as for want of memory.
     """
     plans = check_experiment(cfg)
     one_size = plans["data"].arguments.get("size", 0) is not None
@@ -98,7 +99,8 @@ def train(
             logger.log_hyperparams({**cfg, "model": {**cfg["model"], "name": model.title, "parameters": weights}})
         remember_trackers(trainer.loggers, folder)
         torch.set_float32_matmul_precision("high")
-        trainer.fit(model, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+        with enough_memory(data, trainer):
+            trainer.fit(model, datamodule=data, ckpt_path=checkpoint, weights_only=True)
         best = trainer.checkpoint_callback
         path = best.best_model_path if best is not None else ""
         if path and not Path(path).is_file():  # the disk was full then
@@ -106,7 +108,8 @@ def train(
         if cfg["test"] and data.names["test"]:
             if path:  # by ckpt_path, Lightning's weight averaging would put back the weights that were not averaged
                 read_weights(model, Path(path))
-            trainer.test(model, datamodule=data, verbose=False)
+            with enough_memory(data, trainer):
+                trainer.test(model, datamodule=data, verbose=False)
         score = float(best.best_model_score) if path and best.best_model_score is not None else None
         if rank_zero_only.rank == 0:
             _conclude(trainer, data, folder, path, score)

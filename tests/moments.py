@@ -1,12 +1,20 @@
-"""Moments at which a process of a test kills its whole group with -9, itself included."""
+"""Moments at which something happens to a process of a test: mostly, it kills its whole group with -9."""
 
 import importlib
 import os
+<<<<<<< HEAD
 import shutil
 import signal
 import time
 from collections.abc import Callable
 from functools import wraps
+=======
+import resource
+import signal
+import time
+from collections.abc import Callable
+from functools import partial, wraps
+>>>>>>> zoo
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +70,18 @@ def half_way_into_a_checkpoint(number: int) -> None:
         return half
 
     wrap("os:fsync", make)
+
+
+def short_of_memory(place: str, room: int) -> None:
+    """In the first call of the function, be able to map so many bytes more and no further; in the second, as before."""
+    before = resource.getrlimit(resource.RLIMIT_AS)
+
+    def limit() -> None:
+        mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (mapped + room, before[1]))
+
+    at_call(place, 1, do=limit)
+    at_call(place, 2, do=partial(resource.setrlimit, resource.RLIMIT_AS, before))
 
 
 def signaled(*numbers: int) -> None:

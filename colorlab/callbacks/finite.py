@@ -12,6 +12,7 @@ from torch.nn.utils import get_total_norm
 from torch.optim import Optimizer
 
 from colorlab.data.device import Batch
+from colorlab.data.images import shown
 from colorlab.errors import Stopped, UserError
 from colorlab.models.colorizer import Colorizer
 from colorlab.run_folder import RunFolder
@@ -87,7 +88,7 @@ class FiniteSteps(Callback):
         if torch.tensor(loss).isfinite():
             said = f"A gradient or a statistic of a step in epoch {trainer.current_epoch} is not finite (loss {loss:g})"
         place = self._save(trainer, names, loss)
-        log.warning("%s: the step is left out.%s It was of %s.", said, place, ", ".join(names))
+        log.warning("%s: the step is left out.%s It was of %s.", said, place, ", ".join(map(shown, names)))
         if self.on_nonfinite == "stop":
             raise Stopped(f"{said}: callbacks.finite.on_nonfinite=skip would go on without it.")
         if self.in_a_row >= self.patience:

@@ -23,6 +23,7 @@ from colorlab.data.images import (
     Split,
     collate,
     find_photographs,
+    shown,
     split_photographs,
 )
 from colorlab.data.loader import Order, ResumableLoader, outlive_first_signal
@@ -188,13 +189,13 @@ class ColorDataModule(LightningDataModule):
                 continue
             self.skipped[name] = reason
             if reason != GRAY:
-                log.warning("Left out %s: %s", self.root / name, reason)
+                log.warning("Left out %s: %s", shown(self.root / name), reason)
         broken, total = len(self.broken), sum(map(len, self.names.values()))
         if broken > MAX_BROKEN * total:
             first = next(iter(self.broken.items()))
             raise UserError(
                 f"{broken} of the {total} photographs in {self.root} cannot be read, more than a tenth;"
-                f" the first is {first[0]} ({first[1]})."
+                f" the first is {shown(first[0])} ({first[1]})."
             )
 
     @property

@@ -8,6 +8,7 @@ import hashlib
 import io
 import os
 import re
+import stat
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -141,7 +142,11 @@ def content_fingerprint(root: Path, names: list[str]) -> str:
     """What tells one set of photographs from another, on every machine: their files' contents, in order."""
     digest = hashlib.blake2b(digest_size=12)
     for name in names:
-        digest.update(hashlib.blake2b((root / name).read_bytes()).digest())
+        try:
+            content = read_file(root / name)
+        except OSError:  # reading the picture fails too, and says why
+            content = b""
+        digest.update(hashlib.blake2b(content).digest())
     return digest.hexdigest()
 
 
@@ -165,7 +170,7 @@ def read_photograph(path: Path) -> Tensor:
     Raises:
         OSError, ValueError, SyntaxError and the like: the file is no readable picture.
     """
-    content = path.read_bytes()
+    content = read_file(path)
     try:
         rgb = _read_plain_jpeg(content)
         if rgb is None:
@@ -173,6 +178,17 @@ def read_photograph(path: Path) -> Tensor:
     except Image.UnidentifiedImageError:
         raise Image.UnidentifiedImageError("cannot identify image file") from None  # Pillow names an address
     return torch.from_numpy(rgb).permute(2, 0, 1)
+
+
+def read_file(path: Path) -> bytes:
+    """What is in a file; of a pipe or a device, whose end may never come, nothing is read.
+
+    Raises:
+        OSError: it cannot be read, or is no file.
+    """
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError("it is no regular file")
+    return path.read_bytes()
 
 
 def _read_plain_jpeg(content: bytes) -> np.ndarray | None:
@@ -576,8 +592,18 @@ class Photographs(Dataset):
         return Reading(rgb, GRAY if for_color and is_gray(rgb) else None)
 
     def read(self, index: int) -> Tensor:
-        """The picture at `index`: [3, size, size] uint8 RGB, channels last in memory."""
-        rgb = read_photograph(self.root / self.name(index))
+        """The picture at `index`: [3, size, size] uint8 RGB, channels last in memory.
+
+        Raises:
+            UserError: no picture can be read any more.
+            OSError, ValueError and the like: this one cannot.
+        """
+        try:
+            rgb = read_photograph(self.root / self.name(index))
+        except OSError:
+            if _holds_anything(self.root):
+                raise
+            raise UserError(f"data.root={self.root} has vanished, or is empty: is its disk still there?") from None
         if self.size is not None:
             rgb = v2.functional.resize(rgb, [self.size, self.size], antialias=True)
         return rgb[None].contiguous(memory_format=torch.channels_last)[0]
@@ -590,6 +616,22 @@ def collate(samples: list[Pictures]) -> Pictures:
         torch.cat([sample.index for sample in samples]),
         [skipped for sample in samples for skipped in sample.skipped],
     )
+
+
+def _holds_anything(folder: Any) -> bool:
+    """Not if it is gone, and not if it is where a disk was mounted that is gone."""
+    if not isinstance(folder, Path):  # shards, which say themselves what became of them
+        return True
+    try:
+        with os.scandir(folder) as entries:
+            return any(entries)
+    except OSError:
+        return False
+
+
+def shown(path: str | Path) -> str:
+    """A file's name for one line of text, whatever is in it: line breaks, and bytes that are no text, escaped."""
+    return "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in str(path))
 
 
 def _one_line(error: Exception) -> str:

@@ -1,5 +1,7 @@
 """A DataLoader that can go on in the middle of an epoch."""
 
+import atexit
+import multiprocessing.util  # before what is registered here, so that it comes after that
 import signal
 from collections.abc import Iterator
 from itertools import islice
@@ -15,6 +17,14 @@ def outlive_first_signal(worker: int) -> None:
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, signal.SIG_DFL))
+
+
+@atexit.register
+def end_workers() -> None:
+    """End the workers that an exception left, which multiprocessing would ask once, and then wait for without end."""
+    for child in multiprocessing.active_children():
+        if child.daemon:
+            child.kill()
 
 
 class Order(DistributedSampler):

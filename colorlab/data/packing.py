@@ -11,7 +11,7 @@ import numpy as np
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
-from colorlab.data.images import Split, read_photograph
+from colorlab.data.images import Split, read_file, read_photograph, shown
 from colorlab.data.shards import INDEX, SHARD, Index
 from colorlab.data.store import Bucket, Folder
 from colorlab.errors import UserError
@@ -31,7 +31,7 @@ def contents(root: Path, names: list[str], short_side: int | None, workers: int)
     files = DataLoader(_Files(root, names, short_side), batch_size=None, num_workers=workers, collate_fn=_as_is)
     for name, (content, time) in zip(names, files, strict=True):
         if not content:
-            log.warning("%s cannot be read, and is packed empty.", root / name)
+            log.warning("%s cannot be read, and is packed empty.", shown(root / name))
         yield name, content, time
 
 
@@ -45,7 +45,7 @@ class _Files(Dataset):
     def __getitem__(self, index: int) -> tuple[bytes, int]:
         file = self.root / self.names[index]
         try:
-            content, time = file.read_bytes(), file.stat().st_mtime_ns
+            content, time = read_file(file), file.stat().st_mtime_ns
         except OSError:
             return b"", 0
         return (content if self.short_side is None else _scaled(file, self.short_side) or content), time

@@ -14,6 +14,7 @@ and `ResumableLoader`; and splits, augmentation, processes and resumes are those
 import hashlib
 import io
 import re
+import stat
 import zipfile
 from pathlib import PurePosixPath
 from types import SimpleNamespace
@@ -139,7 +140,9 @@ class Member(NamedTuple):
     def stat(self) -> SimpleNamespace:
         """Size and time of the file that was packed."""
         place, index = self.shards.place(self.name), self.shards.index
-        return SimpleNamespace(st_size=int(index.sizes[place]), st_mtime_ns=int(index.times[place]))
+        return SimpleNamespace(
+            st_mode=stat.S_IFREG, st_size=int(index.sizes[place]), st_mtime_ns=int(index.times[place])
+        )
 
 
 def _read_index(store: Folder | Bucket) -> Index:

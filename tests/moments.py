@@ -2,19 +2,11 @@
 
 import importlib
 import os
-<<<<<<< HEAD
+import resource
 import shutil
 import signal
-import time
-from collections.abc import Callable
-from functools import wraps
-=======
-import resource
-import signal
-import time
 from collections.abc import Callable
 from functools import partial, wraps
->>>>>>> zoo
 from pathlib import Path
 from typing import Any
 

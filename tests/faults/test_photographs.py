@@ -216,9 +216,7 @@ def test_a_training_leaves_out_what_is_broken_and_names_it_once(tally, where: Pa
                 read_photograph(path)
             except Exception:
                 broken.append(path)
-        with tally.injecting(
-            "photographs that cannot be read, and links and names that are odd", len(broken)
-        ):
+        with tally.injecting("photographs that cannot be read, and links and names that are odd", len(broken)):
             words = (*RUN, f"data.workers={workers}", f"data.cache={cache}")
             training = Training(*words, where=where)
             assert training.end() == 0, training.printed.read_text()

@@ -3,6 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
 FAULTS := runs/faults.jsonl
+TESTERS = $(shell $(PYTHON) -c "import os; print(min(8, os.cpu_count() + 1))")
 RESULTS_DATA = $(if $(PHOTOS),data=folder 'data.root=$(PHOTOS)',data=samples data.batch_size=8)
 
 .DEFAULT_GOAL := help
@@ -36,7 +37,7 @@ reproduce: $(READY)  ## train and judge the README's results again, on the built
 		against=docs/results/$(if $(PHOTOS),full,small)/evaluation.json hydra.run.dir=$$at/evaluation
 
 test: $(READY) browser  ## run the tests
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses $(TESTERS) --dist loadfile
 
 faults: $(READY)  ## inject every fault many times, and write the README's table: about half an hour
 	@mkdir -p runs && rm -f $(FAULTS)

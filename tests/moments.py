@@ -5,6 +5,7 @@ import os
 import resource
 import shutil
 import signal
+import time
 from collections.abc import Callable
 from functools import partial, wraps
 from pathlib import Path

@@ -9,7 +9,8 @@ import torch
 from skimage.color import rgb2lab
 
 from colorlab.color import exact, lab_to_rgb, lightness_of, rgb_to_lab
-from colorlab.data.images import SAMPLES, read_photograph
+from colorlab.data.decoding import read_photograph
+from colorlab.data.images import SAMPLES
 
 TOLERANCE = 1e-4
 """Of L, a and b, in CIE units."""

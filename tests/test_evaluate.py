@@ -20,7 +20,8 @@ from torchvision.transforms.v2.functional import resize
 import colorlab
 from colorlab.color import rgb_to_lab
 from colorlab.config import conf_folder, plain
-from colorlab.data.images import SAMPLES, find_photographs, read_photograph
+from colorlab.data.decoding import read_photograph
+from colorlab.data.images import SAMPLES, find_photographs
 from colorlab.errors import UserError
 from colorlab.evaluate import evaluate
 from colorlab.evaluation.against import compare

@@ -9,7 +9,8 @@ from skimage.color import deltaE_ciede2000, lab2rgb, rgb2lab
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from colorlab.color import rgb_to_lab
-from colorlab.data.images import SAMPLES, find_photographs, read_photograph
+from colorlab.data.decoding import read_photograph
+from colorlab.data.images import SAMPLES, find_photographs
 from colorlab.errors import UserError
 from colorlab.metrics import (
     AUC_LIMIT,

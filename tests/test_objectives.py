@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from colorlab.bins import CENTERS, COUNT, rebalancing
+from colorlab.data.decoding import read_photograph
 from colorlab.data.device import split_lab
-from colorlab.data.images import SAMPLES, find_photographs, read_photograph
+from colorlab.data.images import SAMPLES, find_photographs
 from colorlab.data.prior import read_prior, write_prior
 from colorlab.errors import UserError
 from colorlab.objectives import Classification, RebalancedClassification

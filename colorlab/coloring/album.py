@@ -24,7 +24,7 @@ from torch import Tensor
 
 from colorlab.coloring.files import MEGAPIXELS, SUFFIXES, format_to_write, open_picture, write_picture
 from colorlab.coloring.picture import SIZE, join, pixels_of, predict, shrink
-from colorlab.data.images import Frame
+from colorlab.data.decoding import Frame
 from colorlab.errors import UserError
 from colorlab.models.colorizer import Colorizer
 

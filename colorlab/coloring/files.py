@@ -21,7 +21,7 @@ import tifffile
 from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
-from colorlab.data.images import SRGB, Frame, PictureFile, Source, space_of
+from colorlab.data.decoding import SRGB, Frame, PictureFile, Source, space_of
 from colorlab.data.images import SUFFIXES as PHOTOGRAPHS
 from colorlab.errors import UserError
 

@@ -19,7 +19,7 @@ from PIL import Image
 from torch import Tensor
 
 from colorlab.color import AB_MAX, lab_to_rgb, lightness_of
-from colorlab.data.images import array_of
+from colorlab.data.decoding import array_of
 from colorlab.errors import UserError
 
 if TYPE_CHECKING:

@@ -11,7 +11,8 @@ import numpy as np
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
-from colorlab.data.images import Split, read_file, read_photograph, shown
+from colorlab.data.decoding import read_file, read_photograph
+from colorlab.data.images import Split, shown
 from colorlab.data.shards import INDEX, SHARD, Index
 from colorlab.data.store import Bucket, Folder
 from colorlab.errors import UserError

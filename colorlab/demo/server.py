@@ -24,7 +24,7 @@ from colorlab.color import lightness_of
 from colorlab.coloring.album import reason_of
 from colorlab.coloring.files import format_to_write, open_picture, write_picture
 from colorlab.coloring.picture import join, pixels_of
-from colorlab.data.images import Frame, PictureFile
+from colorlab.data.decoding import Frame, PictureFile
 from colorlab.errors import UserError
 from colorlab.models import Colorizer
 from colorlab.serving import HEADERS, PAGE_HEADERS

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from colorlab.color import lab_to_rgb, rgb_to_lab
-from colorlab.data.images import SAMPLES, read_photograph
+from colorlab.data.decoding import read_photograph
+from colorlab.data.images import SAMPLES
 from colorlab.models import Colorizer
 
 Program = Callable[[Tensor], Tensor]

@@ -11,7 +11,8 @@ from torch import Tensor
 from colorlab.color import lab_to_rgb, rgb_to_lab
 from colorlab.coloring import colorize, picture
 from colorlab.coloring.picture import join, shown_size, shrink
-from colorlab.data.images import SAMPLES, read_photograph
+from colorlab.data.decoding import read_photograph
+from colorlab.data.images import SAMPLES
 from colorlab.errors import UserError
 from colorlab.models import ECCV16, CUNet
 

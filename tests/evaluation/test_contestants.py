@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from conftest import checkpoint_of
 
 from colorlab.color import rgb_to_lab
-from colorlab.data.images import SAMPLES, find_photographs, read_photograph
+from colorlab.data.decoding import read_photograph
+from colorlab.data.images import SAMPLES, find_photographs
 from colorlab.errors import UserError
 from colorlab.evaluation.contestants import color, fix_reading, read_contestants
 from colorlab.models import CUNet

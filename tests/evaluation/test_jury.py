@@ -9,7 +9,8 @@ import torch
 from colorlab.bins import CENTERS, rebalancing
 from colorlab.color import rgb_to_lab
 from colorlab.data import ColorDataModule
-from colorlab.data.images import SAMPLES, find_photographs, read_photograph
+from colorlab.data.decoding import read_photograph
+from colorlab.data.images import SAMPLES, find_photographs
 from colorlab.data.prior import cached_prior, read_prior
 from colorlab.errors import UserError
 from colorlab.evaluation.jury import Jury, mean_of

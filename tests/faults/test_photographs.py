@@ -22,7 +22,8 @@ from moments import at_call
 from PIL import ExifTags, Image, ImageCms
 
 from colorlab.data import ColorDataModule
-from colorlab.data.images import SAMPLES, read_photograph
+from colorlab.data.decoding import read_photograph
+from colorlab.data.images import SAMPLES
 from colorlab.run_folder import RunFolder
 
 RUN = (

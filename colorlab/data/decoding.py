@@ -1,0 +1,384 @@
+"""What a picture file holds, decoded in one place, for training and for coloring alike.
+
+Its frames and its alpha, its color space brought to sRGB, turned as EXIF says, with 16 bits where
+somebody wants them. All of it on the CPU.
+"""
+
+import io
+import stat
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, nullcontext
+from functools import lru_cache
+from math import prod
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import imagecodecs
+import numpy as np
+import tifffile
+import torch
+from PIL import ExifTags, Image, ImageCms
+from torch import Tensor
+
+try:
+    import simplejpeg
+except ImportError:  # a Python it has no wheel for: Pillow reads the same pixels, more slowly
+    simplejpeg = None
+
+Image.init()  # until then Pillow knows the commonest alone
+FORMATS = tuple(
+    name
+    for name in ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "JPEG2000", "PPM", "AVIF", "TGA")
+    if name in Image.OPEN  # not each build knows them all
+)
+"""What is decoded, by content, whatever a file is called. Pillow has more, for which strangers' files are
+no place to be tried: EPS is a program, which Ghostscript would run."""
+
+MOST_PIXELS = 178_956_970
+"""Of a photograph: the point at which Pillow, too, takes a picture for a bomb. Commands may lift Pillow's own limit."""
+
+
+def read_photograph(path: Path) -> Tensor:
+    """Decode a file into what a viewer would show: EXIF-rotated sRGB, alpha over white.
+
+    16-bit files keep their upper 8 bits, pictures with an ICC profile are converted to sRGB. Plain
+    JPEGs are decoded by simplejpeg, most else by Pillow: both are libjpeg-turbo and agree bit by bit.
+    Builds of it on other processors may differ by a level here and there.
+
+    Returns:
+        rgb: [3, H, W] uint8, channels last in memory, where resizing is fastest.
+
+    Raises:
+        OSError, ValueError, SyntaxError and the like: the file is no readable picture.
+    """
+    content = read_file(path)
+    try:
+        rgb = _read_plain_jpeg(content)
+        if rgb is None:
+            rgb = _over_white(next(read_frames(io.BytesIO(content), deep=False, most=MOST_PIXELS)))
+    except Image.UnidentifiedImageError:
+        raise Image.UnidentifiedImageError("cannot identify image file") from None  # Pillow names an address
+    return torch.from_numpy(rgb).permute(2, 0, 1)
+
+
+def read_file(path: Path) -> bytes:
+    """What is in a file; of a pipe or a device, whose end may never come, nothing is read.
+
+    Raises:
+        OSError: it cannot be read, or is no file.
+    """
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError("it is no regular file")
+    return path.read_bytes()
+
+
+def _read_plain_jpeg(content: bytes) -> np.ndarray | None:
+    """Decode a JPEG in sRGB or gray into [H, W, 3]; None leaves another file to those who know all."""
+    if simplejpeg is None or not content.startswith(b"\xff\xd8"):
+        return None
+    with _opened(io.BytesIO(content)) as picture:  # reads no more than the header
+        _check_size(picture.size, MOST_PIXELS)
+        if picture.mode not in ("RGB", "L") or space_of(picture.info.get("icc_profile"), len(picture.getbands())):
+            return None
+        orientation = picture.getexif().get(ExifTags.Base.Orientation, 1)
+    try:
+        return upright(simplejpeg.decode_jpeg(content), orientation)
+    except ValueError:  # whether what is wrong with it can be overlooked, Pillow decides
+        return None
+
+
+def _check_size(size: tuple[int, int], most: int | None) -> None:
+    if most is not None and prod(size) > most:
+        raise Image.DecompressionBombError(f"it unpacks to {size[0]}×{size[1]} pixels")
+
+
+def _over_white(frame: "Frame") -> np.ndarray:
+    """A frame of 8 bits as [H, W, 3]."""
+    rgb = frame.pixels if frame.pixels.ndim == 3 else np.dstack([frame.pixels] * 3)
+    if frame.alpha is None:
+        return rgb
+    rgba = Image.fromarray(np.dstack([rgb, frame.alpha]))
+    return np.array(Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB"))
+
+
+Source = Path | io.BytesIO
+"""A file, or what is in it."""
+
+
+class Frame(NamedTuple):
+    """One picture of a file, upright and in sRGB."""
+
+    pixels: np.ndarray  # [H, W] or [H, W, 3], uint8 or uint16
+    alpha: np.ndarray | None  # [H, W], of as many bits as the file's
+    profile: bytes | None  # the ICC profile it had
+    exif: Image.Exif  # which still tells how the picture lay
+    info: dict[Any, Any]  # what Pillow knows beside that: duration, loop, dpi, …
+
+
+class PictureFile(NamedTuple):
+    """A file whose head was read."""
+
+    source: Source
+    format: str  # as Pillow calls it
+    count: int  # of frames
+    size: tuple[int, int]  # width and height of its largest frame, in pixels
+    deep: bool  # whether it has 16 bits a value
+
+    @classmethod
+    def of(cls, source: Source) -> "PictureFile":
+        """Look what a file holds.
+
+        Raises:
+            UnidentifiedImageError: it is no picture.
+            OSError: it cannot be read.
+        """
+        if (tiff := _deep_tiff(source)) is not None:
+            with tiff:
+                size = _largest((page.imagewidth, page.imagelength) for page in tiff.pages)
+                return cls(source, "TIFF", len(tiff.pages), size, deep=True)
+        with _opened(source) as picture:
+            deep = picture.mode.startswith("I") or _is_deep_png(source)
+            if picture.format == "MPO":  # a telephone's JPEG, with a second view behind it
+                return cls(source, "JPEG", 1, picture.size, deep)
+            count = getattr(picture, "n_frames", 1)
+            return cls(source, str(picture.format), count, _largest(_sizes(picture)), deep)
+
+    def frames(self) -> Iterator[Frame]:
+        """Decode one after the other; raises what decoders raise."""
+        return read_frames(self.source, self.count)
+
+
+def read_frames(source: Source, count: int = 1, deep: bool = True, most: int | None = None) -> Iterator[Frame]:
+    """Decode so many frames of a file, one after the other.
+
+    Args:
+        source: the file.
+        count: of frames; no more than there are.
+        deep: keep 16 bits where they are. Without, the upper 8 of them are taken.
+        most: pixels of a frame; None is for those who have asked for its size.
+
+    Raises:
+        DecompressionBombError: it has more pixels than that.
+        UnidentifiedImageError: it is no picture.
+        OSError, ValueError, SyntaxError and the like: it cannot be decoded.
+    """
+    if (tiff := _deep_tiff(source)) is not None:
+        with tiff:
+            _check_size((tiff.pages.first.imagewidth, tiff.pages.first.imagelength), most)
+            yield from (_deep_page(tiff, page, deep) for page in tiff.pages[:count])
+        return
+    with _opened(source) as picture:
+        _check_size(picture.size, most)
+        first = prod(picture.size)
+        for index in range(count):
+            if index:
+                picture.seek(index)
+            if prod(picture.size) > first and picture.format != "TIFF":  # whose pages were asked for their sizes
+                raise ValueError("a frame is larger than the first")  # a GIF's canvas grows with what does not fit
+            yield _pillow_frame(picture, source, deep)
+
+
+def _pillow_frame(picture: Image.Image, source: Source, deep: bool) -> Frame:
+    """The frame that a file stands at."""
+    _read_all(picture.getexif())  # now, as Pillow closes some files with their last frame
+    picture.load()
+    profile = picture.info.get("icc_profile")
+    if deep and _is_deep_png(source):
+        array, alpha = _colors_and_alpha(imagecodecs.png_decode(_content(source)))
+    elif picture.mode == "CMYK" and space_of(profile, channels=4):
+        array, alpha = np.asarray(picture), None
+    else:
+        array, alpha = array_of(picture)
+    fits = picture.mode != "CMYK" or array.shape[2] == 4  # as RGB, it is no longer in a space of the file's
+    frame = Frame(array, alpha, profile if fits else None, picture.getexif(), dict(picture.info))
+    return _for_a_viewer(frame, deep)
+
+
+def array_of(picture: Image.Image) -> tuple[np.ndarray, np.ndarray | None]:
+    """A PIL image as [H, W] or [H, W, 3], uint8 or uint16, and its alpha, if it has one.
+
+    Raises:
+        ValueError: its pixels are floating point, without a known white.
+    """
+    if picture.mode == "F":
+        raise ValueError("floating-point pixels have no known white")
+    if picture.mode == "I" or picture.mode.startswith("I;16"):
+        return np.asarray(picture).clip(0, 65535).astype(np.uint16), None
+    if picture.has_transparency_data:
+        rgba = picture.convert("RGBA")
+        return np.array(rgba.convert("RGB")), np.array(rgba.getchannel("A"))
+    if picture.mode in ("1", "L"):
+        return np.array(picture.convert("L")), None
+    return np.array(picture.convert("RGB")), None
+
+
+def _sizes(picture: Image.Image) -> Iterator[tuple[int, int]]:
+    """Of a TIFF's pages, the first last, since it stays the open one; frames of other formats have the first's size."""
+    for index in reversed(range(picture.n_frames if picture.format == "TIFF" else 1)):
+        picture.seek(index)
+        yield picture.size
+
+
+def _largest(sizes: Iterable[tuple[int, int]]) -> tuple[int, int]:
+    return max(sizes, key=prod)
+
+
+def _is_deep_png(source: Source) -> bool:
+    """Whether this is a PNG of 16 bits a value; Pillow keeps 8 of them where there are colors or alpha."""
+    head = _content(source, 26)
+    return head.startswith(b"\x89PNG") and head[24:25] == b"\x10"
+
+
+def _deep_tiff(source: Source) -> tifffile.TiffFile | None:
+    """A TIFF of 16 bits a value, open; None if the file is another. Pillow keeps 8 of them, and before 12 none."""
+    if _content(source, 4) not in TIFF_HEADS:
+        return None
+    if isinstance(source, io.BytesIO):
+        source.seek(0)  # tifffile reads from where others left it
+    try:
+        tiff = tifffile.TiffFile(source)
+    except tifffile.TiffFileError:
+        return None
+    page = tiff.pages.first
+    if page.dtype == np.uint16 and page.bitspersample == 16:
+        return tiff
+    tiff.close()
+    return None
+
+
+TIFF_HEADS = {b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"}
+
+
+def _deep_page(tiff: tifffile.TiffFile, page: tifffile.TiffPage, deep: bool) -> Frame:
+    if page.size > 4 * page.imagewidth * page.imagelength:  # it is deep in space too, say, or has a hundred channels
+        raise ValueError("a page holds more than colors and alpha")
+    array = page.asarray()
+    if page.photometric == tifffile.PHOTOMETRIC.MINISWHITE:
+        array = ~array
+    if page.planarconfig == tifffile.PLANARCONFIG.SEPARATE and array.ndim == 3:
+        array = np.moveaxis(array, 0, -1)
+    exif = Image.Exif()
+    exif.endian, exif.bigtiff = tiff.byteorder, tiff.is_bigtiff
+    exif.load_from_fp(tiff.filehandle, page.offset)
+    _read_all(exif)
+    info = {"dpi": page.get_resolution(tifffile.RESUNIT.INCH)}
+    return _for_a_viewer(Frame(*_colors_and_alpha(array), page.iccprofile, exif, info), deep)
+
+
+def _colors_and_alpha(array: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+    """Take apart what may be [H, W, 1 to 4]."""
+    alpha = None
+    if array.ndim == 3 and array.shape[2] in (2, 4):
+        array, alpha = array[..., :-1], array[..., -1]
+    if array.ndim == 3 and array.shape[2] == 1:
+        array = array[..., 0]
+    return array, alpha
+
+
+def _for_a_viewer(frame: Frame, deep: bool) -> Frame:
+    """Bring what was decoded into sRGB, and turn it as EXIF says."""
+    array, alpha = frame.pixels, frame.alpha
+    if not deep:
+        array, alpha = _upper_8_bits(array), _upper_8_bits(alpha)
+    space = space_of(frame.profile, channels=1 if array.ndim == 2 else array.shape[2])
+    if space is not None:
+        array = _in_srgb(array, frame.profile, space, deep)
+    orientation = frame.exif.get(ExifTags.Base.Orientation, 1)
+    alpha = None if alpha is None else upright(alpha, orientation)
+    return frame._replace(pixels=upright(array, orientation), alpha=alpha)
+
+
+def _upper_8_bits(values: np.ndarray | None) -> np.ndarray | None:
+    return (values >> 8).astype(np.uint8) if values is not None and values.dtype == np.uint16 else values
+
+
+def _read_all(exif: Image.Exif) -> None:
+    """Read the directories of EXIF below a picture's own, which Pillow does when somebody asks for them."""
+    for part in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo):
+        if part in exif and ExifTags.IFD.Interop in exif.get_ifd(part):
+            exif.get_ifd(ExifTags.IFD.Interop)
+
+
+TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {  # by EXIF's orientation
+    2: lambda array: array[:, ::-1],
+    3: lambda array: array[::-1, ::-1],
+    4: lambda array: array[::-1],
+    5: lambda array: array.swapaxes(0, 1),
+    6: lambda array: array[::-1].swapaxes(0, 1),
+    7: lambda array: array[::-1, ::-1].swapaxes(0, 1),
+    8: lambda array: array[:, ::-1].swapaxes(0, 1),
+}
+
+
+def upright(array: np.ndarray, orientation: int) -> np.ndarray:
+    """Turn [H, W] or [H, W, C] as EXIF's orientation says."""
+    array = np.ascontiguousarray(array)
+    if orientation not in TURNS:
+        return array
+    if array.ndim == 2:
+        return np.ascontiguousarray(TURNS[orientation](array))
+    pixels = array.view(f"V{array.itemsize * array.shape[2]}")[..., 0]  # each moved as one, which is quick
+    turned = np.ascontiguousarray(TURNS[orientation](pixels))
+    return turned.view(array.dtype).reshape(*turned.shape, array.shape[2])
+
+
+class Space(NamedTuple):
+    """The color space of an ICC profile."""
+
+    name: str  # as imagecodecs calls it
+    mode: str  # as Pillow does
+    channels: int
+    to_srgb: ImageCms.ImageCmsTransform  # in 8 bits
+
+
+SPACES = {"GRAY": ("gray", "L", 1), "RGB": ("rgb", "RGB", 3), "CMYK": ("cmyk", "CMYK", 4)}
+SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+
+
+def space_of(profile: bytes | None, channels: int | None = None) -> Space | None:
+    """The space of a profile that matters; None for sRGB's own, for a useless one, and one of other channels."""
+    space = _space_of(profile) if profile else None
+    return space if space is not None and channels in (None, space.channels) else None
+
+
+@lru_cache(maxsize=16)
+def _space_of(profile: bytes) -> Space | None:
+    try:
+        read = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        if "srgb" in ImageCms.getProfileDescription(read).lower():
+            return None
+        name, mode, channels = SPACES[read.profile.xcolor_space.strip()]
+        return Space(name, mode, channels, ImageCms.buildTransform(read, ImageCms.createProfile("sRGB"), mode, "RGB"))
+    except (KeyError, OSError, ImageCms.PyCMSError):
+        return None
+
+
+def _in_srgb(array: np.ndarray, profile: bytes, space: Space, deep: bool) -> np.ndarray:
+    if deep:  # in 16 bits even what has 8, so that what goes there and back is what it was
+        return imagecodecs.cms_transform(
+            array, profile, SRGB, colorspace=space.name, outcolorspace="rgb", outdtype=np.uint16
+        )
+    picture = Image.frombytes(space.mode, array.shape[1::-1], array.tobytes())
+    return np.array(ImageCms.applyTransform(picture, space.to_srgb))
+
+
+def _content(source: Source, count: int = -1) -> bytes:
+    if isinstance(source, io.BytesIO):
+        return bytes(source.getbuffer()[: None if count < 0 else count])
+    with source.open("rb") as file:
+        return file.read(count)
+
+
+@contextmanager
+def _opened(source: Source) -> Iterator[Image.Image]:
+    """A file as Pillow knows it, without a line for odd EXIF; whoever minds a picture's size asks for it.
+
+    Pillow is not told its name: it would map the file into memory, and 13.0 garbles a TIFF on its side in this way.
+    """
+    with (
+        warnings.catch_warnings(action="ignore"),
+        nullcontext(source) if isinstance(source, io.BytesIO) else source.open("rb") as file,
+        Image.open(file, formats=FORMATS) as picture,
+    ):
+        yield picture

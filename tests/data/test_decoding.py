@@ -1,0 +1,247 @@
+"""What a picture file holds."""
+
+import io
+import struct
+import zlib
+from pathlib import Path
+
+import imagecodecs
+import numpy as np
+import pytest
+import simplejpeg
+import tifffile
+from PIL import Image, ImageCms
+
+from colorlab.data import decoding
+from colorlab.data.decoding import PictureFile, _read_plain_jpeg, read_photograph
+from colorlab.data.images import (
+    SAMPLES,
+)
+
+MACAW = SAMPLES / "explore_world_animals_scarlet_macaw.jpg"
+
+
+@pytest.fixture(scope="module")
+def macaw() -> Image.Image:
+    return Image.open(MACAW).convert("RGB")
+
+
+def read(path: Path) -> np.ndarray:
+    return read_photograph(path).permute(1, 2, 0).numpy()
+
+
+def psnr(one: np.ndarray, other: np.ndarray) -> float:
+    return 10 * np.log10(255**2 / np.square(one.astype(float) - np.asarray(other, float)).mean())
+
+
+@pytest.mark.parametrize("suffix", ["png", "bmp", "tiff", "webp"])
+def test_lossless_formats_give_the_very_pixels(macaw: Image.Image, tmp_path: Path, suffix: str) -> None:
+    macaw.save(tmp_path / f"x.{suffix}", **({"lossless": True} if suffix == "webp" else {}))
+    assert np.array_equal(read(tmp_path / f"x.{suffix}"), np.asarray(macaw))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_rotation_is_applied(macaw: Image.Image, tmp_path: Path, orientation: int) -> None:
+    turned = {2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
+              5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_90, 7: Image.Transpose.TRANSVERSE,
+              8: Image.Transpose.ROTATE_270}  # fmt: skip
+    stored = macaw if orientation == 1 else macaw.transpose(turned[orientation])
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    stored.save(tmp_path / "x.png", exif=exif)
+    assert np.array_equal(read(tmp_path / "x.png"), np.asarray(macaw))
+
+
+def test_gray_and_palette_files_become_rgb(macaw: Image.Image, tmp_path: Path) -> None:
+    macaw.convert("L").save(tmp_path / "gray.png")
+    assert np.array_equal(read(tmp_path / "gray.png"), np.asarray(macaw.convert("L").convert("RGB")))
+    macaw.quantize(256).save(tmp_path / "palette.png")
+    assert psnr(read(tmp_path / "palette.png"), np.asarray(macaw)) > 28
+    assert read(tmp_path / "palette.png").shape == read(MACAW).shape
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
+def test_what_is_transparent_shows_white(macaw: Image.Image, tmp_path: Path, mode: str) -> None:
+    alpha = Image.new("L", macaw.size, 255)
+    alpha.paste(0, (0, 0, 40, 40))
+    if mode == "P":
+        picture = macaw.quantize(255)
+        picture.paste(7, (0, 0, 40, 40))
+        picture.save(tmp_path / "x.png", transparency=7)
+    else:
+        picture = macaw.convert(mode)
+        picture.putalpha(alpha)
+        picture.save(tmp_path / "x.png")
+    pixels = read(tmp_path / "x.png")
+    assert (pixels[:40, :40] == 255).all()
+    assert (pixels[60:] < 255).any()
+
+
+def test_cmyk_files_become_the_colors_they_were(macaw: Image.Image, tmp_path: Path) -> None:
+    macaw.convert("CMYK").save(tmp_path / "x.jpg", quality=95)
+    assert psnr(read(tmp_path / "x.jpg"), np.asarray(macaw)) > 28
+
+
+def test_16_bit_files_keep_their_upper_8_bits(macaw: Image.Image, tmp_path: Path) -> None:
+    pixels = np.asarray(macaw)
+    deep = pixels.astype(np.uint16) * 256 + 17
+    tifffile.imwrite(tmp_path / "rgb.tif", deep, photometric="rgb")
+    tifffile.imwrite(tmp_path / "planes.tif", np.moveaxis(deep, -1, 0), photometric="rgb", planarconfig="separate")
+    tifffile.imwrite(tmp_path / "gray.tif", deep[..., 0])
+    tifffile.imwrite(tmp_path / "ink.tif", ~deep[..., 0], photometric="miniswhite")
+    (tmp_path / "rgb.png").write_bytes(png16(deep))
+    Image.fromarray(deep[..., 1]).save(tmp_path / "gray.png")
+    assert np.array_equal(read(tmp_path / "rgb.tif"), pixels)
+    assert np.array_equal(read(tmp_path / "planes.tif"), pixels)
+    assert np.array_equal(read(tmp_path / "rgb.png"), pixels)
+    assert np.array_equal(read(tmp_path / "gray.tif"), pixels[..., [0, 0, 0]])
+    assert np.array_equal(read(tmp_path / "ink.tif"), pixels[..., [0, 0, 0]])
+    assert np.array_equal(read(tmp_path / "gray.png"), pixels[..., [1, 1, 1]])
+
+
+def png16(pixels: np.ndarray) -> bytes:
+    """A 16-bit RGB PNG, which Pillow does not write."""
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    height, width, _ = pixels.shape
+    lines = b"".join(b"\0" + line.astype(">u2").tobytes() for line in pixels)
+    header = struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(lines)) + chunk(b"IEND", b"")
+
+
+def test_an_icc_profile_is_honored(macaw: Image.Image, tmp_path: Path) -> None:
+    """The same numbers under another profile are other colors; under sRGB's they stay."""
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    macaw.save(tmp_path / "srgb.png", icc_profile=srgb)
+    assert np.array_equal(read(tmp_path / "srgb.png"), np.asarray(macaw))
+    lab = ImageCms.createProfile("LAB")
+    to_lab = ImageCms.buildTransform(ImageCms.createProfile("sRGB"), lab, "RGB", "LAB")
+    assert ImageCms.applyTransform(macaw, to_lab).mode == "LAB"
+    swapped = swap_primaries(srgb)
+    macaw.save(tmp_path / "swapped.png", icc_profile=swapped)
+    assert np.abs(read(tmp_path / "swapped.png").astype(int) - np.asarray(macaw)[..., [2, 1, 0]]).max() <= 3
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "tif"])
+def test_a_gray_icc_profile_is_honored(macaw: Image.Image, tmp_path: Path, suffix: str) -> None:
+    """Values in linear light, as the profile says, are lighter than they look."""
+    gray = np.asarray(macaw.convert("L")) / 255
+    linear = np.where(gray <= 0.04045, gray / 12.92, ((gray + 0.055) / 1.055) ** 2.4)
+    profile = imagecodecs.cms_profile("gray", gamma=1.0)
+    stored = Image.fromarray(np.rint(linear * 255).astype(np.uint8))
+    stored.save(tmp_path / f"x.{suffix}", icc_profile=profile, **({"quality": 100} if suffix == "jpg" else {}))
+    light = gray > 0.3  # where 8 bits in linear light are enough
+    assert np.abs(read(tmp_path / f"x.{suffix}")[light] / 255 - gray[light][:, None]).max() < 0.02
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "LA", "P", "CMYK"])
+def test_coloring_and_training_read_the_same_picture(macaw: Image.Image, tmp_path: Path, mode: str) -> None:
+    """In every mode, in a space of its own, on its side; 16 bits on the way to sRGB may differ by a level."""
+    exif = Image.Exif()
+    exif[0x0112] = 8
+    picture = macaw.quantize(256) if mode == "P" else macaw.convert(mode)
+    profile = imagecodecs.cms_profile("gray", gamma=1.8) if mode in ("L", "LA") else imagecodecs.cms_profile("adobergb")
+    picture.save(path := tmp_path / "x.tif", icc_profile=profile, exif=exif)
+    (frame,) = PictureFile.of(path).frames()
+    pixels = (frame.pixels / 257 if frame.pixels.dtype == np.uint16 else frame.pixels).astype(float)
+    assert pixels.shape[:2] == macaw.size
+    assert np.abs(read(path) - (pixels if pixels.ndim == 3 else pixels[..., None])).max() <= 1
+
+
+def swap_primaries(profile: bytes) -> bytes:
+    """An RGB profile whose red is sRGB's blue and the other way round, under another name."""
+    body = bytearray(profile)
+    tags = struct.unpack(">I", body[128:132])[0]
+    entries = {bytes(body[at : at + 4]): at for at in range(132, 132 + 12 * tags, 12)}
+    red, blue = entries[b"rXYZ"], entries[b"bXYZ"]
+    body[red + 4 : red + 12], body[blue + 4 : blue + 12] = body[blue + 4 : blue + 12], body[red + 4 : red + 12]
+    return bytes(body.replace("sRGB".encode("utf-16-be"), "BGRs".encode("utf-16-be")).replace(b"sRGB", b"BGRs"))
+
+
+@pytest.mark.parametrize("content", ["truncated", "text", "empty"])
+def test_what_is_no_picture_raises(tmp_path: Path, content: str) -> None:
+    whole = MACAW.read_bytes()
+    (tmp_path / "x.jpg").write_bytes({"truncated": whole[: len(whole) // 2], "text": b"hello", "empty": b""}[content])
+    with pytest.raises(Exception, match=r".+"):
+        read_photograph(tmp_path / "x.jpg")
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+def test_a_bomb_is_not_unpacked_though_pillows_limit_is_lifted(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, suffix: str
+) -> None:
+    """As the coloring command lifts it, which asks for the size itself."""
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
+    path = tmp_path / f"bomb{suffix}"
+    Image.new("L", (14_000, 14_000)).save(path)
+    with pytest.raises(Image.DecompressionBombError, match="14000×14000 pixels"):
+        read_photograph(path)
+
+
+def test_formats_that_photographs_do_not_come_in_are_not_decoded(macaw: Image.Image, tmp_path: Path) -> None:
+    """EPS is a program, and it is Ghostscript that would run it."""
+    macaw.save(tmp_path / "program.jpg", "EPS")
+    with pytest.raises(Image.UnidentifiedImageError):
+        read_photograph(tmp_path / "program.jpg")
+
+
+def jpegs(macaw: Image.Image) -> dict[str, bytes]:
+    """The kinds of JPEG there are, of a picture whose sides are no multiple of a block's."""
+    picture = macaw.crop((0, 0, 251, 243))
+
+    def saved(picture: Image.Image = picture, kind: str = "jpeg", **options) -> bytes:
+        stored = io.BytesIO()
+        picture.save(stored, kind, **options)
+        return stored.getvalue()
+
+    kinds = {
+        f"{sampling} {way}": saved(subsampling=sampling, progressive=way == "progressive", quality=quality)
+        for sampling in ("4:4:4", "4:2:2", "4:2:0")
+        for way, quality in (("baseline", 92), ("progressive", 60))
+    }
+    for sampling in ("440", "411"):  # Pillow writes none of these
+        kinds[sampling] = simplejpeg.encode_jpeg(np.ascontiguousarray(picture), colorsubsampling=sampling)
+    for orientation in range(1, 9):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        kinds[f"turned {orientation}"] = saved(exif=exif)
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    whole = saved(quality=92)
+    spoiled = whole[: len(whole) // 3] + whole[len(whole) // 2 :]
+    return kinds | {
+        "gray": saved(picture.convert("L")), "Adobe RGB components": saved(keep_rgb=True),
+        "restart markers": saved(restart_marker_blocks=3), "two in one": saved(kind="mpo", save_all=True),
+        "more after its end": saved() + b"more", "sRGB profile": saved(icc_profile=srgb),
+        "CMYK": saved(picture.convert("CMYK")), "other profile": saved(icc_profile=swap_primaries(srgb)),
+        "spoiled": spoiled,
+    }  # fmt: skip
+
+
+LEFT_TO_PILLOW = {"CMYK", "other profile", "spoiled"}
+
+
+def test_every_kind_of_jpeg_is_read_as_pillow_reads_it(
+    macaw: Image.Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for kind, content in jpegs(macaw).items():
+        path = tmp_path / f"{kind}.jpg"
+        path.write_bytes(content)
+        assert (_read_plain_jpeg(content) is None) == (kind in LEFT_TO_PILLOW), kind
+        found = read(path)
+        with monkeypatch.context() as patched:
+            patched.setattr(decoding, "simplejpeg", None)
+            expected = read(path)
+        assert found.shape == expected.shape, kind
+        assert np.abs(found.astype(int) - expected).max() <= 1, kind  # 0, were all builds of libjpeg-turbo one
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+def test_a_jpeg_cut_anywhere_is_refused(macaw: Image.Image, tmp_path: Path, progressive: bool) -> None:
+    stored = io.BytesIO()
+    macaw.save(stored, "jpeg", progressive=progressive)
+    for share in (0.01, 0.3, 0.6, 0.95, 0.999):
+        (tmp_path / "x.jpg").write_bytes(stored.getvalue()[: int(stored.tell() * share)])
+        with pytest.raises(OSError, match=r"(?i)truncated|cannot identify"):
+            read_photograph(tmp_path / "x.jpg")

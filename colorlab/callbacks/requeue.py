@@ -3,7 +3,6 @@
 import os
 import signal
 import subprocess
-from typing import Any
 
 from lightning import Trainer
 from lightning.pytorch.trainer.states import TrainerFn
@@ -14,13 +13,13 @@ from colorlab.models.colorizer import Colorizer
 
 
 class Requeue(Stopping):
-    """On SIGUSR1, stop; the job is queued again.
+    """On SIGUSR1, stop: in a training between two steps, after it at once. The job is queued again.
 
     Lightning's own handler saves at once, wherever training is, in the middle of an optimizer's step too.
     This one waits for the end of a batch, so the job goes on to the very weights of an undisturbed one.
 
     Args:
-        agree_every: batches between two agreements of several processes; SLURM does not tell all at once.
+        agree_every: steps between two agreements of several processes; SLURM does not tell all at once.
     """
 
     def __init__(self, agree_every: int = 8) -> None:
@@ -35,10 +34,7 @@ class Requeue(Stopping):
 
     def setup(self, trainer: Trainer, model: Colorizer, stage: str) -> None:
         if stage == TrainerFn.FITTING:
-            signal.signal(signal.SIGUSR1, self._ask)  # Lightning leaves a handler that it finds
-
-    def _ask(self, number: int, _: Any) -> None:
-        self.asked = number
+            signal.signal(signal.SIGUSR1, self._hear)  # Lightning leaves a handler that it finds
 
 
 def requeue() -> None:

@@ -1,6 +1,5 @@
 """Last: the checkpoint that a run goes on from."""
 
-import math
 from typing import Any
 
 from lightning import Trainer
@@ -32,10 +31,13 @@ class Last(ModelCheckpoint):
             super().on_train_batch_end(trainer, model, outputs, batch, batch_idx)
 
     def on_train_epoch_end(self, trainer: Trainer, model: Colorizer) -> None:
-        """The epoch's row first: Lightning logs after the checkpoint, and who is killed in between would lose it."""
+        """The epoch's row first: Lightning logs after the checkpoint, and who is killed in between would lose it.
+
+        Of validations it has the values in that row already; `logged_metrics` has also those of epochs before.
+        """
         for logger in trainer.loggers:
             if isinstance(logger, MetricsCSV):
-                row = {name: float(value) for name, value in trainer.logged_metrics.items()}
+                row = {name: float(value) for name, value in trainer._logger_connector.metrics["log"].items()}
                 logger.log_metrics({"epoch": trainer.current_epoch, **row}, trainer.global_step - 1)
                 logger.save()
         self.save(trainer)
@@ -52,5 +54,6 @@ def ends_whole(trainer: Trainer, batch_idx: int) -> bool:
     It would not hold gradients that are still accumulated; and a validation that is due after the
     batch is done to Lightning, when it resumes.
     """
-    validates = (batch_idx + 1) % (trainer.val_check_batch or math.inf) == 0 or trainer.is_last_batch
+    loop = trainer.fit_loop.epoch_loop
+    validates = trainer.is_last_batch or loop._should_check_val_fx(trainer.fit_loop._data_fetcher)
     return (batch_idx + 1) % trainer.accumulate_grad_batches == 0 and not validates

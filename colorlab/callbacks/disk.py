@@ -18,6 +18,28 @@ from colorlab.run_folder import RunFolder
 log = logging.getLogger(__name__)
 
 
+def save_whole(content: dict[str, Any], path: Path) -> None:
+    """`torch.save` into a file that appears when it is whole.
+
+    Raises:
+        OSError: it cannot be written; what was written of it does not stay to take room.
+    """
+    part = path.with_name(f"{path.name}.part")
+    saved = io.BytesIO()
+    torch.save(content, saved)  # into a file it would not raise OSError
+    try:
+        part.parent.mkdir(parents=True, exist_ok=True)
+        with part.open("wb") as file:
+            file.write(saved.getbuffer())
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except OSError:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise
+
+
 class WholeFiles(TorchCheckpointIO):
     """Writes a checkpoint beside its place, and moves it there when it is whole.
 
@@ -31,23 +53,12 @@ class WholeFiles(TorchCheckpointIO):
         self.failed = False  # the last one could not be written
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
-        path = Path(path)
-        part = path.with_name(f"{path.name}.part")
-        content = io.BytesIO()
-        torch.save(checkpoint, content)  # into a file it would not raise OSError
         try:
-            part.parent.mkdir(parents=True, exist_ok=True)
-            with part.open("wb") as file:
-                file.write(content.getbuffer())
-                file.flush()
-                os.fsync(file.fileno())
-            part.replace(path)
+            save_whole(checkpoint, Path(path))
             self.failed = False
         except OSError as error:
             self.failed = True
             log.warning("%s cannot be written (%s).", path, error.strerror)
-            with suppress(OSError):
-                part.unlink(missing_ok=True)
 
     def remove_checkpoint(self, path: str | Path) -> None:
         if not self.failed:

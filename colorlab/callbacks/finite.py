@@ -1,6 +1,7 @@
 """FiniteSteps: a loss or a gradient that is no number is neither learned from nor forgotten."""
 
 import logging
+import math
 from typing import Literal
 
 import torch
@@ -8,9 +9,11 @@ from lightning import Callback, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
+from torch.amp import GradScaler
 from torch.nn.utils import get_total_norm
 from torch.optim import Optimizer
 
+from colorlab.callbacks.disk import save_whole
 from colorlab.data.device import Batch
 from colorlab.data.images import shown
 from colorlab.errors import Stopped, UserError
@@ -70,7 +73,7 @@ class FiniteSteps(Callback):
         self.in_a_row = 0 if finite else self.in_a_row + 1
         self._left_out = not finite
         if not finite:
-            optimizer.zero_grad()  # to None: an optimizer leaves alone what has no gradient
+            _leave_out(optimizer, getattr(trainer.precision_plugin, "scaler", None))
             for state, before in zip(_changing(model), self._before, strict=True):
                 state.copy_(before)
 
@@ -118,13 +121,25 @@ class FiniteSteps(Callback):
             "ab": torch.cat([batch.ab for batch in self._batches]).cpu(),
         }  # fmt: skip
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with path.with_suffix(".part").open("wb") as file:
-                torch.save(content, file)
-            path.with_suffix(".part").replace(path)
-        except (OSError, RuntimeError) as error:
-            return f" (It cannot be saved: {error}.)"
+            save_whole(content, path)
+        except OSError as error:
+            return f" (It cannot be saved: {error.strerror}.)"
         return f" It is saved in {path}."
+
+
+def _leave_out(optimizer: Optimizer, scaler: GradScaler | None) -> None:
+    """Let an optimizer's next step change nothing.
+
+    It leaves alone what has no gradient. A scaler that has yet to look, as before the step of a fused one,
+    must find some: at infinite ones it leaves the step out itself.
+    """
+    if scaler is None or not getattr(optimizer, "_step_supports_amp_scaling", False):
+        optimizer.zero_grad()
+        return
+    for group in optimizer.param_groups:
+        for weight in group["params"]:
+            if weight.grad is not None:
+                weight.grad.fill_(math.inf)
 
 
 def _changing(model: Colorizer) -> list[Tensor]:

@@ -3,6 +3,7 @@
 import logging
 import random
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,7 +12,9 @@ import torch
 from conftest import exit_of
 from lightning import Callback, LightningDataModule, Trainer, seed_everything
 from lightning.pytorch.callbacks import EMAWeightAveraging
+from lightning.pytorch.plugins import MixedPrecision
 from torch import Tensor, nn
+from torch.amp import GradScaler
 from torch.utils.data import DataLoader
 
 from colorlab.callbacks.finite import FiniteCheckpoint, FiniteSteps
@@ -115,6 +118,48 @@ def test_a_step_that_is_no_number_is_as_if_its_batch_had_not_been_there(
             (line,) = (record.getMessage() for record in caplog.records if record.levelno == logging.WARNING)
             assert ", ".join(names) in line
             assert str(saved) in line
+
+
+class Course(Callback):
+    """What the weights, BatchNorm's statistics and the moments are after each step."""
+
+    def __init__(self) -> None:
+        self.states: list[list[Tensor]] = []
+
+    def on_train_batch_end(self, trainer: Trainer, model: Colorizer, *_: object) -> None:
+        moments = [state for group in trainer.optimizers[0].state.values() for state in group.values()]
+        self.states.append([state.clone() for state in [*model.state_dict().values(), *moments]])
+
+
+@pytest.mark.parametrize("fused", [True, False])
+def test_a_scaled_step_that_is_no_number_changes_nothing_and_the_next_ones_do(
+    tally, tmp_path: Path, fused: bool
+) -> None:
+    """In 16-mixed, whose scaler looks at the gradients of a fused optimizer later than at others'."""
+    for poison in ("a NaN in L", "an ab of 1e25, whose square is infinite and whose gradient is not"):
+        with tally.injecting("a step in 16-mixed is no number"):
+            model, course = ECCV16(width=2), Course()
+            model.prepare_training(nn.MSELoss(), partial(torch.optim.Adam, lr=1e-2, fused=fused), Constant())
+            trainer = Trainer(
+                max_epochs=1, default_root_dir=tmp_path, logger=False, accelerator="cpu", enable_progress_bar=False,
+                enable_model_summary=False, enable_checkpointing=False, callbacks=[FiniteSteps(), course],
+                plugins=[MixedPrecision("16-mixed", "cpu", GradScaler("cpu", init_scale=1))],
+            )  # fmt: skip
+            trainer.fit(model, datamodule=Given(8, 4, POISONS[poison]))
+            same = [all(map(torch.equal, *pair)) for pair in pairwise(course.states)]
+            assert same == [False, False, False, True, False, False, False]
+            assert all(state.isfinite().all() for state in course.states[-1])
+
+
+def test_a_batch_that_does_not_fit_on_the_disk_takes_no_room(
+    tally, full: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with tally.injecting("the disk has no room for the batch of a step that is no number"):
+        (full / "filler").write_bytes(bytes(60 * 1024))
+        fit(Given(8, 4, POISONS["a NaN in L"]), full, CUNet, nn.MSELoss())
+        assert [path.name for path in full.rglob("*") if path.is_file()] == ["filler"]
+        (line,) = (record.getMessage() for record in caplog.records if record.levelno == logging.WARNING)
+        assert "(It cannot be saved: No space left on device.)" in line
 
 
 @pytest.mark.faults

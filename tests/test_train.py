@@ -79,14 +79,18 @@ def test_the_end_of_a_run_says_where_the_results_are(finished: RunFolder) -> Non
         assert line in out
 
 
-def test_one_checkpoint_every_few_epochs_is_kept_if_asked_beside_the_best(train: Command, tmp_path: Path) -> None:
-    few = ("trainer.max_epochs=4", "trainer.limit_train_batches=1", "callbacks.comparison=null")
-    done = train(*SMALL, *few, "callbacks.every.every_n_epochs=2", "callbacks.best.save_top_k=1", "hydra.run.dir=run")
-    assert done.returncode == 0, done.stderr
+def test_one_checkpoint_every_few_epochs_is_kept_if_asked_beside_the_best(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     run = RunFolder(tmp_path / "run")
+    few = ("trainer.max_epochs=4", "trainer.limit_train_batches=1", "data.workers=0", "callbacks.comparison=null")
+    asked = ("callbacks.every.every_n_epochs=2", "callbacks.best.save_top_k=1", f"hydra.run.dir={run.path}")
+    assert exit_of(monkeypatch, *SMALL, *few, *asked) == 0
     kept = set(run.checkpoints.glob("cunet_*_kept.ckpt"))
     assert sorted(path.stem.split("_")[1] for path in kept) == ["epoch001", "epoch003"]
     assert len(set(run.checkpoints.glob("cunet_*.ckpt")) - kept) == 1
+    assert exit_of(monkeypatch, f"resume={min(kept)}") == 0  # and writes over the later one
+    assert set(run.checkpoints.glob("cunet_*_kept*.ckpt")) == kept
 
 
 def test_a_checkpoint_loads_without_a_configuration(finished: RunFolder) -> None:

@@ -127,6 +127,8 @@ def train(
 
 
 def _trainer(cfg: dict[str, Any], plans: dict[str, Any], folder: RunFolder, interruption: "Interruption") -> "Trainer":
+    from colorlab.callbacks.interruption import Stopping
+
     plan: Plan = plans["trainer"]
     if cfg["debug"]:
         plan.arguments |= DEBUG
@@ -134,7 +136,9 @@ def _trainer(cfg: dict[str, Any], plans: dict[str, Any], folder: RunFolder, inte
     plan.arguments = defaults | plan.arguments
     loggers = [logger.build() for logger in plans["logger"].values()]
     callbacks = [*(callback.build() for callback in plans["callbacks"].values()), interruption]
-    return plan.build(default_root_dir=folder.path, logger=loggers, callbacks=callbacks)
+    trainer = plan.build(default_root_dir=folder.path, logger=loggers, callbacks=callbacks)
+    trainer.callbacks.sort(key=lambda callback: isinstance(callback, Stopping))  # after all that make of a step
+    return trainer
 
 
 def _objective(plan: Plan, data: "ColorDataModule", folder: RunFolder) -> "nn.Module":

@@ -1,0 +1,54 @@
+"""A job that SLURM takes the machine from: the command itself, told by a signal, on a SLURM of one line."""
+
+import os
+import signal
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+from conftest import SMALL, exit_of
+from forked import same
+from moments import at_call, signaled
+
+from colorlab.models import Colorizer
+from colorlab.run_folder import RunFolder
+
+JOB = {"SLURM_JOB_ID": "7", "SLURM_STEP_ID": "0", "SLURM_PROCID": "0"}
+RUN = (
+    *SMALL, "data.size=16", "data.workers=0", "trainer.max_epochs=1", "metrics=[psnr]",
+    "callbacks.comparison=null", "callbacks.curves=null",
+    "+callbacks.requeue._target_=colorlab.callbacks.requeue.Requeue",
+    "+callbacks.ema._target_=lightning.pytorch.callbacks.EMAWeightAveraging", "+callbacks.ema.decay=0.9",
+    "callbacks.every.every_n_train_steps=7", "callbacks.every.filename='step{step}'",
+)  # fmt: skip
+
+
+@pytest.fixture
+def requeued(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
+    """What `scontrol` was told."""
+    told = tmp_path / "told"
+    (tmp_path / "scontrol").write_text(f'#!/bin/sh\necho "$@" >> {told}\n')
+    (tmp_path / "scontrol").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    for name, value in JOB.items():
+        monkeypatch.setenv(name, value)
+    before = signal.getsignal(signal.SIGUSR1)
+    yield told
+    signal.signal(signal.SIGUSR1, before)
+
+
+def test_a_job_that_is_queued_again_ends_as_an_undisturbed_one_whatever_else_follows_its_steps(
+    requeued: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Averaged weights, and a checkpoint that is due after the very step."""
+    monkeypatch.chdir(tmp_path)
+    assert exit_of(monkeypatch, *RUN, "hydra.run.dir=undisturbed") == 0
+    with monkeypatch.context() as told:
+        told.setattr(Colorizer, "training_step", Colorizer.training_step)  # as it is again afterwards
+        at_call("colorlab.models.colorizer:Colorizer.training_step", 7, do=partial(signaled, signal.SIGUSR1))
+        assert exit_of(monkeypatch, *RUN, "hydra.run.dir=run") == 143
+    assert requeued.read_text() == "requeue 7\n"
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
+    assert exit_of(monkeypatch, *RUN, "hydra.run.dir=run") == 0
+    assert same(RunFolder(tmp_path / "run"), RunFolder(tmp_path / "undisturbed"))

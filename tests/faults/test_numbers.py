@@ -15,7 +15,7 @@ from lightning.pytorch.callbacks import EMAWeightAveraging
 from lightning.pytorch.plugins import MixedPrecision
 from torch import Tensor, nn
 from torch.amp import GradScaler
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, DistributedSampler
 
 from colorlab.callbacks.finite import FiniteCheckpoint, FiniteSteps
 from colorlab.callbacks.last import Last
@@ -63,7 +63,10 @@ class Given(LightningDataModule):
         return self
 
     def train_dataloader(self) -> DataLoader:
-        return DataLoader(self.batches, batch_size=None)
+        """In their order; several processes take turns."""
+        distributed = torch.distributed.is_initialized()
+        sampler = DistributedSampler(self.batches, shuffle=False) if distributed else None
+        return DataLoader(self.batches, batch_size=None, sampler=sampler)
 
 
 def fit(data: Given, folder: Path, build: type[Colorizer], objective: nn.Module, **settings: object) -> SimpleNamespace:
@@ -184,7 +187,7 @@ class Keep(Callback):
 
 
 def in_two_processes(folder: Path, data: Given) -> list[list[Tensor]]:
-    """What the weights are in each process after an epoch; the batches take turns."""
+    """What the weights are in each process after an epoch."""
     seed_everything(0, verbose=False)
     folder.mkdir(exist_ok=True)
     model = CUNet(width=2)

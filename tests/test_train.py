@@ -241,8 +241,10 @@ def test_a_mistake_gets_one_sentence_and_exit_code_2(
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
-def test_without_a_gpu_its_trainer_says_so(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
-    assert exit_of(monkeypatch, *SMALL, "trainer=gpu") == 2
+def test_without_a_gpu_its_trainer_says_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, tmp_path: Path
+) -> None:
+    assert exit_of(monkeypatch, *SMALL, "trainer=gpu", f"hydra.run.dir={tmp_path / 'run'}") == 2
     assert capsys.readouterr().err == "colorlab: trainer: No supported gpu backend found!\n"
 
 

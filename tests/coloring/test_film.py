@@ -1,5 +1,6 @@
 """Films made, colored, and read back; their sound and their time stamps must be those they had."""
 
+import io
 import sys
 import time
 from fractions import Fraction
@@ -22,6 +23,7 @@ from colorlab.errors import UserError
 from colorlab.models import CUNet
 
 av = pytest.importorskip("av")
+Disposition = av.stream.Disposition
 
 SIZE = (160, 96)
 TICK = Fraction(1, 12_800)
@@ -159,6 +161,64 @@ def test_subtitles_chapters_and_what_a_film_says_of_itself_stay(model: CUNet, tm
     assert len(before["words"]) == 2
     assert before["languages"] == ("fra", "deu")
     assert after == before
+
+
+def make_rich_film(path: Path) -> Path:
+    """A film with a cover, chapters, a second picture, and where that is possible a font."""
+    Image.new("RGB", (60, 40), "red").save(buffer := io.BytesIO(), "PNG")
+    with av.open(str(path), "w") as out:
+        pictures = [out.add_stream("mpeg4", rate=25, width=SIZE[0], height=SIZE[1]) for _ in range(2)]
+        pictures[0].metadata.update(language="fra", title="Harbor")
+        out.set_chapters(
+            [{"id": 1, "start": 0, "end": 80, "time_base": Fraction(1, 1000), "metadata": {"title": "Start"}}]
+        )
+        if path.suffix == ".mkv":
+            out.add_attachment("cover.png", "image/png", buffer.getvalue())
+            out.add_attachment("font.ttf", "font/ttf", b"a font")
+        else:
+            cover = out.add_mux_stream("png", width=60, height=40, time_base=Fraction(1, 25))
+            cover.disposition = Disposition.attached_pic
+            packet = av.Packet(buffer.getvalue())
+            packet.stream, packet.pts, packet.dts = cover, 0, 0
+            out.mux(packet)
+        for number in range(3):
+            for picture in pictures:
+                frame = av.VideoFrame.from_ndarray(np.full((*SIZE[::-1], 3), 60 * number, np.uint8), "rgb24")
+                frame.pts = number
+                out.mux(picture.encode(frame))
+        for picture in pictures:
+            out.mux(picture.encode(None))
+    return path
+
+
+@pytest.mark.parametrize("old", [".mkv", ".mp4"])
+@pytest.mark.parametrize("new", [".mkv", ".mov", ".mp4", ".webm"])
+def test_what_is_beside_the_picture_stays_or_is_named(
+    model: CUNet, tmp_path: Path, old: str, new: str, capsys: pytest.CaptureFixture
+) -> None:
+    source = make_rich_film(tmp_path / f"old{old}")
+    list(color_film(source, target := tmp_path / f"new{new}", model, HOW))
+    with av.open(str(source)) as before, av.open(str(target)) as after:
+        (picture, *covers), fonts = after.streams.video, after.streams.attachments
+        assert picture.language == "fra"
+        assert picture.metadata["title" if new in (".mkv", ".webm") else "name"] == "Harbor"
+        assert "BPS" not in picture.metadata
+        left_out = ["another moving picture (mpeg4)"]
+        if new in (".mkv", ".mp4"):
+            (cover,) = covers
+            assert cover.disposition == Disposition.attached_pic
+            contents = [
+                bytes(next(film.demux(stream))) for film, stream in ((before, before.streams.video[2]), (after, cover))
+            ]
+            assert contents[0] == contents[1]
+        else:
+            assert not covers
+            left_out.append("a cover (png)")
+        if (old, new) == (".mkv", ".mkv"):
+            assert [(each.name, each.mimetype, each.data) for each in fonts] == [("font.ttf", "font/ttf", b"a font")]
+        elif old == ".mkv":
+            left_out.append("font.ttf")
+    assert capsys.readouterr().err == f"colorlab: {source}: left out of {target}: {', '.join(left_out)}.\n"
 
 
 UPRIGHT = {

@@ -31,7 +31,7 @@ import torch
 import torch.nn.functional as F
 from av.container import InputContainer, OutputContainer
 from av.stream import Discard, Disposition, Stream
-from av.video.reformatter import ColorRange, Colorspace
+from av.video.reformatter import ColorRange, Colorspace, ColorTrc, Interpolation
 from torch import Tensor
 
 from colorlab.coloring.album import IN_FLIGHT, How, appearing_whole, refuse
@@ -152,6 +152,8 @@ def color_film(source: Path, target: Path, model: Colorizer, how: How) -> Iterat
         stream = film.streams.best("video")
         if stream is None:
             raise UserError("it holds no moving picture")
+        if (hdr := HDR.get(stream.codec_context.color_trc)) is not None:
+            raise UserError(f"it is in HDR ({hdr}), and films are colored in standard range: convert it first")
         with av.open(io.BytesIO(), "w", format=FORMATS[target.suffix.lower()]) as trial:
             left_out = _add_copies(film, trial, target.suffix).left_out  # hours later would be too late
         if left_out:
@@ -159,7 +161,7 @@ def color_film(source: Path, target: Path, model: Colorizer, how: How) -> Iterat
         pieces = Pieces(target.with_name(f".{target.name}.pieces"), _fingerprint(source, model, how))
         stream.thread_type = "AUTO"
         seconds = film.duration / av.time_base if film.duration else 0
-        frames = film.decode(stream)
+        frames = _timed(film.decode(stream), stream)
         for number in count():
             first = next(frames, None)
             if first is None:
@@ -181,6 +183,20 @@ def color_film(source: Path, target: Path, model: Colorizer, how: How) -> Iterat
     with appearing_whole(target) as part:
         _join(source, pieces.paths(number), part, target.suffix)
     pieces.remove()
+
+
+HDR = {ColorTrc.SMPTE2084: "PQ", ColorTrc.ARIB_STD_B67: "HLG"}
+"""Transfers of films that are brighter than white: neither are their values those that the network knows,
+nor are 8 bits enough for them."""
+
+
+def _timed(frames: Iterator[av.VideoFrame], stream: av.VideoStream) -> Iterator[av.VideoFrame]:
+    """The frames, each with a time: one that has none, as in a bare stream, comes when that before it ends."""
+    usual, end = 1 / ((stream.average_rate or RATE) * stream.time_base), Fraction(0)
+    for frame in frames:
+        begin = end if frame.pts is None else Fraction(frame.pts)
+        frame.pts, end = round(begin), begin + (frame.duration or usual)
+        yield frame
 
 
 @contextmanager
@@ -213,7 +229,13 @@ def _color(
 
 
 def _rgb_of(frame: av.VideoFrame) -> np.ndarray:
-    return frame.reformat(format="rgb24", src_colorspace=_colorspace(frame)).to_ndarray()
+    return frame.reformat(format="rgb24", src_colorspace=_colorspace(frame), interpolation=EXACT).to_ndarray()
+
+
+EXACT = (
+    Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INP | Interpolation.FULL_CHR_H_INT
+)
+"""How frames become RGB: without these, FFmpeg rounds down, and all is half a level too dark."""
 
 
 class Pose(NamedTuple):
@@ -250,13 +272,16 @@ def _display_matrix(frame: av.VideoFrame) -> tuple[int, ...] | None:
 
 def _colorspace(frame: av.VideoFrame) -> Colorspace:
     """Which YUV a film uses; where it does not say, large ones use that of high definition."""
-    if frame.colorspace == Colorspace.ITU709 or (frame.colorspace == UNSPECIFIED and frame.height >= 720):
+    if frame.colorspace == UNSPECIFIED and frame.height >= 720:
         return Colorspace.ITU709
-    return Colorspace.ITU601
+    return Colorspace(frame.colorspace) if frame.colorspace in KNOWN else Colorspace.ITU601
 
 
 UNSPECIFIED = 2
 """FFmpeg's number for a colorspace that is not told."""
+
+KNOWN = {each.value for each in Colorspace}
+"""The colorspaces that are converted; FFmpeg has two numbers for that of BT.601, and the other one is not here."""
 
 
 class Encoder:
@@ -299,6 +324,7 @@ class Encoder:
         stream.time_base = context.time_base = self._like.time_base
         context.max_b_frames = 0
         context.colorspace, context.color_range = _colorspace(first), ColorRange.MPEG
+        context.color_primaries, context.color_trc = first.color_primaries, first.color_trc  # nothing converts these
         if self._like.sample_aspect_ratio:
             context.sample_aspect_ratio = self._like.sample_aspect_ratio
         stream.set_display_matrix(_display_matrix(first))
@@ -446,7 +472,12 @@ COVERS = {"bmp": ("cover.bmp", "image/bmp"), "mjpeg": ("cover.jpg", "image/jpeg"
 def _is_cover(stream: Stream) -> bool:
     """Whether it is a picture that goes with the film; not one that goes with a chapter."""
     told = stream.disposition & (Disposition.attached_pic | Disposition.timed_thumbnails)
-    return stream.type == "video" and told == Disposition.attached_pic and stream.codec_context.name in COVERS
+    return stream.type == "video" and told == Disposition.attached_pic and _coding_of(stream) in COVERS
+
+
+def _coding_of(stream: Stream) -> str:
+    """What FFmpeg calls it; nothing if it does not know it."""
+    return stream.codec_context.name if stream.codec_context else ""
 
 
 def _add_cover(stream: Stream, out: OutputContainer, kind: str) -> Iterator[av.Packet]:
@@ -454,7 +485,7 @@ def _add_cover(stream: Stream, out: OutputContainer, kind: str) -> Iterator[av.P
     with av.open(stream.container.name) as film:  # again, as it comes before all else
         (packet, *_) = islice(film.demux(film.streams[stream.index]), 1)
     if kind == "matroska":
-        name, mime = COVERS[stream.codec_context.name]
+        name, mime = COVERS[_coding_of(stream)]
         out.add_attachment(stream.metadata.get("filename", name), mime, bytes(packet))
         return
     packet.stream = out.add_stream_from_template(stream, opaque=True)
@@ -467,10 +498,10 @@ def _name_of(stream: Stream) -> str:
     """As what somebody knows a stream of a film."""
     if stream.type == "attachment":
         return stream.name or "an attachment"
-    coding = f" ({stream.codec_context.name})" if stream.codec_context else ""
-    if stream.type == "video":
-        return ("a cover" if stream.disposition & Disposition.attached_pic else "another moving picture") + coding
-    return {"audio": "sound", "data": "data", "subtitle": "subtitles"}.get(stream.type, stream.type) + coding
+    what = {"audio": "sound", "subtitle": "subtitles", "video": "another moving picture"}.get(stream.type, stream.type)
+    if stream.disposition & Disposition.attached_pic:
+        what = "a cover"
+    return f"{what} ({coding})" if (coding := _coding_of(stream)) else what
 
 
 def _packets(path: Path) -> Iterator[av.Packet]:

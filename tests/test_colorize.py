@@ -385,6 +385,24 @@ def test_a_later_page_is_asked_for_its_size_too(colorize: Colorize, dtype: type,
         assert colored.pages.first.dtype == dtype
 
 
+def test_the_frames_that_are_held_together_are_asked_for_their_size(
+    colorize: Colorize, capsys: pytest.CaptureFixture
+) -> None:
+    """A GIF's, which are written at once; a TIFF's are not, whatever they were before."""
+    frames = [Image.new("L", (400, 300), shade) for shade in range(0, 250, 25)]
+    for suffix in ("gif", "webp", "tif"):
+        frames[0].save(f"long.{suffix}", save_all=True, append_images=frames[1:])
+    frames[0].save("short.gif", save_all=True, append_images=frames[1:8])
+    assert colorize("long.gif", "long.webp", "long.tif", "short.gif", "-o", "new", "--megapixels", "1") == 1
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("colorlab: ")]
+    sentence = (
+        "it unpacks to 10 frames of 400×300 pixels, which would all be in memory: if they are meant, raise --mega"
+    )
+    assert sorted(said) == [f"colorlab: long.{suffix}: {sentence}pixels=1." for suffix in ("gif", "webp")]
+    assert sorted(path.name for path in Path("new").iterdir()) == ["long.tif", "short.gif"]
+    assert colorize("long.gif", "-o", "long.new.tif", "--megapixels", "1") == 0
+
+
 def test_a_frame_that_unpacks_to_more_than_the_head_said_is_refused(
     colorize: Colorize, gray: Image.Image, capsys: pytest.CaptureFixture
 ) -> None:

@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from math import prod
 from pathlib import Path
 from queue import SimpleQueue
 from typing import NamedTuple
@@ -24,7 +23,7 @@ from torch import Tensor
 
 from colorlab.coloring.files import MEGAPIXELS, SUFFIXES, format_to_write, open_picture, write_picture
 from colorlab.coloring.picture import SIZE, join, pixels_of, predict, shrink
-from colorlab.data.decoding import Frame
+from colorlab.data.decoding import Frame, PictureFile
 from colorlab.errors import UserError
 from colorlab.models.colorizer import Colorizer
 
@@ -286,8 +285,7 @@ def _color_file(errand: Errand, network: Network, budget: Budget, how: How, take
         if (other := taken.setdefault(target, errand)) is not errand:  # two names, but what is in them is of one kind
             raise UserError(f"its result would have the name of that of {other}")
         refuse(target, errand.source, how.force)
-    held = 1 if format == "TIFF" else file.count  # frames at a time; see `write_picture`
-    with budget.of(held * prod(file.size)):
+    with budget.of(_pixels_held(file, format, how.megapixels)):
         frames = (_color_frame(frame, network, how) for frame in file.frames())
         if target is None:
             buffer = io.BytesIO()
@@ -297,6 +295,21 @@ def _color_file(errand: Errand, network: Network, budget: Budget, how: How, take
         else:
             with appearing_whole(target) as part:
                 write_picture(part, file, frames, format)
+
+
+def _pixels_held(file: PictureFile, format: str, megapixels: float) -> int:
+    """How many pixels of a file are in memory at a time while it is written in a format.
+
+    Raises:
+        UserError: too many; of a moving picture, all frames are, unless it becomes a TIFF.
+    """
+    count, (width, height) = 1 if format == "TIFF" else file.count, file.size  # see `write_picture`
+    if count * width * height > megapixels * 1e6:
+        raise UserError(
+            f"it unpacks to {count} frames of {width}×{height} pixels, which would all be in memory: "
+            f"if they are meant, raise --megapixels={megapixels:g}"
+        )
+    return count * width * height
 
 
 def refuse(target: Path, source: Path | None, force: bool) -> None:

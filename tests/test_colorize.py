@@ -1,6 +1,7 @@
 """The coloring command on real files of every kind; other programs read what it wrote."""
 
 import contextlib
+import gc
 import io
 import os
 import struct
@@ -8,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import weakref
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -26,6 +28,7 @@ from colorlab.color import rgb_to_lab
 from colorlab.coloring import album
 from colorlab.colorize import main
 from colorlab.data import images
+from colorlab.data.decoding import Frame
 from colorlab.data.images import SAMPLES
 from colorlab.models import ECCV16, CUNet
 
@@ -586,6 +589,41 @@ def test_an_interruption_ends_the_command_and_its_threads(
     assert colorize("album", "-o", "new", "--batch-size", "2") == 130
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("picture")]
     assert not list(Path("new").glob("*.part"))
+
+
+@pytest.mark.parametrize("fails", ["predict", "write_picture"])
+def test_what_failed_is_not_held_until_the_end(
+    gray: Image.Image, tmp_path: Path, fails: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even by objects that lead to each other, for which Python looks when it has much of its own to look for."""
+
+    def fail(*words: object) -> None:
+        for _ in words[2] if fails == "write_picture" else ():  # the frames, of which one is decoded then
+            raise ValueError
+        raise ValueError
+
+    decoded, color_frame = [], album._color_frame
+
+    def watched(frame: Frame, *words: object) -> Frame:
+        decoded.append(weakref.ref(frame.pixels))
+        return color_frame(frame, *words)
+
+    monkeypatch.setattr(album, fails, fail)
+    monkeypatch.setattr(album, "_color_frame", watched)
+    errands = []
+    for number in range(40):
+        gray.resize((40, 30)).save(path := tmp_path / f"{number}.png")
+        errands.append(album.Errand(path, tmp_path / "new" / path.name, False))
+    gc.disable()
+    try:
+        alive = []
+        for failure in album.color_pictures(errands, CUNet(width=2), album.How(size=32, batch_size=2)):
+            assert failure is not None
+            alive.append(sum(each() is not None for each in decoded))
+    finally:
+        gc.enable()
+    assert len(alive) == len(decoded) == 40
+    assert max(alive) <= 4
 
 
 def test_work_in_flight_is_bounded_and_a_large_picture_goes_alone() -> None:

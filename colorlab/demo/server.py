@@ -79,8 +79,6 @@ def make_app(models: dict[str, Colorizer], limits: Limits, hosts: list[str]) -> 
     shelf, desk = asyncio.Semaphore(HELD), asyncio.Semaphore(AT_ONCE)
 
     async def in_turn(work: Work, request: Request, wish: Wish) -> Response:
-        if wish.model not in models:
-            raise HTTPException(404, "There is no such model here.")
         check_announced(request, limits)
         async with shelf:
             content = await content_of(request, limits)
@@ -88,6 +86,8 @@ def make_app(models: dict[str, Colorizer], limits: Limits, hosts: list[str]) -> 
                 return await run_in_threadpool(do, work, content, wish)
 
     def do(work: Work, content: bytes, wish: Wish) -> Response:
+        if wish.model not in models:
+            raise HTTPException(404, "There is no such model here.")
         try:
             return work(open_within(content, limits), models[wish.model], wish)
         except UserError as error:

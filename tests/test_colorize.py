@@ -27,8 +27,7 @@ from rich.progress import Progress
 from colorlab.color import rgb_to_lab
 from colorlab.coloring import album
 from colorlab.colorize import main
-from colorlab.data import images
-from colorlab.data.decoding import Frame
+from colorlab.data.decoding import SRGB, Frame
 from colorlab.data.images import SAMPLES
 from colorlab.models import ECCV16, CUNet
 
@@ -226,7 +225,7 @@ def test_a_profile_that_only_leads_out_of_its_space_gives_way_to_srgb(colorize: 
     gray.save("plain.png")
     assert colorize("scan.png", "plain.png", "-o", "new") == 0
     with Image.open("new/scan.png") as scan, Image.open("new/plain.png") as plain:
-        assert scan.info["icc_profile"] == images.SRGB
+        assert scan.info["icc_profile"] == SRGB
         assert lightness(np.asarray(scan)).mean() != pytest.approx(lightness(np.asarray(plain)).mean(), abs=3)
 
 

@@ -26,7 +26,8 @@ from PIL import Image
 
 from colorlab.errors import UserError
 from colorlab.metrics import SCALES
-from colorlab.run_folder import RunFolder, dispensable, write_whole
+from colorlab.run_folder import RunFolder, dispensable
+from colorlab.whole import whole, write_whole
 
 log = logging.getLogger(__name__)
 
@@ -75,13 +76,11 @@ class MetricsCSV(Logger):
         if self._rows:
             columns = ["epoch", "step"]
             columns += sorted({name for row in self._rows.values() for name in row} - set(columns))
-            whole = self.path.with_suffix(".part")
-            with dispensable(self.path):  # now: each time all rows are written
-                with whole.open("w", newline="") as file:
-                    table = csv.DictWriter(file, columns)
-                    table.writeheader()
-                    table.writerows({"step": step, **row} for step, row in sorted(self._rows.items()))
-                whole.replace(self.path)
+            # for now: each time all rows are written
+            with dispensable(self.path), whole(self.path) as part, part.open("w", newline="") as file:
+                table = csv.DictWriter(file, columns)
+                table.writeheader()
+                table.writerows({"step": step, **row} for step, row in sorted(self._rows.items()))
 
     def finalize(self, status: str) -> None:
         self.save()
@@ -224,8 +223,9 @@ class WandbByEpoch(WandbLogger):
     def log_picture(self, name: str, path: Path, step: int, epoch: int | None = None) -> None:
         self.log_metrics({name: [wandb.Image(str(path))]} | ({} if epoch is None else {"epoch": epoch}), step)
 
-    def log_best(self, checkpoint: str, loss: float | None) -> None:
-        self.experiment.summary.update({"best/checkpoint": checkpoint, "best/loss": loss})
+    def log_best(self, checkpoint: str, monitor: str | None, score: float | None) -> None:
+        scored = {} if monitor is None else {f"best/{monitor.rpartition('/')[2]}": score}
+        self.experiment.summary.update({"best/checkpoint": checkpoint, **scored})
 
 
 def summary_of(name: str) -> str | None:
@@ -390,11 +390,11 @@ def log_picture(loggers: list[Logger], name: str, path: Path, step: int, epoch: 
             logger.log_picture(name, path, step, epoch)
 
 
-def log_best(loggers: list[Logger], checkpoint: str, loss: float | None) -> None:
-    """Tell every tracker that shows it which checkpoint is the best."""
+def log_best(loggers: list[Logger], checkpoint: str, monitor: str | None, score: float | None) -> None:
+    """Tell every tracker that shows it which checkpoint is the best, and its score by what it was monitored by."""
     for logger in loggers:
         if hasattr(logger, "log_best"):
-            logger.log_best(checkpoint, loss)
+            logger.log_best(checkpoint, monitor, score)
 
 
 def _pixels(path: Path) -> np.ndarray:

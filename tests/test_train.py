@@ -109,6 +109,9 @@ def test_a_folder_holds_one_run(
     assert {path: path.read_bytes() for path in folder.path.rglob("*") if path.is_file()} == before
     for checkpoint in folder.checkpoints.iterdir():
         checkpoint.unlink()
+    assert exit_of(monkeypatch, *SMALL, "debug=true", f"hydra.run.dir={folder.path}") == 2
+    assert "holds a run that is done, without its checkpoints" in capsys.readouterr().err
+    folder.write_status({**folder.status(), "status": "failed"})
     assert exit_of(monkeypatch, *SMALL, "debug=true", f"hydra.run.dir={folder.path}") == 0
     assert "resumed" not in folder.origin()
     assert sorted(read_metrics(folder)["val/loss"]) == [0]

@@ -68,9 +68,13 @@ def read_file(path: Path) -> bytes:
     Raises:
         OSError: it cannot be read, or is no file.
     """
+    _check_regular(path)
+    return path.read_bytes()
+
+
+def _check_regular(path: Path) -> None:
     if not stat.S_ISREG(path.stat().st_mode):
         raise OSError("it is no regular file")
-    return path.read_bytes()
 
 
 def _read_plain_jpeg(content: bytes) -> np.ndarray | None:
@@ -131,8 +135,10 @@ class PictureFile(NamedTuple):
 
         Raises:
             UnidentifiedImageError: it is no picture.
-            OSError: it cannot be read.
+            OSError: it cannot be read, or is no file.
         """
+        if isinstance(source, Path):
+            _check_regular(source)
         if (tiff := _deep_tiff(source)) is not None:
             with tiff:
                 size = _largest((page.imagewidth, page.imagelength) for page in tiff.pages)

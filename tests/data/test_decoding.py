@@ -1,6 +1,7 @@
 """What a picture file holds."""
 
 import io
+import os
 import struct
 import zlib
 from pathlib import Path
@@ -14,9 +15,7 @@ from PIL import Image, ImageCms
 
 from colorlab.data import decoding
 from colorlab.data.decoding import PictureFile, _read_plain_jpeg, read_photograph
-from colorlab.data.images import (
-    SAMPLES,
-)
+from colorlab.data.images import SAMPLES
 
 MACAW = SAMPLES / "explore_world_animals_scarlet_macaw.jpg"
 
@@ -166,6 +165,12 @@ def test_what_is_no_picture_raises(tmp_path: Path, content: str) -> None:
     (tmp_path / "x.jpg").write_bytes({"truncated": whole[: len(whole) // 2], "text": b"hello", "empty": b""}[content])
     with pytest.raises(Exception, match=r".+"):
         read_photograph(tmp_path / "x.jpg")
+
+
+def test_what_is_in_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(path := tmp_path / "pipe.png")
+    with pytest.raises(OSError, match="no regular file"):
+        PictureFile.of(path)
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".png"])

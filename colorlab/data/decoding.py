@@ -144,7 +144,7 @@ class PictureFile(NamedTuple):
                 size = _largest((page.imagewidth, page.imagelength) for page in tiff.pages)
                 return cls(source, "TIFF", len(tiff.pages), size, deep=True)
         with _opened(source) as picture:
-            deep = picture.mode.startswith("I") or _is_deep_png(source)
+            deep = _is_deep_png(picture, source) if picture.format == "PNG" else picture.mode.startswith("I")
             if picture.format == "MPO":  # a telephone's JPEG, with a second view behind it
                 return cls(source, "JPEG", 1, picture.size, deep)
             count = getattr(picture, "n_frames", 1)
@@ -190,7 +190,7 @@ def _pillow_frame(picture: Image.Image, source: Source, deep: bool) -> Frame:
     _read_all(picture.getexif())  # now, as Pillow closes some files with their last frame
     picture.load()
     profile = picture.info.get("icc_profile")
-    if deep and _is_deep_png(source):
+    if deep and _is_deep_png(picture, source):
         array, alpha = _colors_and_alpha(imagecodecs.png_decode(_content(source)))
     elif picture.mode == "CMYK" and space_of(profile, channels=4):
         array, alpha = np.asarray(picture), None
@@ -230,10 +230,12 @@ def _largest(sizes: Iterable[tuple[int, int]]) -> tuple[int, int]:
     return max(sizes, key=prod)
 
 
-def _is_deep_png(source: Source) -> bool:
-    """Whether this is a PNG of 16 bits a value; Pillow keeps 8 of them where there are colors or alpha."""
-    head = _content(source, 26)
-    return head.startswith(b"\x89PNG") and head[24:25] == b"\x10"
+def _is_deep_png(picture: Image.Image, source: Source) -> bool:
+    """Whether this is a PNG of 16 bits a value; Pillow keeps 8 of them where there are colors or alpha.
+
+    Of an animated one they are enough: Pillow alone knows its other frames.
+    """
+    return picture.format == "PNG" and picture.n_frames == 1 and _content(source, 26)[24:25] == b"\x10"
 
 
 def _deep_tiff(source: Source) -> tifffile.TiffFile | None:

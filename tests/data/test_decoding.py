@@ -98,16 +98,38 @@ def test_16_bit_files_keep_their_upper_8_bits(macaw: Image.Image, tmp_path: Path
     assert np.array_equal(read(tmp_path / "gray.png"), pixels[..., [1, 1, 1]])
 
 
-def png16(pixels: np.ndarray) -> bytes:
-    """A 16-bit RGB PNG, which Pillow does not write."""
+def png16(*frames: np.ndarray) -> bytes:
+    """A 16-bit PNG in gray or RGB, which may be animated; Pillow writes neither."""
 
     def chunk(kind: bytes, body: bytes) -> bytes:
         return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
-    height, width, _ = pixels.shape
-    lines = b"".join(b"\0" + line.astype(">u2").tobytes() for line in pixels)
-    header = struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(lines)) + chunk(b"IEND", b"")
+    height, width = frames[0].shape[:2]
+    content = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 16, 2 if frames[0].ndim == 3 else 0, 0, 0, 0))
+    content += chunk(b"acTL", struct.pack(">II", len(frames), 0)) if len(frames) > 1 else b""
+    for index, pixels in enumerate(frames):
+        if len(frames) > 1:
+            control = struct.pack(">5I2H2B", max(0, 2 * index - 1), width, height, 0, 0, 1, 10, 0, 0)
+            content += chunk(b"fcTL", control)
+        lines = zlib.compress(b"".join(b"\0" + line.astype(">u2").tobytes() for line in pixels))
+        content += chunk(b"fdAT", struct.pack(">I", 2 * index) + lines) if index else chunk(b"IDAT", lines)
+    return b"\x89PNG\r\n\x1a\n" + content + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_every_frame_of_a_16_bit_png_is_its_own(macaw: Image.Image, tmp_path: Path, mode: str) -> None:
+    pixels = np.asarray(macaw.convert(mode))
+    frames = [pixels, pixels[::-1], 255 - pixels]
+    path = tmp_path / "x.png"
+    path.write_bytes(png16(*(frame.astype(np.uint16) * 257 for frame in frames)))
+    file = PictureFile.of(path)
+    assert (file.count, file.deep) == (3, False)
+    for found, frame in zip(file.frames(), frames, strict=True):
+        assert np.array_equal(found.pixels, frame * np.uint16(257) if found.pixels.dtype == np.uint16 else frame)
+    path.write_bytes(png16(frames[0].astype(np.uint16) * 256 + 17))
+    (found,) = PictureFile.of(path).frames()
+    assert PictureFile.of(path).deep
+    assert np.array_equal(found.pixels, frames[0].astype(np.uint16) * 256 + 17)
 
 
 def test_an_icc_profile_is_honored(macaw: Image.Image, tmp_path: Path) -> None:

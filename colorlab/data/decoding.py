@@ -18,7 +18,7 @@ import imagecodecs
 import numpy as np
 import tifffile
 import torch
-from PIL import ExifTags, Image, ImageCms
+from PIL import ExifTags, Image, ImageCms, TiffImagePlugin
 from torch import Tensor
 
 try:
@@ -205,18 +205,37 @@ def array_of(picture: Image.Image) -> tuple[np.ndarray, np.ndarray | None]:
     """A PIL image as [H, W] or [H, W, 3], uint8 or uint16, and its alpha, if it has one.
 
     Raises:
-        ValueError: its pixels are floating point, without a known white.
+        ValueError: its pixels are floating point, or beyond 16 bits, without a known white.
     """
     if picture.mode == "F":
         raise ValueError("floating-point pixels have no known white")
     if picture.mode == "I" or picture.mode.startswith("I;16"):
-        return np.asarray(picture).clip(0, 65535).astype(np.uint16), None
-    if picture.has_transparency_data:
-        rgba = picture.convert("RGBA")
-        return np.array(rgba.convert("RGB")), np.array(rgba.getchannel("A"))
-    if picture.mode in ("1", "L"):
-        return np.array(picture.convert("L")), None
-    return np.array(picture.convert("RGB")), None
+        return _deep_gray(picture), None
+    mode = "L" if _is_gray(picture) else "RGB"
+    if not picture.has_transparency_data:
+        return np.array(picture.convert(mode)), None
+    with_alpha = picture.convert(f"{mode}A")
+    return np.array(with_alpha.convert(mode)), np.array(with_alpha.getchannel("A"))
+
+
+def _deep_gray(picture: Image.Image) -> np.ndarray:
+    """What Pillow holds in more than 8 bits, with white at 65535; of a TIFF it gives the values as they are stored."""
+    values, stored = np.asarray(picture), getattr(picture, "tag_v2", {})
+    if values.min(initial=0) < 0 or values.max(initial=0) > 65535:
+        raise ValueError("gray beyond 16 bits has no known white")
+    values = values.astype(np.uint16)
+    if stored.get(TiffImagePlugin.BITSPERSAMPLE) == (12,):
+        values = values << 4 | values >> 8
+    if stored.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == tifffile.PHOTOMETRIC.MINISWHITE:
+        values = ~values
+    return values
+
+
+def _is_gray(picture: Image.Image) -> bool:
+    """Whether it is read as gray: what is stored so, and a palette whose profile knows gray alone."""
+    if picture.mode in ("P", "PA"):
+        return space_of(picture.info.get("icc_profile"), channels=1) is not None
+    return picture.mode in ("1", "L", "LA", "La")
 
 
 def _sizes(picture: Image.Image) -> Iterator[tuple[int, int]]:

@@ -157,6 +157,62 @@ def test_a_gray_icc_profile_is_honored(macaw: Image.Image, tmp_path: Path, suffi
     assert np.abs(read(tmp_path / f"x.{suffix}")[light] / 255 - gray[light][:, None]).max() < 0.02
 
 
+@pytest.mark.parametrize("mode", ["LA", "La", "P", "PA", "L with a transparent color", "P with a transparent color"])
+def test_a_gray_icc_profile_is_honored_in_every_mode(macaw: Image.Image, tmp_path: Path, mode: str) -> None:
+    """With alpha and with a palette it shows what the same values show without."""
+    gray, profile = macaw.convert("L"), imagecodecs.cms_profile("gray", gamma=1.0)
+    gray.save(tmp_path / "plain.png", icc_profile=profile)
+    name, _, transparent = mode.partition(" ")
+    path = tmp_path / ("x.tif" if name in ("La", "PA") else "x.png")
+    if name == "La":  # which Pillow does not write
+        opaque = np.asarray(gray.convert("LA"))
+        tifffile.imwrite(path, opaque, photometric="minisblack", extrasamples=["assocalpha"], iccprofile=profile)
+    else:
+        gray.convert(name).save(path, icc_profile=profile, **({"transparency": 255} if transparent else {}))
+    expected = read(tmp_path / "plain.png")
+    assert np.array_equal(read(path), expected)
+    (frame,) = PictureFile.of(path).frames()
+    assert np.abs(frame.pixels / 257 - expected).max() <= 1
+
+
+def test_12_bits_reach_white(tmp_path: Path) -> None:
+    """And so does ink in 16 bits behind a page of 8, which Pillow reads."""
+    values = np.array([[0, 1, 2048, 4095], [4094, 256, 15, 16]], np.uint16)
+    packed = np.stack(
+        [values[:, ::2] >> 4, (values[:, ::2] & 15) << 4 | values[:, 1::2] >> 8, values[:, 1::2] & 255], -1
+    )
+    tifffile.imwrite(path := tmp_path / "x.tif", packed.reshape(2, 6).astype(np.uint8), photometric="minisblack")
+    overwrite(path, ImageWidth=4, BitsPerSample=12)
+    file = PictureFile.of(path)
+    (frame,) = file.frames()
+    assert file.deep
+    assert np.array_equal(frame.pixels, np.rint(values * (65535 / 4095)))
+    assert np.array_equal(read(path)[..., 0], values >> 4)
+    with tifffile.TiffWriter(path) as tiff:
+        tiff.write(np.zeros((2, 4), np.uint8), photometric="minisblack")
+        tiff.write(values << 4, photometric="miniswhite")
+    _, frame = PictureFile.of(path).frames()
+    assert np.array_equal(frame.pixels, 65535 - (values << 4))
+
+
+def overwrite(path: Path, **values: int) -> None:
+    """Let a TIFF say something else of its pixels."""
+    with tifffile.TiffFile(path, mode="r+") as tiff:
+        for name, value in values.items():
+            tiff.pages.first.tags[name].overwrite(value)
+
+
+@pytest.mark.parametrize("value", [-1, 65536])
+def test_gray_beyond_16_bits_is_refused_and_not_clipped(tmp_path: Path, value: int) -> None:
+    stored = np.full((3, 3), 65535, np.int32)
+    tifffile.imwrite(path := tmp_path / "x.tif", stored, photometric="minisblack")
+    assert (read(path) == 255).all()
+    stored[1, 2] = value
+    tifffile.imwrite(path, stored, photometric="minisblack")
+    with pytest.raises(ValueError, match="no known white"):
+        read_photograph(path)
+
+
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "LA", "P", "CMYK"])
 def test_coloring_and_training_read_the_same_picture(macaw: Image.Image, tmp_path: Path, mode: str) -> None:
     """In every mode, in a space of its own, on its side; 16 bits on the way to sRGB may differ by a level."""

@@ -373,12 +373,20 @@ def space_of(profile: bytes | None, channels: int | None = None) -> Space | None
 def _space_of(profile: bytes) -> Space | None:
     try:
         read = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        if "srgb" in ImageCms.getProfileDescription(read).lower():
-            return None
         name, mode, channels = SPACES[read.profile.xcolor_space.strip()]
-        return Space(name, mode, channels, ImageCms.buildTransform(read, ImageCms.createProfile("sRGB"), mode, "RGB"))
+        to_srgb = ImageCms.buildTransform(read, ImageCms.createProfile("sRGB"), mode, "RGB")
     except (KeyError, OSError, ImageCms.PyCMSError):
         return None
+    return None if mode == "RGB" and _changes_nothing(to_srgb) else Space(name, mode, channels, to_srgb)
+
+
+def _changes_nothing(to_srgb: ImageCms.ImageCmsTransform) -> bool:
+    """Whether colors stay within a level of themselves, whatever the profile is called: linear ones have sRGB's name,
+    too."""
+    levels = np.arange(0, 256, 51, dtype=np.uint8)
+    colors = np.stack(np.meshgrid(levels, levels, levels), axis=-1).reshape(1, -1, 3)
+    seen = np.asarray(ImageCms.applyTransform(Image.fromarray(colors), to_srgb))
+    return np.abs(seen.astype(int) - colors).max() <= 1
 
 
 def _in_srgb(array: np.ndarray, profile: bytes, space: Space, deep: bool) -> np.ndarray:

@@ -14,7 +14,7 @@ import tifffile
 from PIL import Image, ImageCms
 
 from colorlab.data import decoding
-from colorlab.data.decoding import PictureFile, _read_plain_jpeg, read_photograph
+from colorlab.data.decoding import PictureFile, _read_plain_jpeg, read_photograph, space_of
 from colorlab.data.images import SAMPLES
 
 MACAW = SAMPLES / "explore_world_animals_scarlet_macaw.jpg"
@@ -145,6 +145,20 @@ def test_an_icc_profile_is_honored(macaw: Image.Image, tmp_path: Path) -> None:
     assert np.abs(read(tmp_path / "swapped.png").astype(int) - np.asarray(macaw)[..., [2, 1, 0]]).max() <= 3
 
 
+def test_a_profile_is_srgb_by_its_colors_not_by_its_name(macaw: Image.Image, tmp_path: Path) -> None:
+    """As "GIMP built-in Linear sRGB" is none, nor "D65 Grayscale with sRGB TRC"; and a nameless one may be."""
+    srgb, gray = decoding.SRGB, imagecodecs.cms_profile("gray", gamma=1.0)
+    unnamed = srgb.replace("sRGB".encode("utf-16-be"), "c2ci".encode("utf-16-be"))
+    named = gray.replace("gray".encode("utf-16-be"), "sRGB".encode("utf-16-be"))
+    assert unnamed != srgb
+    assert named != gray
+    assert space_of(unnamed) is None
+    assert space_of(swap_primaries(srgb)).name == "rgb"
+    for name, profile in {"gray": gray, "named": named}.items():
+        macaw.convert("L").save(tmp_path / f"{name}.png", icc_profile=profile)
+    assert np.array_equal(read(tmp_path / "named.png"), read(tmp_path / "gray.png"))
+
+
 @pytest.mark.parametrize("suffix", ["jpg", "png", "tif"])
 def test_a_gray_icc_profile_is_honored(macaw: Image.Image, tmp_path: Path, suffix: str) -> None:
     """Values in linear light, as the profile says, are lighter than they look."""
@@ -228,13 +242,13 @@ def test_coloring_and_training_read_the_same_picture(macaw: Image.Image, tmp_pat
 
 
 def swap_primaries(profile: bytes) -> bytes:
-    """An RGB profile whose red is sRGB's blue and the other way round, under another name."""
+    """An RGB profile whose red is sRGB's blue and the other way round, though it is called sRGB."""
     body = bytearray(profile)
     tags = struct.unpack(">I", body[128:132])[0]
     entries = {bytes(body[at : at + 4]): at for at in range(132, 132 + 12 * tags, 12)}
     red, blue = entries[b"rXYZ"], entries[b"bXYZ"]
     body[red + 4 : red + 12], body[blue + 4 : blue + 12] = body[blue + 4 : blue + 12], body[red + 4 : red + 12]
-    return bytes(body.replace("sRGB".encode("utf-16-be"), "BGRs".encode("utf-16-be")).replace(b"sRGB", b"BGRs"))
+    return bytes(body)
 
 
 @pytest.mark.parametrize("content", ["truncated", "text", "empty"])

@@ -126,7 +126,7 @@ class PictureFile(NamedTuple):
     source: Source
     format: str  # as Pillow calls it
     count: int  # of frames
-    size: tuple[int, int]  # width and height of its largest frame, in pixels
+    size: tuple[int, int]  # width and height of its largest frame, in pixels; of a TIFF's tile, if that is larger
     deep: bool  # whether it has 16 bits a value
 
     @classmethod
@@ -141,8 +141,7 @@ class PictureFile(NamedTuple):
             _check_regular(source)
         if (tiff := _deep_tiff(source)) is not None:
             with tiff:
-                size = _largest((page.imagewidth, page.imagelength) for page in tiff.pages)
-                return cls(source, "TIFF", len(tiff.pages), size, deep=True)
+                return cls(source, "TIFF", len(tiff.pages), _largest(map(_page_size, tiff.pages)), deep=True)
         with _opened(source) as picture:
             deep = _is_deep_png(picture, source) if picture.format == "PNG" else picture.mode.startswith("I")
             if picture.format == "MPO":  # a telephone's JPEG, with a second view behind it
@@ -171,11 +170,11 @@ def read_frames(source: Source, count: int = 1, deep: bool = True, most: int | N
     """
     if (tiff := _deep_tiff(source)) is not None:
         with tiff:
-            _check_size((tiff.pages.first.imagewidth, tiff.pages.first.imagelength), most)
+            _check_size(_page_size(tiff.pages.first), most)
             yield from (_deep_page(tiff, page, deep) for page in tiff.pages[:count])
         return
     with _opened(source) as picture:
-        _check_size(picture.size, most)
+        _check_size(_size(picture), most)
         first = prod(picture.size)
         for index in range(count):
             if index:
@@ -242,7 +241,22 @@ def _sizes(picture: Image.Image) -> Iterator[tuple[int, int]]:
     """Of a TIFF's pages, the first last, since it stays the open one; frames of other formats have the first's size."""
     for index in reversed(range(picture.n_frames if picture.format == "TIFF" else 1)):
         picture.seek(index)
-        yield picture.size
+        yield _size(picture)
+
+
+def _size(picture: Image.Image) -> tuple[int, int]:
+    """Of the frame that a file stands at, or of a TIFF's tile if that is larger, as it is unpacked whole."""
+    if picture.format != "TIFF":
+        return picture.size
+    tile = picture.tag_v2.get(TiffImagePlugin.TILEWIDTH, 0), picture.tag_v2.get(TiffImagePlugin.TILELENGTH, 0)
+    if not all(isinstance(side, int) for side in tile):
+        raise Image.UnidentifiedImageError("a tile's size is no number")
+    return _largest([picture.size, tile])
+
+
+def _page_size(page: tifffile.TiffPage) -> tuple[int, int]:
+    """The same of a page that tifffile reads."""
+    return _largest([(page.imagewidth, page.imagelength), (page.tilewidth, page.tilelength)])
 
 
 def _largest(sizes: Iterable[tuple[int, int]]) -> tuple[int, int]:

@@ -277,6 +277,19 @@ def test_a_bomb_is_not_unpacked_though_pillows_limit_is_lifted(
         read_photograph(path)
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_a_small_picture_of_a_huge_tile_is_a_bomb(tmp_path: Path, dtype: type) -> None:
+    """It is unpacked whole, by Pillow as by tifffile; whoever asks for the size beforehand hears of it."""
+    path = tmp_path / "bomb.tif"
+    tifffile.imwrite(path, np.zeros((16, 16, 3), dtype), photometric="rgb", tile=(16, 16), compression="zlib")
+    assert PictureFile.of(path).size == (16, 16)
+    assert (read(path) == 0).all()
+    overwrite(path, TileWidth=20_000, TileLength=19_984)
+    assert PictureFile.of(path).size == (20_000, 19_984)
+    with pytest.raises(Image.DecompressionBombError, match="20000×19984 pixels"):
+        read_photograph(path)
+
+
 def test_formats_that_photographs_do_not_come_in_are_not_decoded(macaw: Image.Image, tmp_path: Path) -> None:
     """EPS is a program, and it is Ghostscript that would run it."""
     macaw.save(tmp_path / "program.jpg", "EPS")

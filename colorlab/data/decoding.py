@@ -19,6 +19,7 @@ import numpy as np
 import tifffile
 import torch
 from PIL import ExifTags, Image, ImageCms, TiffImagePlugin
+from tifffile import EXTRASAMPLE, PHOTOMETRIC, PLANARCONFIG
 from torch import Tensor
 
 try:
@@ -161,7 +162,7 @@ def read_frames(source: Source, count: int = 1, deep: bool = True, most: int | N
         source: the file.
         count: of frames; no more than there are.
         deep: keep 16 bits where they are. Without, the upper 8 of them are taken.
-        most: pixels of a frame; None is for those who have asked for its size.
+        most: pixels of a frame, and of a TIFF's tile; None is for those who have asked for its size.
 
     Raises:
         DecompressionBombError: it has more pixels than that.
@@ -225,7 +226,7 @@ def _deep_gray(picture: Image.Image) -> np.ndarray:
     values = values.astype(np.uint16)
     if stored.get(TiffImagePlugin.BITSPERSAMPLE) == (12,):
         values = values << 4 | values >> 8
-    if stored.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == tifffile.PHOTOMETRIC.MINISWHITE:
+    if stored.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == PHOTOMETRIC.MINISWHITE:
         values = ~values
     return values
 
@@ -290,31 +291,78 @@ def _deep_tiff(source: Source) -> tifffile.TiffFile | None:
 
 TIFF_HEADS = {b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"}
 
+INKS = PHOTOMETRIC.SEPARATED
+COLORS = {PHOTOMETRIC.MINISBLACK: 1, PHOTOMETRIC.MINISWHITE: 1, PHOTOMETRIC.RGB: 3, INKS: 4}
+"""The kinds of a TIFF's page that are read in 16 bits, and their values a pixel beside alpha."""
+
 
 def _deep_page(tiff: tifffile.TiffFile, page: tifffile.TiffPage, deep: bool) -> Frame:
-    if page.size > 4 * page.imagewidth * page.imagelength:  # it is deep in space too, say, or has a hundred channels
-        raise ValueError("a page holds more than colors and alpha")
-    array = page.asarray()
-    if page.photometric == tifffile.PHOTOMETRIC.MINISWHITE:
-        array = ~array
-    if page.planarconfig == tifffile.PLANARCONFIG.SEPARATE and array.ndim == 3:
-        array = np.moveaxis(array, 0, -1)
+    _check_page(page)
+    array, alpha = _apart(page)
+    profile = page.iccprofile
+    if page.photometric == INKS and space_of(profile, channels=4) is None:
+        array, profile = _without_inks(array), None  # it is no longer in a space of the file's
     exif = Image.Exif()
     exif.endian, exif.bigtiff = tiff.byteorder, tiff.is_bigtiff
     exif.load_from_fp(tiff.filehandle, page.offset)
     _read_all(exif)
     info = {"dpi": page.get_resolution(tifffile.RESUNIT.INCH)}
-    return _for_a_viewer(Frame(*_colors_and_alpha(array), page.iccprofile, exif, info), deep)
+    return _for_a_viewer(Frame(array, alpha, profile, exif, info), deep)
+
+
+def _check_page(page: tifffile.TiffPage) -> None:
+    """See that what a page of a deep TIFF holds is known, as wrong colors are worse than none.
+
+    Raises:
+        ValueError: it is not.
+    """
+    kind = PHOTOMETRIC(page.photometric)
+    if kind not in COLORS:
+        raise ValueError(f"{kind.name} is not read in 16 bits")
+    if page.dtype != np.uint16 or page.bitspersample != 16:
+        raise ValueError("a page has other bits than the first")
+    flat = page.imagewidth * page.imagelength * page.samplesperpixel
+    if page.size != flat or page.tiledepth > 1 or page.samplesperpixel - COLORS[kind] not in (0, 1):
+        raise ValueError("a page holds more than colors and alpha")  # it is deep in space too, say, or several grays
+
+
+def _apart(page: tifffile.TiffPage) -> tuple[np.ndarray, np.ndarray | None]:
+    """A page's colors, [H, W], [H, W, 3] or [H, W, 4], and its alpha."""
+    array, colors = page.asarray(), COLORS[page.photometric]
+    if array.ndim == 2:
+        array = array[..., None]
+    elif page.planarconfig == PLANARCONFIG.SEPARATE:
+        array = np.moveaxis(array, 0, -1)
+    array, last = array[..., :colors], array[..., colors:]
+    meaning = page.extrasamples[0] if page.extrasamples else EXTRASAMPLE.UNASSALPHA  # as Pillow takes it, untold
+    is_alpha = last.size and meaning in (EXTRASAMPLE.ASSOCALPHA, EXTRASAMPLE.UNASSALPHA)
+    alpha = last[..., 0] if is_alpha else None
+    if is_alpha and meaning == EXTRASAMPLE.ASSOCALPHA:
+        array = _divided(array, alpha)
+    if page.photometric == PHOTOMETRIC.MINISWHITE:
+        array = ~array
+    return array[..., 0] if colors == 1 else array, alpha
+
+
+def _divided(array: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    """Colors of 16 bits that were multiplied by their alpha, as they were before."""
+    alpha = np.maximum(alpha, 1)[..., None].astype(np.uint32)
+    return np.minimum((array * np.uint32(65535) + alpha // 2) // alpha, 65535).astype(np.uint16)
+
+
+def _without_inks(array: np.ndarray) -> np.ndarray:
+    """CMYK of no known inks in RGB, as Pillow has it in 8 bits: each ink takes its share of what black leaves."""
+    white = np.uint32(65535)
+    left = white - array[..., 3:]
+    return (((white - array[..., :3]) * left + white // 2) // white).astype(np.uint16)
 
 
 def _colors_and_alpha(array: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-    """Take apart what may be [H, W, 1 to 4]."""
-    alpha = None
-    if array.ndim == 3 and array.shape[2] in (2, 4):
-        array, alpha = array[..., :-1], array[..., -1]
-    if array.ndim == 3 and array.shape[2] == 1:
-        array = array[..., 0]
-    return array, alpha
+    """Take apart what a PNG holds, [H, W] or [H, W, 2 to 4]."""
+    if array.ndim == 2 or array.shape[2] == 3:
+        return array, None
+    colors = array[..., :-1]
+    return colors[..., 0] if colors.shape[2] == 1 else colors, array[..., -1]
 
 
 def _for_a_viewer(frame: Frame, deep: bool) -> Frame:
@@ -395,8 +443,7 @@ def _space_of(profile: bytes) -> Space | None:
 
 
 def _changes_nothing(to_srgb: ImageCms.ImageCmsTransform) -> bool:
-    """Whether colors stay within a level of themselves, whatever the profile is called: linear ones have sRGB's name,
-    too."""
+    """Whether colors stay within a level of themselves; a profile's name does not tell, as linear ones have sRGB's."""
     levels = np.arange(0, 256, 51, dtype=np.uint8)
     colors = np.stack(np.meshgrid(levels, levels, levels), axis=-1).reshape(1, -1, 3)
     seen = np.asarray(ImageCms.applyTransform(Image.fromarray(colors), to_srgb))

@@ -26,6 +26,7 @@ from colorlab.coloring.picture import SIZE, join, pixels_of, predict, shrink
 from colorlab.data.decoding import Frame, PictureFile
 from colorlab.errors import UserError
 from colorlab.models.colorizer import Colorizer
+from colorlab.whole import whole
 
 FILMS = {".avi", ".m4v", ".mkv", ".mov", ".mp4", ".webm"}
 """The files that are taken for films."""
@@ -300,7 +301,7 @@ def _color_file(errand: Errand, network: Network, budget: Budget, how: How, take
             sys.stdout.buffer.write(buffer.getbuffer())
             sys.stdout.buffer.flush()
         else:
-            with appearing_whole(target) as part:
+            with whole(target) as part:
                 write_picture(part, file, frames, format)
 
 
@@ -329,18 +330,6 @@ def refuse(target: Path, source: Path | None, force: bool) -> None:
         raise UserError("its result would replace it: give another -o")
     if target.exists() and not force:
         raise UserError(f"{target} exists: --force overwrites it")
-
-
-@contextmanager
-def appearing_whole(target: Path) -> Iterator[Path]:
-    """A file to write, which takes the target's place when all went well, and is gone when not."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(f".{target.name}.part")
-    try:
-        yield part
-        part.replace(target)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _with_suffix_of(target: Path, format: str) -> Path:

@@ -34,10 +34,11 @@ from av.stream import Discard, Disposition, Stream
 from av.video.reformatter import ColorRange, Colorspace, ColorTrc, Interpolation
 from torch import Tensor
 
-from colorlab.coloring.album import IN_FLIGHT, How, appearing_whole, refuse
+from colorlab.coloring.album import IN_FLIGHT, How, refuse
 from colorlab.coloring.picture import join, pixels_of, predict, shrink
 from colorlab.errors import UserError
 from colorlab.models.colorizer import Colorizer
+from colorlab.whole import whole
 
 PIECE = 120
 """Frames of a piece: what an interruption costs at most."""
@@ -180,7 +181,7 @@ def color_film(source: Path, target: Path, model: Colorizer, how: How) -> Iterat
     if not number:
         pieces.remove()
         raise UserError("it holds no moving picture")
-    with appearing_whole(target) as part:
+    with whole(target) as part:
         _join(source, pieces.paths(number), part, target.suffix)
     pieces.remove()
 
@@ -365,7 +366,7 @@ class Pieces:
         return Seen(*torch.load(self.path(number).with_suffix(".pt"), weights_only=True))
 
     def writing(self, number: int) -> AbstractContextManager[Path]:
-        return appearing_whole(self.path(number))
+        return whole(self.path(number))
 
     def remember(self, number: int, seen: Seen) -> None:
         """Keep the last that was seen, before the piece itself appears."""

@@ -25,7 +25,9 @@ def whole(file: Path, shared: bool = False) -> Iterator[Path]:
         yield part
         part.replace(file)
     except OSError as error:
-        error.filename = error.filename or str(file)  # a full disk tells none
+        if error.filename is None:  # as of a full disk
+            with suppress(AttributeError):  # of PyAV, which has errors of its own
+                error.filename = str(file)
         raise
     finally:
         with suppress(OSError):

@@ -48,7 +48,7 @@ def run(job: Callable[[], None], keys: tuple[str, ...]) -> None:
 
 def _leave_if_unwritable(error: BaseException | None) -> None:
     if isinstance(error, OSError) and error.errno in UNWRITABLE:
-        leave(UserError(f"{error.filename} cannot be written ({error.strerror}): take another folder."))
+        leave(UserError(f"{error.filename or 'A file'} cannot be written ({error.strerror}): take another folder."))
 
 
 def leave(error: Exception, keys: tuple[str, ...] = ()) -> NoReturn:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from colorlab.command_line import leave
 from colorlab.errors import UserError
+from colorlab.whole import write_whole
 
 if TYPE_CHECKING:
     from wandb_workspaces.reports.v2 import LinePlot
@@ -101,9 +102,7 @@ def publish(workspace: "Workspace") -> str:
 
 def write_definition(workspace: "Workspace", path: Path) -> None:
     """Write what would be published; the file appears only when it is whole."""
-    part = path.with_name(f"{path.name}.part")
-    part.write_text(workspace._to_model().model_dump_json(by_alias=True, exclude_none=True, indent=2) + "\n")
-    part.replace(path)
+    write_whole(path, workspace._to_model().model_dump_json(by_alias=True, exclude_none=True, indent=2) + "\n")
 
 
 def main() -> None:

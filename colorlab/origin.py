@@ -150,7 +150,8 @@ def _comparable(folder: RunFolder, origin: dict[str, Any]) -> dict[str, Any]:
 
 def _without_place(folder: RunFolder) -> dict[str, Any]:
     """A run's configuration without what only says where it is kept and how it is filed."""
-    config = json.loads(json.dumps(folder.configuration()).replace(str(folder.path.resolve()), "RUN"))
+    here = json.dumps(str(folder.path.resolve()))[1:-1]  # as JSON writes it: with \\, and \\u for what is not ASCII
+    config = json.loads(json.dumps(folder.configuration()).replace(here, "RUN"))
     for key in ("run", "resume", "reproduce", "sweep"):
         config.pop(key, None)
     for logger in (config.get("logger") or {}).values():

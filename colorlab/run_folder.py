@@ -5,7 +5,6 @@ import io
 import json
 import logging
 import re
-import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from colorlab.errors import UserError
+from colorlab.whole import whole, write_whole
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +62,7 @@ class RunFolder:
         self.mlflow_id = self.path / "mlflow_id"
         self.trackers = self.path / "trackers.json"
         self._origin = self.path / "origin.json"
+        self._diff = self.path / "origin.diff"
         self._status = self.path / "status.json"
         self._overrides = self.path / "overrides.yaml"
         self._decay_request = self.path / "decay.request"
@@ -100,9 +101,17 @@ class RunFolder:
         """The sheet of pictures drawn last, if there is one."""
         return max(self.comparison.glob("*.png"), key=lambda sheet: sheet.stat().st_mtime_ns, default=None)
 
+    def has_checkpoint(self) -> bool:
+        """Whether a run can go on here from where it was."""
+        return any(self.checkpoints.glob("*.ckpt"))
+
+    def is_done(self) -> bool:
+        """Whether a run came to its end here, whatever became of its checkpoints."""
+        return (self.status() or {}).get("status") == "done"
+
     def came_to_nothing(self) -> bool:
         """Whether a run began here and was lost before its first checkpoint: to go on with it is to begin it anew."""
-        return self._overrides.is_file() and not any(self.checkpoints.glob("*.ckpt"))
+        return self._overrides.is_file() and not self.has_checkpoint() and not self.is_done()
 
     def overrides(self) -> list[str] | None:
         """The overrides the run was started with; None if the folder is no run's.
@@ -163,26 +172,26 @@ class RunFolder:
         """Keep what the run's numbers depend on, and the code's changes since its commit."""
         write_whole(self._origin, _json(origin))
         if diff:
-            write_whole(self.path / "origin.diff", diff)
+            write_whole(self._diff, diff)
 
     def write_trackers(self, addresses: dict[str, str]) -> None:
         """Keep where the trackers show the run, by tracker."""
         write_whole(self.trackers, _json(addresses))
 
     def forget(self) -> None:
-        """Remove what a new run would go on with: the origin, the numbers and the trackers' runs of an earlier one."""
-        for file in (self._origin, self.metrics, self.wandb_id, self.mlflow_id, self.trackers, self.prior):
+        """Remove what an earlier run left here, which a new one would go on with or be taken to have made."""
+        for file in (
+            self._origin, self._diff, self.metrics, self.curves, self.prior,
+            self.trackers, self.wandb_id, self.mlflow_id,
+        ):  # fmt: skip
             file.unlink(missing_ok=True)
+        for folder in (self.comparison, self.nonfinite):
+            shutil.rmtree(folder, ignore_errors=True)
 
     def keep_prior(self, file: Path) -> None:
-        """Keep a copy of the prior the run is trained with: a resume must find the same.
-
-        All processes of a run may do so at once.
-        """
-        self.path.mkdir(parents=True, exist_ok=True)
-        part = self.path / f"prior.{secrets.token_hex(4)}.part"
-        shutil.copyfile(file, part)
-        part.replace(self.prior)
+        """Keep a copy of the prior the run is trained with: a resume must find the same."""
+        with whole(self.prior, shared=True) as part:
+            shutil.copyfile(file, part)
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -264,14 +273,6 @@ def _load(file: Path) -> Any:
 
 def _json(content: dict[str, Any]) -> str:
     return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-
-
-def write_whole(file: Path, content: str) -> None:
-    """Write a file that appears when it is whole."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    part = file.with_name(f"{file.name}.part")
-    part.write_text(content)
-    part.replace(file)
 
 
 def _epoch(checkpoint: Path) -> int:

@@ -10,6 +10,7 @@ from torch import Tensor
 from torchvision.transforms.functional import to_pil_image
 
 from colorlab.color import lab_to_rgb
+from colorlab.whole import whole
 
 CELL, GAP, CAPTION, HEADER = 192, 6, 22, 30
 INK, PAPER = "#222222", "#ffffff"
@@ -62,9 +63,8 @@ def save_sheet(sheet: Image.Image, path: Path) -> None:
     """Write a PNG from which `read_sheet` gets the rows back; it appears only when it is whole."""
     content = PngInfo()
     content.add_itxt(CONTENT, sheet.info[CONTENT])
-    part = path.with_suffix(".part")
-    sheet.save(part, "PNG", pnginfo=content)
-    part.replace(path)
+    with whole(path) as part:
+        sheet.save(part, "PNG", pnginfo=content)
 
 
 def read_sheet(path: Path) -> list[tuple[str, Row]]:

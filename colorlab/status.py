@@ -58,8 +58,8 @@ class Status:
         """Say at the end of the block how it ended; what was raised in it goes on.
 
         Args:
-            in_sweep: outside one, a mistake found before the run begins leaves the status of an
-                earlier run in the same folder alone: a refused resume changes nothing.
+            in_sweep: outside one, what ends before the run begins leaves the status of an earlier run in
+                the same folder alone: a refused resume changes nothing.
         """
         try:
             yield
@@ -68,16 +68,20 @@ class Status:
             raise
         except Exception as error:
             if (left := _left(error)) is not None:
-                self.end("interrupted", type(left).__name__, f"while it was made to leave: {one_line(error)}")
+                self._end(in_sweep, "interrupted", left, f"while it was made to leave: {one_line(error)}")
                 raise left from error
-            if self.begun or in_sweep or self.folder.status() is None:
-                self.end("failed", type(error).__name__, one_line(error))
+            self._end(in_sweep, "failed", error, one_line(error))
             raise
         except BaseException as error:
             name = type(error).__name__
-            self.end("interrupted", name, "Ctrl-C" if name == "KeyboardInterrupt" else getattr(error, "reason", name))
+            reason = "Ctrl-C" if name == "KeyboardInterrupt" else getattr(error, "reason", name)
+            self._end(in_sweep, "interrupted", error, reason)
             raise
         self.end("done")
+
+    def _end(self, in_sweep: bool, status: str, error: BaseException, reason: str) -> None:
+        if self.begun or in_sweep or self.folder.status() is None:
+            self.end(status, type(error).__name__, reason)
 
 
 def is_first_process() -> bool:

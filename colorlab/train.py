@@ -15,13 +15,14 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from colorlab.command_line import key_of, leave, quiet_libraries, run
+from colorlab.command_line import leave, quiet_libraries, run
 from colorlab.config import Plan, conf_folder, plain
 from colorlab.errors import Interrupted, Preempted, Pruned, Stopped, UserError, sentence_of
 from colorlab.experiment import KEYS, check_experiment
 from colorlab.hardware import enough_memory, fast_settings, largest_batch
-from colorlab.origin import command_of, differences, keep_origin, same_losses, typed_command, words_again, words_alone
-from colorlab.run_folder import RunFolder, find_checkpoint
+from colorlab.origin import command_of, differences, keep_origin, same_losses, typed_command, words_again
+from colorlab.resume import begin_anew, checkpoint_of, requeued, with_run_of
+from colorlab.run_folder import RunFolder
 from colorlab.status import Status, is_first_process
 from colorlab.sweep import best_value, check_processes, file_job, settle_in
 
@@ -72,10 +73,10 @@ def train(
 
     quiet_libraries()
     seed_everything(cfg["seed"], workers=True, verbose=False)
-    begun = _requeued(folder) or cfg["resume"]
-    checkpoint = _checkpoint(Path(begun), plans["model"]) if begun else None
+    begun = requeued(folder) or cfg["resume"]
+    checkpoint = checkpoint_of(Path(begun), plans["model"]) if begun else None
     if not begun and rank_zero_only.rank == 0:
-        _start_anew(folder)
+        begin_anew(folder)
     failed = True
     try:
         data: ColorDataModule = plans["data"].build()
@@ -101,18 +102,14 @@ def train(
         torch.set_float32_matmul_precision("high")
         with enough_memory(data, trainer):
             trainer.fit(model, datamodule=data, ckpt_path=checkpoint, weights_only=True)
-        best = trainer.checkpoint_callback
-        path = best.best_model_path if best is not None else ""
-        if path and not Path(path).is_file():  # the disk was full then
-            path = str(folder.best_checkpoint())
+        best, score = _best(trainer)
         if cfg["test"] and data.names["test"]:
-            if path:  # by ckpt_path, Lightning's weight averaging would put back the weights that were not averaged
-                read_weights(model, Path(path))
+            if best:  # by ckpt_path, Lightning's weight averaging would put back the weights that were not averaged
+                read_weights(model, Path(best))
             with enough_memory(data, trainer):
                 trainer.test(model, datamodule=data, verbose=False)
-        score = float(best.best_model_score) if path and best.best_model_score is not None else None
         if rank_zero_only.rank == 0:
-            _conclude(trainer, data, folder, path, score)
+            _conclude(trainer, data, folder, best, score)
             if cfg["reproduce"]:
                 print(same_losses(folder, RunFolder(cfg["reproduce"])), flush=True)
             if metric := cfg["sweep"]["metric"]:
@@ -141,6 +138,18 @@ def _trainer(cfg: dict[str, Any], plans: dict[str, Any], folder: RunFolder, inte
     return trainer
 
 
+def _best(trainer: "Trainer") -> tuple[str, float | None]:
+    """The best checkpoint, and its score: of those that are there, since the disk may have been full."""
+    callback = trainer.checkpoint_callback
+    path = callback.best_model_path if callback is not None else ""
+    if not path or Path(path).is_file():
+        score = callback.best_model_score if path else None
+        return path, None if score is None else float(score)
+    there = {path: float(score) for path, score in callback.best_k_models.items() if Path(path).is_file()}
+    choose = min if callback.mode == "min" else max
+    return choose(there.items(), key=lambda item: item[1], default=("", None))
+
+
 def _objective(plan: Plan, data: "ColorDataModule", folder: RunFolder) -> "nn.Module":
     """Build the objective; one that asks for a prior gets that of the photographs, and the run keeps it."""
     if plan.accepts("prior") and plan.arguments.get("prior") is None:
@@ -152,65 +161,6 @@ def _objective(plan: Plan, data: "ColorDataModule", folder: RunFolder) -> "nn.Mo
             folder.keep_prior(counted)
         plan.arguments["prior"] = str(folder.prior)
     return plan.build()
-
-
-# -- resume ----------------------------------------------------------------------------------------
-
-
-def _requeued(folder: RunFolder) -> Path | None:
-    """Where to go on when SLURM starts a job again that it had ended: it uses the same folder."""
-    again = os.environ.get("SLURM_RESTART_COUNT", "0") != "0"
-    return folder.newest_checkpoint() if again and any(folder.checkpoints.glob("*.ckpt")) else None
-
-
-def _checkpoint(path: Path, model: Plan) -> Path:
-    from colorlab.models.weights import read_checkpoint
-
-    path = find_checkpoint(path)
-    checkpoint = read_checkpoint(path)
-    wanted = model.target.qualified_name()
-    if checkpoint.get("colorizer") != wanted:
-        raise UserError(f"resume={path} holds {checkpoint.get('colorizer', 'bare weights')}, not {wanted}.")
-    if "optimizer_states" not in checkpoint:
-        raise UserError(f"resume={path} holds a model and no training: model.weights={path} begins with its weights.")
-    held = checkpoint.get("hyper_parameters")
-    held = held if isinstance(held, dict) else {}  # Lightning writes no empty ones
-    for key, value in model.arguments.items():
-        if key != "weights" and held.get(key) != value:
-            raise UserError(f"resume={path} was trained with model.{key}={held.get(key)}, not {value}.")
-    return path
-
-
-def _start_anew(folder: RunFolder) -> None:
-    """Refuse to mix a new run with one that can go on; what never came to a checkpoint gives way."""
-    if any(folder.checkpoints.glob("*.ckpt")):
-        raise UserError(
-            f"{folder.path} holds a run already: resume={folder.path} goes on with it, another folder starts anew."
-        )
-    if folder.config.is_file():
-        folder.forget()
-
-
-def _with_run_of(arguments: list[str]) -> list[str]:
-    """On `resume=PATH`, put the run's own overrides before the new ones, and go on in its folder."""
-    given = [argument.partition("=")[2] for argument in arguments if key_of(argument) == "resume"]
-    if not given or given[-1] in ("", "null"):
-        return arguments
-    path = Path(given[-1].strip("'\"")).expanduser()
-    folder = RunFolder(path)
-    if folder.came_to_nothing():
-        print(f"{path} came to no checkpoint: it begins anew.", flush=True)
-        arguments = [argument for argument in arguments if key_of(argument) != "resume"]
-    else:
-        folder = RunFolder.of(find_checkpoint(path))
-    recorded = folder.overrides()
-    if recorded is None:  # a checkpoint from elsewhere: what it is trained with stands in the command
-        return arguments
-    new = {key_of(argument) for argument in arguments}
-    filed = [f"run.{key}='{value}'" for key, value in folder.filed().items()]
-    old = words_alone([*recorded, *(word for word in filed if key_of(word) not in map(key_of, recorded))], new)
-    here = [] if "hydra.run.dir" in new else [f"hydra.run.dir='{folder.path}'"]
-    return [*old, *arguments, *here]
 
 
 # -- what a person sees ------------------------------------------------------------------------------
@@ -263,7 +213,7 @@ def _conclude(trainer: "Trainer", data: "ColorDataModule", folder: RunFolder, be
         "comparison picture": folder.newest_comparison(), "best checkpoint": best, "curves": folder.curves,
     }  # fmt: skip
     lines += [f"{name}: {_near(path)}" for name, path in places.items() if path and Path(path).exists()]
-    log_best(trainer.loggers, best, score)
+    log_best(trainer.loggers, best, getattr(trainer.checkpoint_callback, "monitor", None), score)
     if wandb.run is not None and wandb.run.settings._offline:
         parts = Path(wandb.run.dir).parents[1]  # a resumed run has several
         lines.append(f"upload to wandb: wandb sync {shlex.quote(_near(parts))}/offline-run-*")
@@ -305,7 +255,8 @@ def _job(cfg: DictConfig) -> float | None:
         raise
     except Interrupted as left:
         if is_first_process():
-            print(f"colorlab: {left.reason}: resume={_near(folder.path)} goes on.", file=sys.stderr, flush=True)
+            on = f": resume={_near(folder.path)} goes on" if folder.has_checkpoint() or folder.came_to_nothing() else ""
+            print(f"colorlab: {left.reason}{on}.", file=sys.stderr, flush=True)
         if "SUBMITIT_EXECUTOR" in os.environ:  # SLURM ends the workers now, and each death would raise here
             sys.stdout.flush()
             os._exit(left.code)
@@ -346,7 +297,7 @@ def _free_memory() -> None:
 def main() -> None:
     """Entry point of `colorlab-train`."""
     try:
-        sys.argv[1:] = words_again(_with_run_of(sys.argv[1:]))
+        sys.argv[1:] = words_again(with_run_of(sys.argv[1:]))
     except UserError as error:
         leave(error)
     run(_job, KEYS)

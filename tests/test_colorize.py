@@ -1,6 +1,7 @@
 """The coloring command on real files of every kind; other programs read what it wrote."""
 
 import contextlib
+import gc
 import io
 import os
 import struct
@@ -8,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import weakref
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -25,7 +27,7 @@ from rich.progress import Progress
 from colorlab.color import rgb_to_lab
 from colorlab.coloring import album
 from colorlab.colorize import main
-from colorlab.data import images
+from colorlab.data.decoding import SRGB, Frame
 from colorlab.data.images import SAMPLES
 from colorlab.models import ECCV16, CUNet
 
@@ -223,7 +225,7 @@ def test_a_profile_that_only_leads_out_of_its_space_gives_way_to_srgb(colorize: 
     gray.save("plain.png")
     assert colorize("scan.png", "plain.png", "-o", "new") == 0
     with Image.open("new/scan.png") as scan, Image.open("new/plain.png") as plain:
-        assert scan.info["icc_profile"] == images.SRGB
+        assert scan.info["icc_profile"] == SRGB
         assert lightness(np.asarray(scan)).mean() != pytest.approx(lightness(np.asarray(plain)).mean(), abs=3)
 
 
@@ -383,6 +385,24 @@ def test_a_later_page_is_asked_for_its_size_too(colorize: Colorize, dtype: type,
     with tifffile.TiffFile("new/scan.tif") as colored:
         assert [page.shape for page in colored.pages] == [(side, side, 3) for side in (30, 40, 20)]
         assert colored.pages.first.dtype == dtype
+
+
+def test_the_frames_that_are_held_together_are_asked_for_their_size(
+    colorize: Colorize, capsys: pytest.CaptureFixture
+) -> None:
+    """A GIF's, which are written at once; a TIFF's are not, whatever they were before."""
+    frames = [Image.new("L", (400, 300), shade) for shade in range(0, 250, 25)]
+    for suffix in ("gif", "webp", "tif"):
+        frames[0].save(f"long.{suffix}", save_all=True, append_images=frames[1:])
+    frames[0].save("short.gif", save_all=True, append_images=frames[1:8])
+    assert colorize("long.gif", "long.webp", "long.tif", "short.gif", "-o", "new", "--megapixels", "1") == 1
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("colorlab: ")]
+    sentence = (
+        "it unpacks to 10 frames of 400×300 pixels, which would all be in memory: if they are meant, raise --mega"
+    )
+    assert sorted(said) == [f"colorlab: long.{suffix}: {sentence}pixels=1." for suffix in ("gif", "webp")]
+    assert sorted(path.name for path in Path("new").iterdir()) == ["long.tif", "short.gif"]
+    assert colorize("long.gif", "-o", "long.new.tif", "--megapixels", "1") == 0
 
 
 def test_a_frame_that_unpacks_to_more_than_the_head_said_is_refused(
@@ -568,6 +588,41 @@ def test_an_interruption_ends_the_command_and_its_threads(
     assert colorize("album", "-o", "new", "--batch-size", "2") == 130
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("picture")]
     assert not list(Path("new").glob("*.part"))
+
+
+@pytest.mark.parametrize("fails", ["predict", "write_picture"])
+def test_what_failed_is_not_held_until_the_end(
+    gray: Image.Image, tmp_path: Path, fails: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even by objects that lead to each other, for which Python looks when it has much of its own to look for."""
+
+    def fail(*words: object) -> None:
+        for _ in words[2] if fails == "write_picture" else ():  # the frames, of which one is decoded then
+            raise ValueError
+        raise ValueError
+
+    decoded, color_frame = [], album._color_frame
+
+    def watched(frame: Frame, *words: object) -> Frame:
+        decoded.append(weakref.ref(frame.pixels))
+        return color_frame(frame, *words)
+
+    monkeypatch.setattr(album, fails, fail)
+    monkeypatch.setattr(album, "_color_frame", watched)
+    errands = []
+    for number in range(40):
+        gray.resize((40, 30)).save(path := tmp_path / f"{number}.png")
+        errands.append(album.Errand(path, tmp_path / "new" / path.name, False))
+    gc.disable()
+    try:
+        alive = []
+        for failure in album.color_pictures(errands, CUNet(width=2), album.How(size=32, batch_size=2)):
+            assert failure is not None
+            alive.append(sum(each() is not None for each in decoded))
+    finally:
+        gc.enable()
+    assert len(alive) == len(decoded) == 40
+    assert max(alive) <= 4
 
 
 def test_work_in_flight_is_bounded_and_a_large_picture_goes_alone() -> None:

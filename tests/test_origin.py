@@ -65,6 +65,15 @@ def test_what_filed_a_run_is_no_part_of_it(tmp_path: Path) -> None:
     assert origin.words_again(["seed=5"]) == ["seed=5"]
 
 
+def test_a_runs_own_place_is_no_difference_whatever_its_name(tmp_path: Path) -> None:
+    configs = []
+    for name in ("plain", "übung 日本"):
+        folder = RunFolder(tmp_path / name)
+        folder.write_configuration({"callbacks": {"best": {"dirpath": str(folder.checkpoints)}}}, [])
+        configs.append(origin._without_place(folder))
+    assert configs[0] == configs[1] == {"callbacks": {"best": {"dirpath": "RUN/checkpoints"}}}
+
+
 def test_a_resume_is_added_to_the_origin(tmp_path: Path) -> None:
     run = RunFolder(tmp_path / "run")
     data = SimpleNamespace(root=tmp_path, names={"train": ["a.jpg"]})

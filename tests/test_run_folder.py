@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from colorlab.errors import UserError
+from colorlab.resume import begin_anew, with_run_of
 from colorlab.run_folder import RunFolder, find_checkpoint, sha256_of
 
 
@@ -64,6 +65,24 @@ def test_a_folder_that_is_no_runs_has_no_overrides(folder: RunFolder, tmp_path: 
     assert folder.overrides() == []
     folder.write_configuration({}, ["optim.lr=1e-4", "run.tags=[a,b]"])
     assert folder.overrides() == ["optim.lr=1e-4", "run.tags=[a,b]"]
+
+
+def test_a_new_run_takes_the_place_of_one_that_came_to_nothing_and_of_no_other(folder: RunFolder) -> None:
+    """Whose checkpoints were tidied away is done even so: its numbers stay."""
+    left = (folder.metrics, folder.curves, folder.path / "origin.diff", folder.comparison / "epoch000.png")
+    for file in left:
+        file.parent.mkdir(exist_ok=True)
+        file.touch()
+    folder.write_status({"status": "done"})
+    with pytest.raises(UserError, match="is done, without its checkpoints: take another folder"):
+        begin_anew(folder)
+    with pytest.raises(UserError, match="holds no checkpoint"):
+        with_run_of([f"resume={folder.path}"])
+    assert all(file.exists() for file in left)
+    folder.write_status({"status": "running"})
+    assert with_run_of([f"resume={folder.path}"]) == [f"hydra.run.dir='{folder.path}'"]
+    begin_anew(folder)
+    assert not any(file.exists() for file in left)
 
 
 def test_a_decay_is_asked_for_once_and_taken_once(folder: RunFolder) -> None:

@@ -19,6 +19,7 @@ from colorlab.data import ColorDataModule
 from colorlab.data.images import SAMPLES, find_photographs
 from colorlab.data.sharded import ShardedDataModule
 from colorlab.data.shards import INDEX
+from colorlab.data.store import Folder
 from colorlab.errors import UserError
 from colorlab.shards import Settings, main, pack
 
@@ -110,6 +111,17 @@ def test_a_run_trains_and_tests_from_a_bucket(tmp_path: Path, bucket: str) -> No
     assert process.returncode == 0, error
     assert "photographs: 153 train, 24 val, 24 test" in out
     assert (tmp_path / "run" / "comparison" / "test.png").exists()
+
+
+def test_out_is_not_blamed_for_what_is_packed(tmp_path: Path) -> None:
+    """Which is read while a shard is open."""
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        pack_what_is_gone(Folder(str(tmp_path / "shards")), tmp_path / "nowhere.jpg")
+
+
+def pack_what_is_gone(folder: Folder, gone: Path) -> None:
+    with folder.create("train-000000.tar"):
+        gone.read_bytes()
 
 
 def test_mistakes_get_one_sentence(

@@ -94,6 +94,14 @@ def test_a_mistake_found_before_the_start_leaves_an_earlier_runs_status_alone(tm
     assert folder.status()["reason"] == "model=eccv17 does not exist."
 
 
+def test_a_signal_before_the_start_leaves_an_earlier_runs_status_alone(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    end(folder, None)
+    with pytest.raises(Preempted):
+        end(folder, Preempted(), begin=False)
+    assert folder.status()["status"] == "done"
+
+
 def test_an_exception_on_the_way_out_is_no_failure(tmp_path: Path) -> None:
     """SLURM, queuing a job again, ends its workers before itself."""
     status = Status(RunFolder(tmp_path), "", [])

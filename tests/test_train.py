@@ -114,6 +114,9 @@ def test_a_folder_holds_one_run(
     assert {path: path.read_bytes() for path in folder.path.rglob("*") if path.is_file()} == before
     for checkpoint in folder.checkpoints.iterdir():
         checkpoint.unlink()
+    assert exit_of(monkeypatch, *SMALL, "debug=true", f"hydra.run.dir={folder.path}") == 2
+    assert "holds a run that is done, without its checkpoints" in capsys.readouterr().err
+    folder.write_status({**folder.status(), "status": "failed"})
     assert exit_of(monkeypatch, *SMALL, "debug=true", f"hydra.run.dir={folder.path}") == 0
     assert "resumed" not in folder.origin()
     assert sorted(read_metrics(folder)["val/loss"]) == [0]
@@ -243,8 +246,10 @@ def test_a_mistake_gets_one_sentence_and_exit_code_2(
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
-def test_without_a_gpu_its_trainer_says_so(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
-    assert exit_of(monkeypatch, *SMALL, "trainer=gpu") == 2
+def test_without_a_gpu_its_trainer_says_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, tmp_path: Path
+) -> None:
+    assert exit_of(monkeypatch, *SMALL, "trainer=gpu", f"hydra.run.dir={tmp_path / 'run'}") == 2
     assert capsys.readouterr().err == "colorlab: trainer: No supported gpu backend found!\n"
 
 

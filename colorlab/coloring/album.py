@@ -12,10 +12,9 @@ from collections.abc import Iterator
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from math import prod
 from pathlib import Path
 from queue import SimpleQueue
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -24,9 +23,10 @@ from torch import Tensor
 
 from colorlab.coloring.files import MEGAPIXELS, SUFFIXES, format_to_write, open_picture, write_picture
 from colorlab.coloring.picture import SIZE, join, pixels_of, predict, shrink
-from colorlab.data.decoding import Frame
+from colorlab.data.decoding import Frame, PictureFile
 from colorlab.errors import UserError
 from colorlab.models.colorizer import Colorizer
+from colorlab.whole import whole
 
 FILMS = {".avi", ".m4v", ".mkv", ".mov", ".mp4", ".webm"}
 """The files that are taken for films."""
@@ -186,7 +186,10 @@ class Network:
         self.events.put(question)
         if self._closed.is_set():
             raise CancelledError
-        return question.answer.result()
+        try:
+            return question.answer.result()
+        finally:
+            del question  # which may hold an error, and that holds whatever is here, such as the picture
 
     def serve(self, files: int) -> Iterator[Future]:
         """Answer until so many files are done; each is told when it is."""
@@ -209,7 +212,7 @@ class Network:
             answers = predict(self.model, shown, self.how.saturation, self.how.temperature).split(1)
         except Exception as error:  # whoever asked reports it
             for each in batch:
-                each.answer.set_exception(error)
+                each.answer.set_exception(error.with_traceback(None))  # which would hold all of them, and they it
         else:
             for each, ab in zip(batch, answers, strict=True):
                 each.answer.set_result(ab)
@@ -257,21 +260,25 @@ def color_pictures(errands: list[Errand], model: Colorizer, how: How) -> Iterato
     network, budget = Network(model, how), Budget(IN_FLIGHT)
     workers = min(len(errands), how.batch_size, (os.cpu_count() or 1) + 1)
     pool = ThreadPoolExecutor(max(1, workers), "picture", initializer=torch.set_num_threads, initargs=(1,))
-    names: dict[Future, str] = {}
     taken: dict[Path, Errand] = {}
     try:
         for errand in errands:
-            future = pool.submit(_color_file, errand, network, budget, how, taken)
-            names[future] = str(errand)
-            future.add_done_callback(network.events.put)
+            pool.submit(_outcome, errand, network, budget, how, taken).add_done_callback(network.events.put)
         for future in network.serve(len(errands)):
-            error = future.exception()
-            yield Failure(names[future], reason_of(error)) if error else None
+            yield future.result()
     finally:
-        for future in names:
-            future.cancel()
+        pool.shutdown(wait=False, cancel_futures=True)
         network.close()
         pool.shutdown()
+
+
+def _outcome(errand: Errand, *words: Any) -> Failure | None:
+    """Why a file was not colored: said at once, as an error holds what was decoded when it was raised."""
+    try:
+        _color_file(errand, *words)
+    except Exception as error:
+        return Failure(str(errand), reason_of(error))
+    return None
 
 
 def _color_file(errand: Errand, network: Network, budget: Budget, how: How, taken: dict[Path, Errand]) -> None:
@@ -286,8 +293,7 @@ def _color_file(errand: Errand, network: Network, budget: Budget, how: How, take
         if (other := taken.setdefault(target, errand)) is not errand:  # two names, but what is in them is of one kind
             raise UserError(f"its result would have the name of that of {other}")
         refuse(target, errand.source, how.force)
-    held = 1 if format == "TIFF" else file.count  # frames at a time; see `write_picture`
-    with budget.of(held * prod(file.size)):
+    with budget.of(_pixels_held(file, format, how.megapixels)):
         frames = (_color_frame(frame, network, how) for frame in file.frames())
         if target is None:
             buffer = io.BytesIO()
@@ -295,8 +301,23 @@ def _color_file(errand: Errand, network: Network, budget: Budget, how: How, take
             sys.stdout.buffer.write(buffer.getbuffer())
             sys.stdout.buffer.flush()
         else:
-            with appearing_whole(target) as part:
+            with whole(target) as part:
                 write_picture(part, file, frames, format)
+
+
+def _pixels_held(file: PictureFile, format: str, megapixels: float) -> int:
+    """How many pixels of a file are in memory at a time while it is written in a format.
+
+    Raises:
+        UserError: too many; of a moving picture, all frames are, unless it becomes a TIFF.
+    """
+    count, (width, height) = 1 if format == "TIFF" else file.count, file.size  # see `write_picture`
+    if count * width * height > megapixels * 1e6:
+        raise UserError(
+            f"it unpacks to {count} frames of {width}×{height} pixels, which would all be in memory: "
+            f"if they are meant, raise --megapixels={megapixels:g}"
+        )
+    return count * width * height
 
 
 def refuse(target: Path, source: Path | None, force: bool) -> None:
@@ -309,18 +330,6 @@ def refuse(target: Path, source: Path | None, force: bool) -> None:
         raise UserError("its result would replace it: give another -o")
     if target.exists() and not force:
         raise UserError(f"{target} exists: --force overwrites it")
-
-
-@contextmanager
-def appearing_whole(target: Path) -> Iterator[Path]:
-    """A file to write, which takes the target's place when all went well, and is gone when not."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(f".{target.name}.part")
-    try:
-        yield part
-        part.replace(target)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _with_suffix_of(target: Path, format: str) -> Path:

@@ -29,7 +29,7 @@ SUFFIXES = PHOTOGRAPHS | {".avif", ".gif", ".jp2", ".pgm", ".pnm", ".ppm", ".tga
 """The files that are taken from a folder."""
 
 MEGAPIXELS = 200.0
-"""A frame of more is taken for a decompression bomb."""
+"""A frame of more, or more in all frames that are held at a time, is taken for a decompression bomb."""
 
 DEEP = ("PNG", "TIFF")
 """Formats that are written with 16 bits a value."""

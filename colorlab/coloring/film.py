@@ -1,18 +1,21 @@
 """Films: colored frame by frame without flicker, in pieces that survive an interruption.
 
 PyAV reads and writes them: unlike torchcodec it copies sound and subtitles without coding them again,
-and keeps each frame's own time stamp. Chapters, and what a film says of itself, stay as well; data that
-is neither heard nor seen, such as a telephone's motion, does not. A film's colored pieces wait in a
-folder beside the result until the last one is done; the same command goes on from there. Only a piece's
-frames are ever in memory.
+and keeps each frame's own time stamp. Chapters, covers, attached fonts, and what a film says of itself
+and of its streams, stay as well, where the new kind of file has a place for them. What does not stay is
+named in a line: a second moving picture, and data that is neither heard nor seen, such as a telephone's
+motion. A film's colored pieces wait in a folder beside the result until the last one is done; the same
+command goes on from there. Only a piece's frames are ever in memory.
 """
 
 import hashlib
 import heapq
 import io
 import os
+import re
 import shutil
 import struct
+import sys
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -27,13 +30,15 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from av.container import InputContainer, OutputContainer
-from av.video.reformatter import ColorRange, Colorspace
+from av.stream import Discard, Disposition, Stream
+from av.video.reformatter import ColorRange, Colorspace, ColorTrc, Interpolation
 from torch import Tensor
 
-from colorlab.coloring.album import IN_FLIGHT, How, appearing_whole, refuse
+from colorlab.coloring.album import IN_FLIGHT, How, refuse
 from colorlab.coloring.picture import join, pixels_of, predict, shrink
 from colorlab.errors import UserError
 from colorlab.models.colorizer import Colorizer
+from colorlab.whole import whole
 
 PIECE = 120
 """Frames of a piece: what an interruption costs at most."""
@@ -148,12 +153,16 @@ def color_film(source: Path, target: Path, model: Colorizer, how: How) -> Iterat
         stream = film.streams.best("video")
         if stream is None:
             raise UserError("it holds no moving picture")
+        if (hdr := HDR.get(stream.codec_context.color_trc)) is not None:
+            raise UserError(f"it is in HDR ({hdr}), and films are colored in standard range: convert it first")
         with av.open(io.BytesIO(), "w", format=FORMATS[target.suffix.lower()]) as trial:
-            _add_copies(film, trial, target.suffix)  # hours later would be too late
+            left_out = _add_copies(film, trial, target.suffix).left_out  # hours later would be too late
+        if left_out:
+            print(f"colorlab: {source}: left out of {target}: {', '.join(left_out)}.", file=sys.stderr)
         pieces = Pieces(target.with_name(f".{target.name}.pieces"), _fingerprint(source, model, how))
         stream.thread_type = "AUTO"
         seconds = film.duration / av.time_base if film.duration else 0
-        frames = film.decode(stream)
+        frames = _timed(film.decode(stream), stream)
         for number in count():
             first = next(frames, None)
             if first is None:
@@ -172,9 +181,23 @@ def color_film(source: Path, target: Path, model: Colorizer, how: How) -> Iterat
     if not number:
         pieces.remove()
         raise UserError("it holds no moving picture")
-    with appearing_whole(target) as part:
+    with whole(target) as part:
         _join(source, pieces.paths(number), part, target.suffix)
     pieces.remove()
+
+
+HDR = {ColorTrc.SMPTE2084: "PQ", ColorTrc.ARIB_STD_B67: "HLG"}
+"""Transfers of films that are brighter than white: neither are their values those that the network knows,
+nor are 8 bits enough for them."""
+
+
+def _timed(frames: Iterator[av.VideoFrame], stream: av.VideoStream) -> Iterator[av.VideoFrame]:
+    """The frames, each with a time: one that has none, as in a bare stream, comes when that before it ends."""
+    usual, end = 1 / ((stream.average_rate or RATE) * stream.time_base), Fraction(0)
+    for frame in frames:
+        begin = end if frame.pts is None else Fraction(frame.pts)
+        frame.pts, end = round(begin), begin + (frame.duration or usual)
+        yield frame
 
 
 @contextmanager
@@ -207,7 +230,13 @@ def _color(
 
 
 def _rgb_of(frame: av.VideoFrame) -> np.ndarray:
-    return frame.reformat(format="rgb24", src_colorspace=_colorspace(frame)).to_ndarray()
+    return frame.reformat(format="rgb24", src_colorspace=_colorspace(frame), interpolation=EXACT).to_ndarray()
+
+
+EXACT = (
+    Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INP | Interpolation.FULL_CHR_H_INT
+)
+"""How frames become RGB: without these, FFmpeg rounds down, and all is half a level too dark."""
 
 
 class Pose(NamedTuple):
@@ -244,13 +273,16 @@ def _display_matrix(frame: av.VideoFrame) -> tuple[int, ...] | None:
 
 def _colorspace(frame: av.VideoFrame) -> Colorspace:
     """Which YUV a film uses; where it does not say, large ones use that of high definition."""
-    if frame.colorspace == Colorspace.ITU709 or (frame.colorspace == UNSPECIFIED and frame.height >= 720):
+    if frame.colorspace == UNSPECIFIED and frame.height >= 720:
         return Colorspace.ITU709
-    return Colorspace.ITU601
+    return Colorspace(frame.colorspace) if frame.colorspace in KNOWN else Colorspace.ITU601
 
 
 UNSPECIFIED = 2
 """FFmpeg's number for a colorspace that is not told."""
+
+KNOWN = {each.value for each in Colorspace}
+"""The colorspaces that are converted; FFmpeg has two numbers for that of BT.601, and the other one is not here."""
 
 
 class Encoder:
@@ -293,6 +325,7 @@ class Encoder:
         stream.time_base = context.time_base = self._like.time_base
         context.max_b_frames = 0
         context.colorspace, context.color_range = _colorspace(first), ColorRange.MPEG
+        context.color_primaries, context.color_trc = first.color_primaries, first.color_trc  # nothing converts these
         if self._like.sample_aspect_ratio:
             context.sample_aspect_ratio = self._like.sample_aspect_ratio
         stream.set_display_matrix(_display_matrix(first))
@@ -333,7 +366,7 @@ class Pieces:
         return Seen(*torch.load(self.path(number).with_suffix(".pt"), weights_only=True))
 
     def writing(self, number: int) -> AbstractContextManager[Path]:
-        return appearing_whole(self.path(number))
+        return whole(self.path(number))
 
     def remember(self, number: int, seen: Seen) -> None:
         """Keep the last that was seen, before the piece itself appears."""
@@ -363,11 +396,17 @@ def _join(source: Path, pieces: list[Path], target: Path, suffix: str) -> None:
         with av.open(str(pieces[0])) as first:
             picture = out.add_stream_from_template(first.streams.video[0])
             picture.time_base = first.streams.video[0].time_base
-        picture.codec_context.framerate = film.streams.best("video").average_rate or RATE
+        true = film.streams.best("video")
+        picture.codec_context.framerate = true.average_rate or RATE
+        picture.metadata.update({key: word for key, word in _told_of(true).items() if not OF_THE_CODING.match(key)})
+        picture.disposition = true.disposition
         copies = _add_copies(film, out, suffix)
+        for cover in copies.covers:
+            out.mux(cover)
         moving = ((packet, picture) for path in pieces for packet in _packets(path))
-        beside = ((packet, copies[packet.stream]) for packet in film.demux(*copies) if packet.dts is not None)
-        for packet, stream in heapq.merge(moving, beside if copies else (), key=lambda pair: _when(pair[0])):
+        streams = copies.streams
+        beside = ((packet, streams[packet.stream]) for packet in film.demux(*streams) if packet.dts is not None)
+        for packet, stream in heapq.merge(moving, beside if streams else (), key=lambda pair: _when(pair[0])):
             packet.stream = stream
             out.mux(packet)
 
@@ -375,29 +414,95 @@ def _join(source: Path, pieces: list[Path], target: Path, suffix: str) -> None:
 OF_THE_FILE = {"compatible_brands", "encoder", "major_brand", "minor_version"}
 """What a film's metadata say of the file and not of the film."""
 
+OF_THE_CODING = re.compile("bps|duration|encoder|number_of_|_statistics_|timecode|vendor_id", re.IGNORECASE)
+"""What a stream's metadata say of how it was coded, or, as a time code, of another stream."""
 
-def _add_copies(film: InputContainer, out: OutputContainer, suffix: str) -> dict[av.stream.Stream, av.stream.Stream]:
-    """Streams for the sound and the subtitles of a film; none for what FFmpeg has no name for.
+
+def _told_of(stream: Stream) -> dict[str, str]:
+    """A stream's metadata. FFmpeg calls a title in an MP4 a name when it reads it, and takes it as a title alone."""
+    told = dict(stream.metadata)
+    return {"title": told.pop("name"), **told} if "name" in told else told
+
+
+class Copies(NamedTuple):
+    """What is beside the colored picture of a film, on its way into the new one."""
+
+    streams: dict[Stream, Stream]  # the film's and the new one's, of which all packets are to be written
+    covers: list[av.Packet]  # to be written before all else
+    left_out: list[str]  # what the new one has no place for
+
+
+def _add_copies(film: InputContainer, out: OutputContainer, suffix: str) -> Copies:
+    """Make places for the sound, the subtitles, the covers and the attachments of a film.
 
     Raises:
-        UserError: this kind of file takes one of them not.
+        UserError: this kind of file takes its sound or its subtitles not.
     """
-    copies = {}
-    for stream in (*film.streams.audio, *film.streams.subtitles):
-        if stream.codec_context is None:
-            continue
-        try:
-            copies[stream] = out.add_stream_from_template(stream)
-        except ValueError as error:
-            what = "sound" if stream.type == "audio" else "subtitles"
-            own = Path(film.name).suffix.lower()
-            raise UserError(
-                f"its {what} ({stream.codec_context.name}) cannot be copied into a {suffix}: "
-                f"use {own if own in FORMATS else '.mkv'}"
-            ) from error
-        copies[stream].metadata.update(stream.metadata)
-        copies[stream].disposition = stream.disposition
+    copies, kind, true = Copies({}, [], []), FORMATS[suffix.lower()], film.streams.best("video")
+    for stream in film.streams:
+        if stream.type in ("audio", "subtitle") and stream.codec_context is not None:
+            copies.streams[stream] = _add_copy(stream, out, suffix)
+        elif stream.type == "attachment" and kind == "matroska":
+            out.add_stream_from_template(stream)  # what is attached is in the stream's head
+        elif _is_cover(stream) and kind in ("matroska", "mp4"):
+            copies.covers.extend(_add_cover(stream, out, kind))
+        elif stream.index != true.index and stream.discard != Discard.all:  # which is how an MP4's chapters come
+            copies.left_out.append(_name_of(stream))
     return copies
+
+
+def _add_copy(stream: Stream, out: OutputContainer, suffix: str) -> Stream:
+    try:
+        copy = out.add_stream_from_template(stream)
+    except ValueError as error:
+        what = "sound" if stream.type == "audio" else "subtitles"
+        own = Path(stream.container.name).suffix.lower()
+        raise UserError(
+            f"its {what} ({stream.codec_context.name}) cannot be copied into a {suffix}: "
+            f"use {own if own in FORMATS else '.mkv'}"
+        ) from error
+    copy.metadata.update(_told_of(stream))
+    copy.disposition = stream.disposition
+    return copy
+
+
+COVERS = {"bmp": ("cover.bmp", "image/bmp"), "mjpeg": ("cover.jpg", "image/jpeg"), "png": ("cover.png", "image/png")}
+"""The covers that every kind of film takes, by FFmpeg's names: as what a Matroska film attaches them."""
+
+
+def _is_cover(stream: Stream) -> bool:
+    """Whether it is a picture that goes with the film; not one that goes with a chapter."""
+    told = stream.disposition & (Disposition.attached_pic | Disposition.timed_thumbnails)
+    return stream.type == "video" and told == Disposition.attached_pic and _coding_of(stream) in COVERS
+
+
+def _coding_of(stream: Stream) -> str:
+    """What FFmpeg calls it; nothing if it does not know it."""
+    return stream.codec_context.name if stream.codec_context else ""
+
+
+def _add_cover(stream: Stream, out: OutputContainer, kind: str) -> Iterator[av.Packet]:
+    """Make a place for a cover; the packet that is to be written into it, unless it is an attachment."""
+    with av.open(stream.container.name) as film:  # again, as it comes before all else
+        (packet, *_) = islice(film.demux(film.streams[stream.index]), 1)
+    if kind == "matroska":
+        name, mime = COVERS[_coding_of(stream)]
+        out.add_attachment(stream.metadata.get("filename", name), mime, bytes(packet))
+        return
+    packet.stream = out.add_stream_from_template(stream, opaque=True)
+    packet.stream.disposition = stream.disposition
+    packet.pts = packet.dts = 0
+    yield packet
+
+
+def _name_of(stream: Stream) -> str:
+    """As what somebody knows a stream of a film."""
+    if stream.type == "attachment":
+        return stream.name or "an attachment"
+    what = {"audio": "sound", "subtitle": "subtitles", "video": "another moving picture"}.get(stream.type, stream.type)
+    if stream.disposition & Disposition.attached_pic:
+        what = "a cover"
+    return f"{what} ({coding})" if (coding := _coding_of(stream)) else what
 
 
 def _packets(path: Path) -> Iterator[av.Packet]:

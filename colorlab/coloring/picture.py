@@ -99,9 +99,10 @@ def pixels_of(image: Any) -> tuple[Tensor, Callable[[Tensor], Any]]:
         UserError: it is of no kind that `colorize` takes.
     """
     if isinstance(image, Image.Image):
-        if image.mode == "F":
-            raise UserError("A PIL image of floating-point pixels has no known white: use an array in 0..1.")
-        array, alpha = array_of(image)
+        try:
+            array, alpha = array_of(image)
+        except ValueError as error:
+            raise UserError(f"A PIL image cannot be colored: {error}. Use an array in 0..1.") from error
         pixels, _ = pixels_of(array)
         return pixels, lambda colored: _pil_of(colored, alpha, image.info)
     if isinstance(image, np.ndarray):

@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from colorlab.data.images import GRAY, Names, Photographs, Reading
 from colorlab.errors import UserError
+from colorlab.whole import whole
 
 FORMAT = 1
 """Of what reading gives: another number, where the same file comes to other bytes, lets all files be read anew."""
@@ -142,20 +143,18 @@ class DiskCache(Cache):
                 f"data.cache=disk needs {_gib(self.bytes)}, and {self.folder} has {_gib(free)} left:"
                 " take another data.cache_dir=…, or a smaller data.size."
             )
-        part = path.with_suffix(".part")
         try:
-            with part.open("wb") as file:
-                if hasattr(os, "posix_fallocate"):  # takes its room now: what is written into a mapping of a disk
-                    os.posix_fallocate(file.fileno(), 0, self.bytes)  # that has become full would end the process
-                file.truncate(self.bytes)
-            self._map(part, "r+")
-            filling = DataLoader(_Filling(self), batch_size=16, num_workers=workers)
-            for _ in track(filling, f"Keeping {len(self.names)} photographs at {self.size}²", transient=True):
-                pass
-            self._mapped.flush()
-            part.replace(path)
+            with whole(path) as part:
+                with part.open("wb") as file:
+                    if hasattr(os, "posix_fallocate"):  # takes its room now: what is written into a mapping of a disk
+                        os.posix_fallocate(file.fileno(), 0, self.bytes)  # that has become full would end the process
+                    file.truncate(self.bytes)
+                self._map(part, "r+")
+                filling = DataLoader(_Filling(self), batch_size=16, num_workers=workers)
+                for _ in track(filling, f"Keeping {len(self.names)} photographs at {self.size}²", transient=True):
+                    pass
+                self._mapped.flush()
         finally:
-            part.unlink(missing_ok=True)
             self._path = self._mapped = None
 
     def _map(self, path: Path, mode: str) -> None:

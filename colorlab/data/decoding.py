@@ -18,7 +18,8 @@ import imagecodecs
 import numpy as np
 import tifffile
 import torch
-from PIL import ExifTags, Image, ImageCms
+from PIL import ExifTags, Image, ImageCms, TiffImagePlugin
+from tifffile import EXTRASAMPLE, PHOTOMETRIC, PLANARCONFIG
 from torch import Tensor
 
 try:
@@ -68,9 +69,13 @@ def read_file(path: Path) -> bytes:
     Raises:
         OSError: it cannot be read, or is no file.
     """
+    _check_regular(path)
+    return path.read_bytes()
+
+
+def _check_regular(path: Path) -> None:
     if not stat.S_ISREG(path.stat().st_mode):
         raise OSError("it is no regular file")
-    return path.read_bytes()
 
 
 def _read_plain_jpeg(content: bytes) -> np.ndarray | None:
@@ -122,7 +127,7 @@ class PictureFile(NamedTuple):
     source: Source
     format: str  # as Pillow calls it
     count: int  # of frames
-    size: tuple[int, int]  # width and height of its largest frame, in pixels
+    size: tuple[int, int]  # width and height of its largest frame, in pixels; of a TIFF's tile, if that is larger
     deep: bool  # whether it has 16 bits a value
 
     @classmethod
@@ -131,14 +136,15 @@ class PictureFile(NamedTuple):
 
         Raises:
             UnidentifiedImageError: it is no picture.
-            OSError: it cannot be read.
+            OSError: it cannot be read, or is no file.
         """
+        if isinstance(source, Path):
+            _check_regular(source)
         if (tiff := _deep_tiff(source)) is not None:
             with tiff:
-                size = _largest((page.imagewidth, page.imagelength) for page in tiff.pages)
-                return cls(source, "TIFF", len(tiff.pages), size, deep=True)
+                return cls(source, "TIFF", len(tiff.pages), _largest(map(_page_size, tiff.pages)), deep=True)
         with _opened(source) as picture:
-            deep = picture.mode.startswith("I") or _is_deep_png(source)
+            deep = _is_deep_png(picture, source) if picture.format == "PNG" else picture.mode.startswith("I")
             if picture.format == "MPO":  # a telephone's JPEG, with a second view behind it
                 return cls(source, "JPEG", 1, picture.size, deep)
             count = getattr(picture, "n_frames", 1)
@@ -156,7 +162,7 @@ def read_frames(source: Source, count: int = 1, deep: bool = True, most: int | N
         source: the file.
         count: of frames; no more than there are.
         deep: keep 16 bits where they are. Without, the upper 8 of them are taken.
-        most: pixels of a frame; None is for those who have asked for its size.
+        most: pixels of a frame, and of a TIFF's tile; None is for those who have asked for its size.
 
     Raises:
         DecompressionBombError: it has more pixels than that.
@@ -165,11 +171,11 @@ def read_frames(source: Source, count: int = 1, deep: bool = True, most: int | N
     """
     if (tiff := _deep_tiff(source)) is not None:
         with tiff:
-            _check_size((tiff.pages.first.imagewidth, tiff.pages.first.imagelength), most)
+            _check_size(_page_size(tiff.pages.first), most)
             yield from (_deep_page(tiff, page, deep) for page in tiff.pages[:count])
         return
     with _opened(source) as picture:
-        _check_size(picture.size, most)
+        _check_size(_size(picture), most)
         first = prod(picture.size)
         for index in range(count):
             if index:
@@ -184,7 +190,7 @@ def _pillow_frame(picture: Image.Image, source: Source, deep: bool) -> Frame:
     _read_all(picture.getexif())  # now, as Pillow closes some files with their last frame
     picture.load()
     profile = picture.info.get("icc_profile")
-    if deep and _is_deep_png(source):
+    if deep and _is_deep_png(picture, source):
         array, alpha = _colors_and_alpha(imagecodecs.png_decode(_content(source)))
     elif picture.mode == "CMYK" and space_of(profile, channels=4):
         array, alpha = np.asarray(picture), None
@@ -199,35 +205,71 @@ def array_of(picture: Image.Image) -> tuple[np.ndarray, np.ndarray | None]:
     """A PIL image as [H, W] or [H, W, 3], uint8 or uint16, and its alpha, if it has one.
 
     Raises:
-        ValueError: its pixels are floating point, without a known white.
+        ValueError: its pixels are floating point, or beyond 16 bits, without a known white.
     """
     if picture.mode == "F":
         raise ValueError("floating-point pixels have no known white")
     if picture.mode == "I" or picture.mode.startswith("I;16"):
-        return np.asarray(picture).clip(0, 65535).astype(np.uint16), None
-    if picture.has_transparency_data:
-        rgba = picture.convert("RGBA")
-        return np.array(rgba.convert("RGB")), np.array(rgba.getchannel("A"))
-    if picture.mode in ("1", "L"):
-        return np.array(picture.convert("L")), None
-    return np.array(picture.convert("RGB")), None
+        return _deep_gray(picture), None
+    mode = "L" if _is_gray(picture) else "RGB"
+    if not picture.has_transparency_data:
+        return np.array(picture.convert(mode)), None
+    with_alpha = picture.convert(f"{mode}A")
+    return np.array(with_alpha.convert(mode)), np.array(with_alpha.getchannel("A"))
+
+
+def _deep_gray(picture: Image.Image) -> np.ndarray:
+    """What Pillow holds in more than 8 bits, with white at 65535; of a TIFF it gives the values as they are stored."""
+    values, stored = np.asarray(picture), getattr(picture, "tag_v2", {})
+    if values.min(initial=0) < 0 or values.max(initial=0) > 65535:
+        raise ValueError("gray beyond 16 bits has no known white")
+    values = values.astype(np.uint16)
+    if stored.get(TiffImagePlugin.BITSPERSAMPLE) == (12,):
+        values = values << 4 | values >> 8
+    if stored.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == PHOTOMETRIC.MINISWHITE:
+        values = ~values
+    return values
+
+
+def _is_gray(picture: Image.Image) -> bool:
+    """Whether it is read as gray: what is stored so, and a palette whose profile knows gray alone."""
+    if picture.mode in ("P", "PA"):
+        return space_of(picture.info.get("icc_profile"), channels=1) is not None
+    return picture.mode in ("1", "L", "LA", "La")
 
 
 def _sizes(picture: Image.Image) -> Iterator[tuple[int, int]]:
     """Of a TIFF's pages, the first last, since it stays the open one; frames of other formats have the first's size."""
     for index in reversed(range(picture.n_frames if picture.format == "TIFF" else 1)):
         picture.seek(index)
-        yield picture.size
+        yield _size(picture)
+
+
+def _size(picture: Image.Image) -> tuple[int, int]:
+    """Of the frame that a file stands at, or of a TIFF's tile if that is larger, as it is unpacked whole."""
+    if picture.format != "TIFF":
+        return picture.size
+    tile = picture.tag_v2.get(TiffImagePlugin.TILEWIDTH, 0), picture.tag_v2.get(TiffImagePlugin.TILELENGTH, 0)
+    if not all(isinstance(side, int) for side in tile):
+        raise Image.UnidentifiedImageError("a tile's size is no number")
+    return _largest([picture.size, tile])
+
+
+def _page_size(page: tifffile.TiffPage) -> tuple[int, int]:
+    """The same of a page that tifffile reads."""
+    return _largest([(page.imagewidth, page.imagelength), (page.tilewidth, page.tilelength)])
 
 
 def _largest(sizes: Iterable[tuple[int, int]]) -> tuple[int, int]:
     return max(sizes, key=prod)
 
 
-def _is_deep_png(source: Source) -> bool:
-    """Whether this is a PNG of 16 bits a value; Pillow keeps 8 of them where there are colors or alpha."""
-    head = _content(source, 26)
-    return head.startswith(b"\x89PNG") and head[24:25] == b"\x10"
+def _is_deep_png(picture: Image.Image, source: Source) -> bool:
+    """Whether this is a PNG of 16 bits a value; Pillow keeps 8 of them where there are colors or alpha.
+
+    Of an animated one they are enough: Pillow alone knows its other frames.
+    """
+    return picture.format == "PNG" and picture.n_frames == 1 and _content(source, 26)[24:25] == b"\x10"
 
 
 def _deep_tiff(source: Source) -> tifffile.TiffFile | None:
@@ -249,31 +291,78 @@ def _deep_tiff(source: Source) -> tifffile.TiffFile | None:
 
 TIFF_HEADS = {b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"}
 
+INKS = PHOTOMETRIC.SEPARATED
+COLORS = {PHOTOMETRIC.MINISBLACK: 1, PHOTOMETRIC.MINISWHITE: 1, PHOTOMETRIC.RGB: 3, INKS: 4}
+"""The kinds of a TIFF's page that are read in 16 bits, and their values a pixel beside alpha."""
+
 
 def _deep_page(tiff: tifffile.TiffFile, page: tifffile.TiffPage, deep: bool) -> Frame:
-    if page.size > 4 * page.imagewidth * page.imagelength:  # it is deep in space too, say, or has a hundred channels
-        raise ValueError("a page holds more than colors and alpha")
-    array = page.asarray()
-    if page.photometric == tifffile.PHOTOMETRIC.MINISWHITE:
-        array = ~array
-    if page.planarconfig == tifffile.PLANARCONFIG.SEPARATE and array.ndim == 3:
-        array = np.moveaxis(array, 0, -1)
+    _check_page(page)
+    array, alpha = _apart(page)
+    profile = page.iccprofile
+    if page.photometric == INKS and space_of(profile, channels=4) is None:
+        array, profile = _without_inks(array), None  # it is no longer in a space of the file's
     exif = Image.Exif()
     exif.endian, exif.bigtiff = tiff.byteorder, tiff.is_bigtiff
     exif.load_from_fp(tiff.filehandle, page.offset)
     _read_all(exif)
     info = {"dpi": page.get_resolution(tifffile.RESUNIT.INCH)}
-    return _for_a_viewer(Frame(*_colors_and_alpha(array), page.iccprofile, exif, info), deep)
+    return _for_a_viewer(Frame(array, alpha, profile, exif, info), deep)
+
+
+def _check_page(page: tifffile.TiffPage) -> None:
+    """See that what a page of a deep TIFF holds is known, as wrong colors are worse than none.
+
+    Raises:
+        ValueError: it is not.
+    """
+    kind = PHOTOMETRIC(page.photometric)
+    if kind not in COLORS:
+        raise ValueError(f"{kind.name} is not read in 16 bits")
+    if page.dtype != np.uint16 or page.bitspersample != 16:
+        raise ValueError("a page has other bits than the first")
+    flat = page.imagewidth * page.imagelength * page.samplesperpixel
+    if page.size != flat or page.tiledepth > 1 or page.samplesperpixel - COLORS[kind] not in (0, 1):
+        raise ValueError("a page holds more than colors and alpha")  # it is deep in space too, say, or several grays
+
+
+def _apart(page: tifffile.TiffPage) -> tuple[np.ndarray, np.ndarray | None]:
+    """A page's colors, [H, W], [H, W, 3] or [H, W, 4], and its alpha."""
+    array, colors = page.asarray(), COLORS[page.photometric]
+    if array.ndim == 2:
+        array = array[..., None]
+    elif page.planarconfig == PLANARCONFIG.SEPARATE:
+        array = np.moveaxis(array, 0, -1)
+    array, last = array[..., :colors], array[..., colors:]
+    meaning = page.extrasamples[0] if page.extrasamples else EXTRASAMPLE.UNASSALPHA  # as Pillow takes it, untold
+    is_alpha = last.size and meaning in (EXTRASAMPLE.ASSOCALPHA, EXTRASAMPLE.UNASSALPHA)
+    alpha = last[..., 0] if is_alpha else None
+    if is_alpha and meaning == EXTRASAMPLE.ASSOCALPHA:
+        array = _divided(array, alpha)
+    if page.photometric == PHOTOMETRIC.MINISWHITE:
+        array = ~array
+    return array[..., 0] if colors == 1 else array, alpha
+
+
+def _divided(array: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    """Colors of 16 bits that were multiplied by their alpha, as they were before."""
+    alpha = np.maximum(alpha, 1)[..., None].astype(np.uint32)
+    return np.minimum((array * np.uint32(65535) + alpha // 2) // alpha, 65535).astype(np.uint16)
+
+
+def _without_inks(array: np.ndarray) -> np.ndarray:
+    """CMYK of no known inks in RGB, as Pillow has it in 8 bits: each ink takes its share of what black leaves."""
+    white = np.uint32(65535)
+    left = white - array[..., 3:]
+    return (((white - array[..., :3]) * left + white // 2) // white).astype(np.uint16)
 
 
 def _colors_and_alpha(array: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-    """Take apart what may be [H, W, 1 to 4]."""
-    alpha = None
-    if array.ndim == 3 and array.shape[2] in (2, 4):
-        array, alpha = array[..., :-1], array[..., -1]
-    if array.ndim == 3 and array.shape[2] == 1:
-        array = array[..., 0]
-    return array, alpha
+    """Take apart what a PNG holds, [H, W] or [H, W, 2 to 4]."""
+    if array.ndim == 2 or array.shape[2] == 3:
+        return array, None
+    colors = array[..., :-1]
+    return colors[..., 0] if colors.shape[2] == 1 else colors, array[..., -1]
 
 
 def _for_a_viewer(frame: Frame, deep: bool) -> Frame:
@@ -346,12 +435,19 @@ def space_of(profile: bytes | None, channels: int | None = None) -> Space | None
 def _space_of(profile: bytes) -> Space | None:
     try:
         read = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        if "srgb" in ImageCms.getProfileDescription(read).lower():
-            return None
         name, mode, channels = SPACES[read.profile.xcolor_space.strip()]
-        return Space(name, mode, channels, ImageCms.buildTransform(read, ImageCms.createProfile("sRGB"), mode, "RGB"))
+        to_srgb = ImageCms.buildTransform(read, ImageCms.createProfile("sRGB"), mode, "RGB")
     except (KeyError, OSError, ImageCms.PyCMSError):
         return None
+    return None if mode == "RGB" and _changes_nothing(to_srgb) else Space(name, mode, channels, to_srgb)
+
+
+def _changes_nothing(to_srgb: ImageCms.ImageCmsTransform) -> bool:
+    """Whether colors stay within a level of themselves; a profile's name does not tell, as linear ones have sRGB's."""
+    levels = np.arange(0, 256, 51, dtype=np.uint8)
+    colors = np.stack(np.meshgrid(levels, levels, levels), axis=-1).reshape(1, -1, 3)
+    seen = np.asarray(ImageCms.applyTransform(Image.fromarray(colors), to_srgb))
+    return np.abs(seen.astype(int) - colors).max() <= 1
 
 
 def _in_srgb(array: np.ndarray, profile: bytes, space: Space, deep: bool) -> np.ndarray:

@@ -1,8 +1,5 @@
 """The prior of the color bins: how often each color occurs in the photographs one trains on."""
 
-import contextlib
-import os
-import secrets
 import zipfile
 from pathlib import Path
 
@@ -22,6 +19,7 @@ from colorlab.data.datamodule import ColorDataModule
 from colorlab.data.device import split_lab
 from colorlab.data.images import Part
 from colorlab.errors import UserError
+from colorlab.whole import whole
 
 
 def cached_prior(data: ColorDataModule, split: Part = "train") -> Path:
@@ -57,15 +55,10 @@ def write_prior(path: Path, histogram: Tensor) -> None:
     """
     if not histogram.sum():
         raise UserError("There is no color to count in these photographs.")
-    part = path.with_name(f"{path.name}.{secrets.token_hex(4)}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("wb") as file:
+        with whole(path, shared=True) as part, part.open("wb") as file:
             np.savez_compressed(file, histogram=histogram.numpy(), prior=prior_of_histogram(histogram).numpy())
-        os.replace(part, path)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
         raise UserError(f"{path} cannot be written ({error.strerror}).") from error
 
 

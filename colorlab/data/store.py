@@ -23,6 +23,7 @@ from platformdirs import user_cache_path
 
 from colorlab.data import bucket
 from colorlab.errors import UserError
+from colorlab.whole import whole
 
 
 class Folder:
@@ -54,14 +55,13 @@ class Folder:
         Raises:
             UserError: nothing can be written here.
         """
-        part = self.root / f"{name}.part"
         try:
-            self.root.mkdir(parents=True, exist_ok=True)
-            yield part
-            os.replace(part, self.root / name)
+            with whole(self.root / name) as part:
+                yield part
         except OSError as error:
-            with contextlib.suppress(OSError):
-                part.unlink(missing_ok=True)
+            place = Path(error.filename or self.root)
+            if not (place.is_relative_to(self.root) or self.root.is_relative_to(place)):
+                raise  # it is what is packed that cannot be read
             raise UserError(f"{self.root} cannot be written to ({error.strerror}).") from error
 
     def delete(self, name: str) -> None:

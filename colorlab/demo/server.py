@@ -1,12 +1,13 @@
 """The web application: takes a picture, gives it back colored, and keeps nothing.
 
 A picture comes as the body of a request and stays in memory: a form's would be put on disk. The page
-holds the file and sends it again for each change, so the server has nothing to remember.
+holds the file and sends it again for each change, so the server has nothing to remember. Whoever comes
+when much is going on waits before the body is read: no crowd fills the memory, nor delays the page itself.
 """
 
+import asyncio
 import base64
 import io
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.resources import files
@@ -19,6 +20,7 @@ from fastapi.responses import HTMLResponse, JSONResponse
 from PIL import Image
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import ClientDisconnect
 
 from colorlab.color import lightness_of
 from colorlab.coloring.album import reason_of
@@ -34,6 +36,12 @@ SHOWN = 1600
 
 AT_ONCE = 2
 """Pictures unpacked in memory at a time; whoever comes later waits."""
+
+HELD = 8
+"""Files in memory at a time, those included that still arrive; whoever comes later is not read yet."""
+
+PATIENCE = 120
+"""Seconds in which a file must have arrived, as it keeps others from theirs: 64 MB at 4 Mbit/s."""
 
 
 @dataclass
@@ -68,25 +76,31 @@ def make_app(models: dict[str, Colorizer], limits: Limits, hosts: list[str]) -> 
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=hosts)
     Image.MAX_IMAGE_PIXELS = None  # the limits are asked instead
     page = files("colorlab.demo").joinpath("page.html").read_text(encoding="utf-8")
-    room = threading.BoundedSemaphore(AT_ONCE)
+    shelf, desk = asyncio.Semaphore(HELD), asyncio.Semaphore(AT_ONCE)
 
-    def in_turn(work: Work, content: bytes, wish: Wish) -> Response:
+    async def in_turn(work: Work, request: Request, wish: Wish) -> Response:
+        check_announced(request, limits)
+        async with shelf:
+            content = await content_of(request, limits)
+            async with desk:
+                return await run_in_threadpool(do, work, content, wish)
+
+    def do(work: Work, content: bytes, wish: Wish) -> Response:
         if wish.model not in models:
             raise HTTPException(404, "There is no such model here.")
         try:
-            with room:
-                return work(open_within(content, limits), models[wish.model], wish)
+            return work(open_within(content, limits), models[wish.model], wish)
         except UserError as error:
             raise HTTPException(422, str(error)) from error
         except Exception as error:  # decoders raise whatever they like
             raise HTTPException(422, f"This picture cannot be colored: {reason_of(error)}.") from error
 
     @app.get("/", response_class=HTMLResponse)
-    def show_page() -> HTMLResponse:
+    async def show_page() -> HTMLResponse:
         return HTMLResponse(page, headers=PAGE_HEADERS)
 
     @app.get("/api/about")
-    def about() -> dict[str, Any]:
+    async def about() -> dict[str, Any]:
         known = [
             {"name": name, "temperature": model.temperature if model.predicts_bins else None}
             for name, model in models.items()
@@ -95,30 +109,50 @@ def make_app(models: dict[str, Colorizer], limits: Limits, hosts: list[str]) -> 
 
     @app.post("/api/look")
     async def look(request: Request, wish: Annotated[Wish, Depends()]) -> Response:
-        return await run_in_threadpool(in_turn, show, await content_of(request, limits), wish)
+        return await in_turn(show, request, wish)
 
     @app.post("/api/picture")
     async def picture(request: Request, wish: Annotated[Wish, Depends()]) -> Response:
-        return await run_in_threadpool(in_turn, color_file, await content_of(request, limits), wish)
+        return await in_turn(color_file, request, wish)
 
     return app
 
 
-async def content_of(request: Request, limits: Limits) -> bytes:
-    """The body, which is left unread from where it is too long."""
+def check_announced(request: Request, limits: Limits) -> None:
+    """See that a body is to be read at all, by what its head says.
+
+    Raises:
+        HTTPException: it is of another kind, or too long.
+    """
     if request.headers.get("content-type") != "application/octet-stream":  # which no form of another site can send
         raise HTTPException(415, "A picture is sent as application/octet-stream.")
-    too_long = HTTPException(413, f"This file is larger than {limits.megabytes:g} MB, the most that is taken here.")
-    most = limits.megabytes * 1e6
     announced = request.headers.get("content-length", "0")
-    if announced.isdigit() and int(announced) > most:
-        raise too_long
+    if announced.isdigit() and int(announced) > limits.megabytes * 1e6:
+        raise _too_long(limits)
+
+
+async def content_of(request: Request, limits: Limits) -> bytes:
+    """The body, which is left unread from where it is too long.
+
+    Raises:
+        HTTPException: it is, or it does not arrive in time, or not at all.
+    """
     content = bytearray()
-    async for chunk in request.stream():
-        content += chunk
-        if len(content) > most:
-            raise too_long
+    try:
+        async with asyncio.timeout(PATIENCE):
+            async for chunk in request.stream():
+                content += chunk
+                if len(content) > limits.megabytes * 1e6:
+                    raise _too_long(limits)
+    except TimeoutError as error:
+        raise HTTPException(408, f"This file did not arrive within {PATIENCE:g} seconds.") from error
+    except ClientDisconnect as error:  # as the page does when something else is wished
+        raise HTTPException(400, "Only a part of this file has arrived.") from error
     return bytes(content)
+
+
+def _too_long(limits: Limits) -> HTTPException:
+    return HTTPException(413, f"This file is larger than {limits.megabytes:g} MB, the most that is taken here.")
 
 
 def open_within(content: bytes, limits: Limits) -> PictureFile:

@@ -35,8 +35,8 @@ class Contestant:
 def read_contestants(paths: list[str]) -> list[Contestant]:
     """The models in these checkpoints, or in the best checkpoints of these run folders.
 
-    Each is named after what was given, its file or its run's folder; where two have one name, the run's
-    folder, or the folder around that, stands before it.
+    Each is named after what was given, its file or its run's folder; where two have one name, as many of
+    the folders around them stand before it as tell them apart.
 
     Raises:
         UserError: there is no such checkpoint, the same one twice, or it holds no model of ours.
@@ -45,13 +45,25 @@ def read_contestants(paths: list[str]) -> list[Contestant]:
     if twice := [str(file) for file, count in Counter(files).items() if count > 1]:
         raise UserError(f"checkpoint names {twice[0]} twice.")
     given = [Path(path).expanduser().resolve() for path in paths]
-    names = [path.name if path.is_dir() else file.stem for path, file in zip(given, files, strict=True)]
-    found = []
-    for path, file, name in zip(given, files, names, strict=True):
-        around = path.parent.name if path.is_dir() else file.parent.parent.name
-        full = name if names.count(name) == 1 else f"{around}_{name}"
-        found.append(Contestant(full, load(file), file, sha256_of(file)))
-    return found
+    roads = [
+        path.parts if path.is_dir() else (*file.parent.parent.parts, file.stem)
+        for path, file in zip(given, files, strict=True)
+    ]
+    return [
+        Contestant(name, load(file), file, sha256_of(file)) for name, file in zip(_names(roads), files, strict=True)
+    ]
+
+
+def _names(roads: list[tuple[str, ...]]) -> list[str]:
+    """Each road's last word, and before it as many as tell it from the others."""
+    words = [1] * len(roads)
+    for _ in range(max(map(len, roads))):
+        names = ["_".join(road[-count:]) for road, count in zip(roads, words, strict=True)]
+        taken = Counter(names)
+        words = [count + (taken[name] > 1) for name, count in zip(names, words, strict=True)]
+    if twice := [road[-1] for road, name in zip(roads, names, strict=True) if taken[name] > 1]:
+        raise UserError(f"Two checkpoints have the same name, {twice[0]}: rename one.")
+    return names
 
 
 def fix_reading(arguments: dict[str, Any], protocol: Protocol) -> None:

@@ -86,8 +86,10 @@ def write(report: Report, evaluator: Evaluator, folder: Path) -> list[Path]:
     _write_pictures(report, folder / "pictures.csv")
     draw_estimates(report, folder / "evaluation.png")
     (sheets := folder / "sheets").mkdir(exist_ok=True)
-    examples = _draw_examples(report, evaluator, sheets / "side_by_side.jpg")
-    return [folder / "evaluation.png", examples, *_draw_extremes(report, evaluator, sheets)]
+    paths = [folder / "evaluation.png"]
+    if evaluator.examples:  # none where each of those photographs was left out
+        paths.append(_draw_examples(report, evaluator, sheets / "side_by_side.jpg"))
+    return [*paths, *_draw_extremes(report, evaluator, sheets)]
 
 
 def _plain(report: Report) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from rich.table import Column, Table
 
 from colorlab.errors import UserError, did_you_mean
 from colorlab.leaderboard.run import Run
+from colorlab.whole import whole
 
 STYLES = {"done": "green", "running": "cyan", "failed": "red", "killed": "red"}
 
@@ -206,8 +207,7 @@ def write_csv(board: Board, path: Path) -> None:
     columns = [
         "run", *board.keys, "status", "reason", *NUMBERS, "max_epochs", "best_epoch", "monitor", *tests,
     ]  # fmt: skip
-    part = path.with_suffix(".part")
-    with part.open("w", newline="") as file:
+    with whole(path) as part, part.open("w", newline="") as file:
         table = csv.writer(file)
         table.writerow(columns)
         for run in board.runs:
@@ -215,4 +215,3 @@ def write_csv(board: Board, path: Path) -> None:
             more = [run.max_epochs, run.best_epoch, run.monitor[0], *(run.last(name) for name in tests)]
             settings = [run.setting(key) for key in board.keys]
             table.writerow([board.name(run), *settings, run.status, run.reason, *numbers, *more])
-    part.replace(path)

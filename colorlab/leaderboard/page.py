@@ -17,6 +17,7 @@ from colorlab.errors import UserError
 from colorlab.leaderboard.board import NUMBERS, Board, cell
 from colorlab.leaderboard.run import Run
 from colorlab.sheet import Row, read_sheet
+from colorlab.whole import write_whole
 
 EDGE = 144
 """The long side of an embedded picture in pixels: 50 runs of ten photographs make a page of about 3 MB."""
@@ -32,9 +33,7 @@ def write_page(board: Board, path: Path) -> None:
     template = Path(__file__).with_name("page.html").read_text(encoding="utf-8")
     # Names reach the page as JSON and its script writes them as text: no name can become markup.
     content = json.dumps(content_of(board, path.parent.resolve()), ensure_ascii=False, allow_nan=False)
-    part = path.with_suffix(".part")
-    part.write_text(template.replace('"CONTENT"', content.replace("<", "\\u003c")), encoding="utf-8")
-    part.replace(path)
+    write_whole(path, template.replace('"CONTENT"', content.replace("<", "\\u003c")))
 
 
 def content_of(board: Board, here: Path) -> dict[str, Any]:

@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from colorlab.whole import write_whole
+
 
 class StudyFolder:
     """The folder of a study.
@@ -29,6 +31,4 @@ class StudyFolder:
 
     def write_facts(self, facts: dict[str, Any]) -> None:
         """Keep what the study depends on; last of all, when its pictures are whole."""
-        part = self._facts.with_suffix(".part")
-        part.write_text(json.dumps(facts, indent=2, ensure_ascii=False))
-        part.replace(self._facts)
+        write_whole(self._facts, json.dumps(facts, indent=2, ensure_ascii=False))

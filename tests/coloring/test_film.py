@@ -1,5 +1,6 @@
 """Films made, colored, and read back; their sound and their time stamps must be those they had."""
 
+import io
 import sys
 import time
 from fractions import Fraction
@@ -11,6 +12,7 @@ import pytest
 import torch
 from conftest import checkpoint_of, start
 from PIL import Image
+from skimage.color import rgb2lab
 
 import colorlab
 from colorlab import colorize as command
@@ -22,6 +24,7 @@ from colorlab.errors import UserError
 from colorlab.models import CUNet
 
 av = pytest.importorskip("av")
+Colorspace, Disposition = av.video.reformatter.Colorspace, av.stream.Disposition
 
 SIZE = (160, 96)
 TICK = Fraction(1, 12_800)
@@ -159,6 +162,137 @@ def test_subtitles_chapters_and_what_a_film_says_of_itself_stay(model: CUNet, tm
     assert len(before["words"]) == 2
     assert before["languages"] == ("fra", "deu")
     assert after == before
+
+
+def make_rich_film(path: Path) -> Path:
+    """A film with a cover, chapters, a second picture, and where that is possible a font."""
+    Image.new("RGB", (60, 40), "red").save(buffer := io.BytesIO(), "PNG")
+    with av.open(str(path), "w") as out:
+        pictures = [out.add_stream("mpeg4", rate=25, width=SIZE[0], height=SIZE[1]) for _ in range(2)]
+        pictures[0].metadata.update(language="fra", title="Harbor")
+        out.set_chapters(
+            [{"id": 1, "start": 0, "end": 80, "time_base": Fraction(1, 1000), "metadata": {"title": "Start"}}]
+        )
+        if path.suffix == ".mkv":
+            out.add_attachment("cover.png", "image/png", buffer.getvalue())
+            out.add_attachment("font.ttf", "font/ttf", b"a font")
+        else:
+            cover = out.add_mux_stream("png", width=60, height=40, time_base=Fraction(1, 25))
+            cover.disposition = Disposition.attached_pic
+            packet = av.Packet(buffer.getvalue())
+            packet.stream, packet.pts, packet.dts = cover, 0, 0
+            out.mux(packet)
+        for number in range(3):
+            for picture in pictures:
+                frame = av.VideoFrame.from_ndarray(np.full((*SIZE[::-1], 3), 60 * number, np.uint8), "rgb24")
+                frame.pts = number
+                out.mux(picture.encode(frame))
+        for picture in pictures:
+            out.mux(picture.encode(None))
+    return path
+
+
+@pytest.mark.parametrize("old", [".mkv", ".mp4"])
+@pytest.mark.parametrize("new", [".mkv", ".mov", ".mp4", ".webm"])
+def test_what_is_beside_the_picture_stays_or_is_named(
+    model: CUNet, tmp_path: Path, old: str, new: str, capsys: pytest.CaptureFixture
+) -> None:
+    source = make_rich_film(tmp_path / f"old{old}")
+    list(color_film(source, target := tmp_path / f"new{new}", model, HOW))
+    with av.open(str(source)) as before, av.open(str(target)) as after:
+        (picture, *covers), fonts = after.streams.video, after.streams.attachments
+        assert picture.language == "fra"
+        assert picture.metadata["title" if new in (".mkv", ".webm") else "name"] == "Harbor"
+        assert "BPS" not in picture.metadata
+        left_out = ["another moving picture (mpeg4)"]
+        if new in (".mkv", ".mp4"):
+            (cover,) = covers
+            assert cover.disposition == Disposition.attached_pic
+            contents = [
+                bytes(next(film.demux(stream))) for film, stream in ((before, before.streams.video[2]), (after, cover))
+            ]
+            assert contents[0] == contents[1]
+        else:
+            assert not covers
+            left_out.append("a cover (png)")
+        if (old, new) == (".mkv", ".mkv"):
+            assert [(each.name, each.mimetype, each.data) for each in fonts] == [("font.ttf", "font/ttf", b"a font")]
+        elif old == ".mkv":
+            left_out.append("font.ttf")
+    assert capsys.readouterr().err == f"colorlab: {source}: left out of {target}: {', '.join(left_out)}.\n"
+
+
+def make_marked_film(path: Path, primaries: int, transfer: int, matrix: int) -> Path:
+    """A film of one color, which says what its colors are."""
+    with av.open(str(path), "w") as out:
+        picture = out.add_stream("libx264", rate=25, width=SIZE[0], height=SIZE[1], options={"qp": "1"})
+        context = picture.codec_context
+        context.color_primaries, context.color_trc, context.colorspace, context.color_range = (
+            primaries,
+            transfer,
+            matrix,
+            1,
+        )
+        frame = av.VideoFrame.from_ndarray(np.full((*SIZE[::-1], 3), (40, 90, 220), np.uint8), "rgb24")
+        frame = frame.reformat(format="yuv420p", dst_colorspace=MATRICES[matrix])
+        for number in range(3):
+            frame.pts = number
+            out.mux(picture.encode(frame))
+        out.mux(picture.encode(None))
+    return path
+
+
+def lightness_of(frame: av.VideoFrame, matrix: Colorspace) -> float:
+    """The mean L of a frame."""
+    rgb = frame.reformat(format="gbrp", src_colorspace=matrix, interpolation=film.EXACT).to_ndarray()
+    return rgb2lab(rgb / 255)[..., 0].mean()
+
+
+MATRICES = {1: Colorspace.ITU709, 6: Colorspace.ITU601, 7: Colorspace.SMPTE240M, 9: Colorspace.BT2020}
+"""By FFmpeg's numbers."""
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".mov", ".webm"])
+@pytest.mark.parametrize("marks", [(1, 1, 1), (6, 6, 6), (9, 14, 9), (7, 7, 7), (12, 13, 1)])
+def test_a_film_keeps_what_its_colors_are_and_its_own_l(
+    model: CUNet, tmp_path: Path, marks: tuple[int, int, int], suffix: str
+) -> None:
+    source, target = make_marked_film(tmp_path / "old.mp4", *marks), tmp_path / f"new{suffix}"
+    list(color_film(source, target, model, How(size=32, saturation=0.1)))
+    with av.open(str(target)) as colored:
+        frame = next(colored.decode(video=0))
+    primaries, transfer, matrix = marks
+    assert (frame.color_primaries, frame.color_trc) == (primaries, transfer)
+    assert MATRICES.get(frame.colorspace, Colorspace.ITU601) == MATRICES[matrix]
+    with av.open(str(source)) as original:
+        true = next(original.decode(video=0))
+    L = [lightness_of(each, MATRICES[matrix]) for each in (true, frame)]
+    assert L[1] == pytest.approx(L[0], abs=0.6)  # YUV has 219 levels, 0.4 apart
+
+
+@pytest.mark.parametrize(("transfer", "name"), [(16, "PQ"), (18, "HLG")])
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_a_film_in_hdr_is_refused(model: CUNet, tmp_path: Path, suffix: str, transfer: int, name: str) -> None:
+    source = make_marked_film(tmp_path / f"old{suffix}", 9, transfer, 9)
+    with pytest.raises(UserError, match=rf"it is in HDR \({name}\), and films are colored in standard range"):
+        list(color_film(source, tmp_path / "new.mp4", model, HOW))
+    assert list(tmp_path.iterdir()) == [source]
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_frames_without_times_come_one_after_the_other(model: CUNet, tmp_path: Path, suffix: str) -> None:
+    """A bare stream, at a rate that FFmpeg's reader of such streams does not ask for."""
+    source = tmp_path / "bare.mkv"
+    with av.open(str(source), "w", format="h264") as out:
+        picture = out.add_stream("libx264", rate=30, width=SIZE[0], height=SIZE[1])
+        for number in range(12):
+            frame = av.VideoFrame.from_ndarray(np.full((*SIZE[::-1], 3), 20 * number, np.uint8), "rgb24")
+            frame.pts = number
+            out.mux(picture.encode(frame))
+        out.mux(picture.encode(None))
+    list(color_film(source, target := tmp_path / f"new{suffix}", model, HOW))
+    times = [float(time) for time in read_film(target).times]
+    assert times == pytest.approx([number / 30 for number in range(12)], abs=0.001)
 
 
 UPRIGHT = {

@@ -1,33 +1,47 @@
 """What the server of the page takes, what it gives back, and from whom."""
 
 import base64
+import contextlib
+import http.client
 import io
+import socket
 import struct
+import threading
+import time
+import urllib.request
 import zlib
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
 import tifffile
 import torch
+import uvicorn
+from fastapi import Response
 from fastapi.testclient import TestClient
 from PIL import Image
 from skimage.color import rgb2lab
 
+from colorlab.data.decoding import PictureFile
 from colorlab.data.images import SAMPLES
+from colorlab.demo import server
 from colorlab.demo.server import Limits, make_app
 from colorlab.models import ECCV16, CUNet
+from colorlab.serving import listen
 
 BYTES = {"Content-Type": "application/octet-stream"}
 PHOTOGRAPH = SAMPLES / "explore_world_animals_scarlet_macaw.jpg"
 
 
 @pytest.fixture(scope="module")
-def client() -> TestClient:
+def client() -> Iterator[TestClient]:
     torch.manual_seed(0)
     models = {"cunet": CUNet(width=2).eval(), "bins": ECCV16(width=2, head="bins").eval()}
-    return TestClient(make_app(models, Limits(megabytes=0.5, megapixels=1), hosts=["testserver"]))
+    with TestClient(make_app(models, Limits(megabytes=0.5, megapixels=1), hosts=["testserver"])) as client:
+        yield client
 
 
 def png(picture: Image.Image) -> bytes:
@@ -182,3 +196,109 @@ def test_nothing_is_kept(client: TestClient, tmp_path: Path, monkeypatch: pytest
         reply = client.post(f"/api/{path}?model=bins", content=PHOTOGRAPH.read_bytes(), headers=BYTES)
         assert reply.headers["cache-control"] == "no-store"
     assert list(tmp_path.iterdir()) == []
+
+
+# -- a crowd -----------------------------------------------------------------------------------------
+
+
+class Crowded(NamedTuple):
+    """A real server whose work waits, until it may be done."""
+
+    host: str
+    port: int
+    may_work: threading.Event
+
+    def begin(self, length: int) -> socket.socket:
+        """Send the head of a request."""
+        client = socket.create_connection((self.host, self.port), timeout=10)
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2**16)
+        head = f"POST /api/look?model=cunet HTTP/1.1\r\nHost: {self.host}\r\nContent-Length: {length}\r\n"
+        client.sendall(f"{head}Content-Type: application/octet-stream\r\n\r\n".encode())
+        return client
+
+    def seconds_of(self, path: str) -> float:
+        """How long it takes to get a page."""
+        began = time.monotonic()
+        with urllib.request.urlopen(f"http://{self.host}:{self.port}{path}", timeout=10) as reply:
+            assert reply.status == 200
+        return time.monotonic() - began
+
+
+def reply_of(client: socket.socket) -> tuple[int, bytes]:
+    reply = http.client.HTTPResponse(client)
+    reply.begin()
+    return reply.status, reply.read()
+
+
+@pytest.fixture
+def crowded(monkeypatch: pytest.MonkeyPatch) -> Iterator[Crowded]:
+    may_work = threading.Event()
+
+    def show(file: PictureFile, *_: object) -> Response:
+        may_work.wait(30)
+        return Response(str(file.size))
+
+    monkeypatch.setattr(server, "show", show)
+    with listen("127.0.0.1", 0, "") as listening:
+        listening.listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2**16)
+        app = make_app({"cunet": CUNet(width=2)}, Limits(megabytes=4, megapixels=1), listening.hosts)
+        running = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
+        thread = threading.Thread(target=running.run, kwargs={"sockets": [listening.listener]})
+        thread.start()
+        yield Crowded(*listening.listener.getsockname(), may_work)
+        may_work.set()
+        running.should_exit = True
+        thread.join(30)
+
+
+def test_the_page_comes_at_once_while_many_pictures_wait(crowded: Crowded) -> None:
+    content = png(Image.new("L", (30, 20)))
+    with contextlib.ExitStack() as clients:
+        waiting = [clients.enter_context(crowded.begin(len(content))) for _ in range(45)]
+        for client in waiting:
+            client.sendall(content)
+        time.sleep(0.5)
+        assert crowded.seconds_of("/") < 1
+        assert crowded.seconds_of("/api/about") < 1
+        crowded.may_work.set()
+        assert all(reply_of(client) == (200, b"(30, 20)") for client in waiting)
+
+
+def test_a_crowd_is_not_read_all_at_once(crowded: Crowded) -> None:
+    """Three megabytes each, of which only some are taken before the first are done."""
+    content = png(Image.new("L", (30, 20))).ljust(3_000_000, b"\0")
+    with contextlib.ExitStack() as clients:
+        waiting = [clients.enter_context(crowded.begin(len(content))) for _ in range(24)]
+        people = clients.enter_context(ThreadPoolExecutor(24))
+        sent = [people.submit(client.sendall, content) for client in waiting]
+        time.sleep(2)
+        assert sum(each.done() for each in sent) <= server.HELD
+        crowded.may_work.set()
+        for client, each in zip(waiting, sent, strict=True):
+            each.result()
+            assert reply_of(client) == (200, b"(30, 20)")
+
+
+def test_who_sends_too_slowly_makes_room(crowded: Crowded, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "PATIENCE", 1)
+    crowded.may_work.set()
+    content = png(Image.new("L", (30, 20)))
+    with contextlib.ExitStack() as clients:
+        slow = [clients.enter_context(crowded.begin(1000)) for _ in range(server.HELD)]
+        time.sleep(0.2)
+        quick = clients.enter_context(crowded.begin(len(content)))
+        quick.sendall(content)
+        assert reply_of(quick) == (200, b"(30, 20)")
+        for client in slow:
+            assert reply_of(client) == (408, b'{"detail":"This file did not arrive within 1 seconds."}')
+
+
+def test_who_leaves_makes_room_and_no_noise(capfd: pytest.CaptureFixture, crowded: Crowded) -> None:
+    crowded.may_work.set()
+    content = png(Image.new("L", (30, 20)))
+    for _ in range(2 * server.HELD):
+        crowded.begin(1000).close()
+    with crowded.begin(len(content)) as client:
+        client.sendall(content)
+        assert reply_of(client) == (200, b"(30, 20)")
+    assert capfd.readouterr().err == ""

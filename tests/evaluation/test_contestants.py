@@ -45,6 +45,16 @@ def test_what_has_one_name_is_told_apart_by_the_folder_around(tmp_path: Path) ->
     assert found[0].sha256 != found[1].sha256
 
 
+def test_as_many_folders_stand_before_a_name_as_tell_it_from_the_others(tmp_path: Path) -> None:
+    runs = [run_folder(tmp_path / name / "rates" / "0_cunet", "last") for name in ("monday", "tuesday")]
+    found = read_contestants([str(run) for run in (*runs, run_folder(tmp_path / "other", "last"))])
+    assert [contestant.name for contestant in found] == ["monday_rates_0_cunet", "tuesday_rates_0_cunet", "other"]
+    for suffix in ("ckpt", "pt"):
+        checkpoint_of(CUNet(width=2), tmp_path / f"twin.{suffix}")
+    with pytest.raises(UserError, match="same name, twin"):
+        read_contestants([str(tmp_path / f"twin.{suffix}") for suffix in ("ckpt", "pt")])
+
+
 def test_one_checkpoint_cannot_be_its_own_rival(tmp_path: Path) -> None:
     run = run_folder(tmp_path / "run", "last")
     with pytest.raises(UserError, match="twice"):

@@ -1,0 +1,81 @@
+"""Going on with a run: where it left off, with the overrides it was started with. Imports nothing heavy."""
+
+import os
+from pathlib import Path
+
+from colorlab.command_line import key_of
+from colorlab.config import Plan
+from colorlab.errors import UserError
+from colorlab.origin import words_alone
+from colorlab.run_folder import RunFolder, find_checkpoint
+
+
+def requeued(folder: RunFolder) -> Path | None:
+    """Where to go on when SLURM starts a job again that it had ended: it uses the same folder."""
+    again = os.environ.get("SLURM_RESTART_COUNT", "0") != "0"
+    return folder.newest_checkpoint() if again and folder.has_checkpoint() else None
+
+
+def checkpoint_of(path: Path, model: Plan) -> Path:
+    """The checkpoint to go on from.
+
+    Args:
+        path: the checkpoint, or the run's folder.
+        model: what is to be trained; it must be what was trained.
+
+    Raises:
+        UserError: there is none, it holds no training, or that of another model.
+    """
+    from colorlab.models.weights import read_checkpoint
+
+    path = find_checkpoint(path)
+    checkpoint = read_checkpoint(path)
+    wanted = model.target.qualified_name()
+    if checkpoint.get("colorizer") != wanted:
+        raise UserError(f"resume={path} holds {checkpoint.get('colorizer', 'bare weights')}, not {wanted}.")
+    if "optimizer_states" not in checkpoint:
+        raise UserError(f"resume={path} holds a model and no training: model.weights={path} begins with its weights.")
+    held = checkpoint.get("hyper_parameters")
+    held = held if isinstance(held, dict) else {}  # Lightning writes no empty ones
+    for key, value in model.arguments.items():
+        if key != "weights" and held.get(key) != value:
+            raise UserError(f"resume={path} was trained with model.{key}={held.get(key)}, not {value}.")
+    return path
+
+
+def begin_anew(folder: RunFolder) -> None:
+    """Let what never came to a checkpoint give way to a new run.
+
+    Raises:
+        UserError: the folder holds a run that came to something.
+    """
+    if folder.has_checkpoint():
+        raise UserError(
+            f"{folder.path} holds a run already: resume={folder.path} goes on with it, another folder starts anew."
+        )
+    if folder.is_done():
+        raise UserError(f"{folder.path} holds a run that is done, without its checkpoints: take another folder.")
+    if folder.config.is_file():
+        folder.forget()
+
+
+def with_run_of(arguments: list[str]) -> list[str]:
+    """On `resume=PATH`, put the run's own overrides before the new ones, and go on in its folder."""
+    given = [argument.partition("=")[2] for argument in arguments if key_of(argument) == "resume"]
+    if not given or given[-1] in ("", "null"):
+        return arguments
+    path = Path(given[-1].strip("'\"")).expanduser()
+    folder = RunFolder(path)
+    if folder.came_to_nothing():
+        print(f"{path} came to no checkpoint: it begins anew.", flush=True)
+        arguments = [argument for argument in arguments if key_of(argument) != "resume"]
+    else:
+        folder = RunFolder.of(find_checkpoint(path))
+    recorded = folder.overrides()
+    if recorded is None:  # a checkpoint from elsewhere: what it is trained with stands in the command
+        return arguments
+    new = {key_of(argument) for argument in arguments}
+    filed = [f"run.{key}='{value}'" for key, value in folder.filed().items()]
+    old = words_alone([*recorded, *(word for word in filed if key_of(word) not in map(key_of, recorded))], new)
+    here = [] if "hydra.run.dir" in new else [f"hydra.run.dir='{folder.path}'"]
+    return [*old, *arguments, *here]

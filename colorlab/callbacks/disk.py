@@ -3,7 +3,6 @@
 import io
 import logging
 import os
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,6 +13,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from colorlab.errors import Stopped, UserError
 from colorlab.models.colorizer import Colorizer
 from colorlab.run_folder import RunFolder
+from colorlab.whole import whole
 
 log = logging.getLogger(__name__)
 
@@ -24,20 +24,12 @@ def save_whole(content: dict[str, Any], path: Path) -> None:
     Raises:
         OSError: it cannot be written; what was written of it does not stay to take room.
     """
-    part = path.with_name(f"{path.name}.part")
     saved = io.BytesIO()
     torch.save(content, saved)  # into a file it would not raise OSError
-    try:
-        part.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("wb") as file:
-            file.write(saved.getbuffer())
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    except OSError:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
-        raise
+    with whole(path) as part, part.open("wb") as file:
+        file.write(saved.getbuffer())
+        file.flush()
+        os.fsync(file.fileno())
 
 
 class WholeFiles(TorchCheckpointIO):

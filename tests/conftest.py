@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,17 @@ def start(module: str, *arguments: str, cwd: Path) -> subprocess.Popen:
     )
 
 
+def run_command(module: str, *arguments: str, cwd: Path) -> subprocess.CompletedProcess:
+    """Run `python -m colorlab.MODULE` to its end; forked, which saves imports, unless it starts itself again."""
+    if any(word.startswith(("trainer=ddp", "hydra/launcher")) for word in arguments):
+        process = start(module, *arguments, cwd=cwd)
+        out, error = process.communicate(timeout=300)
+        return subprocess.CompletedProcess(process.args, process.returncode, out, error)
+    from forked import run_to_its_end  # which imports this file
+
+    return run_to_its_end(module, *arguments, where=cwd)
+
+
 def exit_of(monkeypatch: pytest.MonkeyPatch, *overrides: str) -> int:
     """Run `colorlab.train` in this process, which saves the imports of a new one, and return its exit code."""
     GlobalHydra.instance().clear()
@@ -74,16 +86,7 @@ def checkpoint_of(model: Colorizer, path: Path) -> Path:
 def train(tmp_path: Path) -> Command:
     """Run `colorlab.train` with these overrides to its end, in an empty folder and a process of its own."""
 
-    def run(*overrides: str) -> subprocess.CompletedProcess:
-        if any(word.startswith(("trainer=ddp", "hydra/launcher")) for word in overrides):  # which starts it again
-            process = start("train", *overrides, cwd=tmp_path)
-            out, error = process.communicate(timeout=300)
-            return subprocess.CompletedProcess(process.args, process.returncode, out, error)
-        from forked import run_to_its_end  # which imports this file
-
-        return run_to_its_end(*overrides, where=tmp_path)
-
-    return run
+    return partial(run_command, "train", cwd=tmp_path)
 
 
 @pytest.fixture

@@ -1,9 +1,11 @@
-"""Trainings in real processes that begin at once, forked from a server that has imported all; and what they end as.
+"""Commands in real processes that begin at once, forked from a server that has imported all; and what trainings end as.
 
 The run here has ten steps an epoch, with augmentation, and writes `last.ckpt` every third step too.
 """
 
 import atexit
+import importlib
+import importlib.util
 import multiprocessing
 import multiprocessing.util
 import os
@@ -34,7 +36,7 @@ _context.set_forkserver_preload(list(HEAVY))
 
 
 class Training:
-    """`colorlab.train` with these arguments, in a process and a process group of its own.
+    """`colorlab.train`, or another command, with these arguments, in a process and a process group of its own.
 
     Args:
         arguments: of the command.
@@ -43,6 +45,7 @@ class Training:
         prints: the file in `where` that gets what the process prints.
         complains: the file for standard error; None is the same one.
         surroundings: its environment variables; None is those of the tests.
+        command: `python -m colorlab.COMMAND`.
     """
 
     def __init__(
@@ -53,10 +56,11 @@ class Training:
         prints: str = "printed",
         complains: str | None = None,
         surroundings: Mapping[str, str] | None = None,
+        command: str = "train",
     ) -> None:
         self.printed, self.complained = where / prints, where / (complains or prints)
-        told = (arguments, where, self.printed, self.complained, rehearse, surroundings)
-        self.process = _context.Process(target=_train, args=told)
+        told = (command, arguments, where, self.printed, self.complained, rehearse, surroundings)
+        self.process = _context.Process(target=_run, args=told)
         self.process.start()
         multiprocessing.util.Finalize(self, self.kill, exitpriority=0)  # if a test fails before its end
 
@@ -76,7 +80,8 @@ class Training:
         return self.process.exitcode
 
 
-def _train(
+def _run(
+    command: str,
     arguments: tuple[str, ...],
     where: Path,
     printed: Path,
@@ -96,23 +101,25 @@ def _train(
         os.dup2(out.fileno() if complained == printed else error.fileno(), 2)
     if rehearse:
         rehearse()
-    from colorlab.train import main
-
-    sys.argv = ["colorlab-train", *arguments]
+    package = importlib.util.find_spec(f"colorlab.{command}").submodule_search_locations is not None
+    module = importlib.import_module(f"colorlab.{command}{'.__main__' if package else ''}")
+    sys.argv = [f"colorlab-{command}", *arguments]
     try:
-        main()
+        module.main()
     finally:
         atexit._run_exitfuncs()  # as at the end of a process that is no fork
 
 
-def run_to_its_end(*arguments: str, where: Path) -> subprocess.CompletedProcess:
-    """`colorlab.train` with these arguments in `where`, as `subprocess.run` would tell of it."""
+def run_to_its_end(command: str, *arguments: str, where: Path) -> subprocess.CompletedProcess:
+    """`python -m colorlab.COMMAND` with these arguments in `where`, as `subprocess.run` would tell of it."""
     outside = where.parent / f"{where.name}_said"  # `where` is the command's alone
     outside.mkdir(exist_ok=True)
     out, error = (outside / name for name in ("out", "error"))
     error.unlink(missing_ok=True)
-    training = Training(*arguments, where=where, prints=str(out), complains=str(error), surroundings=dict(os.environ))
-    code = training.end(within=300)
+    process = Training(
+        *arguments, where=where, prints=str(out), complains=str(error), surroundings=dict(os.environ), command=command
+    )
+    code = process.end(within=300)
     return subprocess.CompletedProcess(arguments, code, out.read_text(), error.read_text())
 
 

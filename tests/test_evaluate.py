@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from conftest import checkpoint_of, start
+from conftest import checkpoint_of, run_command
 from hydra import compose, initialize_config_dir
 from PIL import Image, ImageChops
 from torchvision.transforms.v2.functional import resize
@@ -36,9 +36,7 @@ COUNT = 6
 
 def run(folder: Path, *overrides: str) -> subprocess.CompletedProcess:
     words = ("trainer=cpu", "data=folder", "data.root=photographs", "data.workers=0", "split=all", *overrides)
-    process = start("evaluate", *words, cwd=folder)
-    out, error = process.communicate(timeout=300)
-    return subprocess.CompletedProcess(process.args, process.returncode, out, error)
+    return run_command("evaluate", *words, cwd=folder)
 
 
 @pytest.fixture(scope="module")
@@ -269,10 +267,9 @@ def test_a_mistake_gets_a_sentence(
 
 
 def test_the_command_leaves_with_a_sentence_and_code_2(tmp_path: Path) -> None:
-    process = start("evaluate", "checkpiont=a.ckpt", cwd=tmp_path)
-    _, error = process.communicate(timeout=120)
-    assert process.returncode == 2
-    assert error.strip() == "colorlab: Unknown key checkpiont: did you mean checkpoint?"
+    done = run_command("evaluate", "checkpiont=a.ckpt", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.strip() == "colorlab: Unknown key checkpiont: did you mean checkpoint?"
 
 
 def test_a_model_card_holds_the_table_and_no_path_of_this_machine(

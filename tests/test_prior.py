@@ -3,17 +3,16 @@
 from pathlib import Path
 
 import pytest
-from conftest import start
+from conftest import run_command
 
 from colorlab.data import ColorDataModule
 from colorlab.data.prior import cached_prior, read_prior
 
 
 def test_the_command_saves_and_draws_the_prior_that_training_counts_for_itself(tmp_path: Path) -> None:
-    process = start("prior", "data.size=32", "data.workers=1", "hydra.run.dir=out", cwd=tmp_path)
-    out, error = process.communicate(timeout=120)
-    assert process.returncode == 0, error
-    assert "prior: out/prior.npz (train with it: objective.prior=out/prior.npz)" in out
+    done = run_command("prior", "data.size=32", "data.workers=1", "hydra.run.dir=out", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "prior: out/prior.npz (train with it: objective.prior=out/prior.npz)" in done.stdout
     assert (tmp_path / "out" / "prior.png").exists()
     data = ColorDataModule(size=32, val_fraction=0.12, test_fraction=0.12, split_seed=1329, workers=0)
     own = read_prior(cached_prior(data))
@@ -21,8 +20,7 @@ def test_the_command_saves_and_draws_the_prior_that_training_counts_for_itself(t
 
 
 def test_a_mistake_gets_a_sentence(tmp_path: Path) -> None:
-    process = start("prior", "data=folder", "data.root=/nowhere", cwd=tmp_path)
-    _, error = process.communicate(timeout=120)
-    assert process.returncode == 2
-    assert error.strip().splitlines()[-1].startswith("colorlab: data.root=/nowhere is missing")
-    assert "Traceback" not in error
+    done = run_command("prior", "data=folder", "data.root=/nowhere", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.strip().splitlines()[-1].startswith("colorlab: data.root=/nowhere is missing")
+    assert "Traceback" not in done.stderr

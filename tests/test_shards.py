@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import SMALL, start
+from conftest import SMALL, run_command, start
 from hydra.core.global_hydra import GlobalHydra
 from PIL import Image
 
@@ -106,10 +106,9 @@ def test_a_run_trains_and_tests_from_a_bucket(tmp_path: Path, bucket: str) -> No
     pack(data, Settings(bucket, megabytes=1))
     small = [word for word in SMALL if word != "test=false"]
     words = ("data=shards", f"data.root={bucket}", "trainer.max_epochs=1", "data.workers=2", "hydra.run.dir=run")
-    process = start("train", *small, *words, cwd=tmp_path)
-    out, error = process.communicate(timeout=300)
-    assert process.returncode == 0, error
-    assert "photographs: 153 train, 24 val, 24 test" in out
+    done = run_command("train", *small, *words, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "photographs: 153 train, 24 val, 24 test" in done.stdout
     assert (tmp_path / "run" / "comparison" / "test.png").exists()
 
 

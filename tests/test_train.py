@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import SMALL, Command, exit_of, start
+from conftest import SMALL, Command, exit_of, run_command, start
+from forked import Training
 from hydra.core.global_hydra import GlobalHydra
 from lightning import Trainer
 from PIL import Image
@@ -37,10 +38,9 @@ def largest_difference(one: Path, other: Path) -> float:
 def finished(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     """An uninterrupted run of four epochs."""
     where = tmp_path_factory.mktemp("finished")
-    process = start("train", *SMALL, "trainer.max_epochs=4", "test=true", "hydra.run.dir=run", cwd=where)
-    out, error = process.communicate(timeout=300)
-    assert process.returncode == 0, error
-    (where / "out.txt").write_text(out)
+    done = run_command("train", *SMALL, "trainer.max_epochs=4", "test=true", "hydra.run.dir=run", cwd=where)
+    assert done.returncode == 0, done.stderr
+    (where / "out.txt").write_text(done.stdout)
     return RunFolder(where / "run")
 
 
@@ -154,16 +154,16 @@ def test_an_optimizer_override_on_a_resume_is_applied(finished: RunFolder, train
 
 
 def test_a_plateau_decays_at_once_by_hand(train: Command, tmp_path: Path) -> None:
-    process = start("train", *SMALL, "trainer.max_epochs=6", "hydra.run.dir=run", cwd=tmp_path)
+    training = Training(*SMALL, "trainer.max_epochs=6", "hydra.run.dir=run", where=tmp_path)
     run = RunFolder(tmp_path / "run")
     while len(read_metrics(run).get("val/loss", {})) < 1:
-        assert process.poll() is None, process.stderr.read()
+        assert training.process.is_alive(), training.printed.read_text()
         time.sleep(0.02)
     asked = subprocess.run(
         [sys.executable, "-m", "colorlab.decay", "run"], cwd=tmp_path, text=True, capture_output=True
     )
     assert asked.returncode == 0, asked.stderr
-    process.communicate(timeout=300)
+    assert training.end() == 0
     lrs = list(read_metrics(run)["optim/lr"].values())
     assert lrs[0] == pytest.approx(1e-3)
     assert lrs[-1] == pytest.approx(1e-4)

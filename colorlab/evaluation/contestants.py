@@ -56,8 +56,8 @@ def read_contestants(paths: list[str]) -> list[Contestant]:
 
 def _names(roads: list[tuple[str, ...]]) -> list[str]:
     """Each road's last word, and before it as many as tell it from the others."""
-    words = [1] * len(roads)
-    for _ in range(max(map(len, roads))):
+    words, names, taken = [1] * len(roads), [], Counter()
+    for _ in range(max(map(len, roads), default=0)):
         names = ["_".join(road[-count:]) for road, count in zip(roads, words, strict=True)]
         taken = Counter(names)
         words = [count + (taken[name] > 1) for name, count in zip(names, words, strict=True)]

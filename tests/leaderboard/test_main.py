@@ -11,7 +11,7 @@ from types import SimpleNamespace
 from urllib.parse import unquote, urlsplit
 
 import pytest
-from conftest import SMALL, fits, screen, start
+from conftest import SMALL, fits, run_command, screen
 from selenium import webdriver
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
@@ -37,9 +37,8 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     decays = ("callbacks=plateau", "callbacks.plateau.patience=1", "callbacks.plateau.min_delta=1e9")
     places = ("hydra.sweep.dir=sweep", "hydra.sweep.subdir=${hydra.job.num}")
     small = [word for word in SMALL if not word.startswith(("model", "logger"))]
-    process = start("train", "-m", *small, *few, *decays, *places, cwd=where)
-    out, error = process.communicate(timeout=300)
-    assert process.returncode == 0, error
+    done = run_command("train", "-m", *small, *few, *decays, *places, cwd=where)
+    assert done.returncode == 0, done.stderr
     folder = where / "sweep"
     written = sorted(path.name for path in folder.glob("leaderboard.*"))
 
@@ -62,7 +61,7 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     host = subprocess.run(["hostname"], text=True, capture_output=True, check=True).stdout.strip()
     write_status(folder / "killed", status="running", pid=ended.pid, host=host, overrides=["model=cunet"])
     write_status(folder / "elsewhere", status="running", pid=ended.pid, host="another", overrides=["model=cunet"])
-    return SimpleNamespace(folder=folder, out=out, written=written)
+    return SimpleNamespace(folder=folder, out=done.stdout, written=written)
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import checkpoint_of, fits, screen, start
+from conftest import checkpoint_of, fits, run_command, screen, start
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from PIL import Image
@@ -220,9 +220,7 @@ def test_the_server_says_how_to_get_the_report(taken: SimpleNamespace) -> None:
 
 
 def report(folder: Path, *words: str) -> subprocess.CompletedProcess:
-    process = start("study", "--report", *words, cwd=folder)
-    out, error = process.communicate(timeout=120)
-    return subprocess.CompletedProcess(process.args, process.returncode, out, error)
+    return run_command("study", "--report", *words, cwd=folder)
 
 
 def test_the_report_tells_who_was_fooled(taken: SimpleNamespace) -> None:
@@ -290,17 +288,15 @@ def test_photographs_without_color_make_no_study(folder: Path) -> None:
     ],
 )
 def test_a_mistake_gets_a_sentence(words: list[str], sentence: str, folder: Path) -> None:
-    process = start("study", *words, cwd=folder)
-    _, error = process.communicate(timeout=60)
-    assert process.returncode == 2
-    assert sentence in error.strip().splitlines()[-1]
-    assert "Traceback" not in error
+    done = run_command("study", *words, cwd=folder)
+    assert done.returncode == 2
+    assert sentence in done.stderr.strip().splitlines()[-1]
+    assert "Traceback" not in done.stderr
 
 
 def test_a_study_is_not_mixed_with_one_of_other_models(taken: SimpleNamespace) -> None:
     torch.manual_seed(1)
     checkpoint_of(CUNet(width=2), taken.folder / "other.ckpt")
-    process = start("study", "out=study", "checkpoint=other.ckpt", cwd=taken.folder)
-    _, error = process.communicate(timeout=60)
-    assert process.returncode == 2
-    assert "holds a study of cunet" in error
+    done = run_command("study", "out=study", "checkpoint=other.ckpt", cwd=taken.folder)
+    assert done.returncode == 2
+    assert "holds a study of cunet" in done.stderr

@@ -1,7 +1,6 @@
 """Zhang's objective, against dense targets made by `cdist` and by scikit-learn."""
 
 import argparse
-import multiprocessing
 from collections.abc import Callable
 from statistics import median
 from typing import NamedTuple
@@ -11,7 +10,7 @@ from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
-from colorlab.benchmark.measuring import Result, now, peak, reset_peak
+from colorlab.benchmark.measuring import Result, in_a_fresh_process, now, peak, reset_peak
 from colorlab.bins import CENTERS, COUNT, STRIDE
 from colorlab.data import ColorDataModule
 from colorlab.data.device import split_lab
@@ -111,8 +110,7 @@ def run(options: argparse.Namespace) -> Result:
     measured: dict[str, list[Measurement]] = {way: [] for way in WAYS}
     turns = [way for _ in range(options.rounds) for way in WAYS]
     for way in track(turns, "Measuring", console=Console(stderr=True), transient=True):
-        with multiprocessing.get_context("spawn").Pool(1) as process:
-            measured[way].append(process.apply(measure, (way, device, batch, size, repeats)))
+        measured[way].append(in_a_fresh_process(measure, way, device, batch, size, repeats))
     times = {way: median(second for one in all_of for second in one.seconds) for way, all_of in measured.items()}
     memory = {way: median(one.mebibytes for one in all_of) for way, all_of in measured.items()}
     rows = [

@@ -1,7 +1,6 @@
 """Coloring photographs, against the way of the released demo; and the memory that a very large one takes."""
 
 import argparse
-import multiprocessing
 import tempfile
 import time
 from pathlib import Path
@@ -15,7 +14,7 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import track
 
-from colorlab.benchmark.measuring import Result, peak, reset_peak
+from colorlab.benchmark.measuring import Result, in_a_fresh_process, peak, reset_peak
 from colorlab.coloring.album import Errand, How, color_pictures
 from colorlab.data.images import SAMPLES
 from colorlab.models import ECCV16, Colorizer
@@ -116,8 +115,7 @@ def run(options: argparse.Namespace) -> Result:
     turns = [turn for turn in turns if turn.photographs != "100 megapixels" or turn.way == "colorlab"]
     measured: dict[Turn, list[Measurement]] = {turn: [] for turn in turns}
     for turn in track(turns * options.rounds, "Measuring", console=Console(stderr=True), transient=True):
-        with multiprocessing.get_context("spawn").Pool(1) as process:
-            measured[turn].append(process.apply(measure, (turn, options.checkpoint, options.device)))
+        measured[turn].append(in_a_fresh_process(measure, turn, options.checkpoint, options.device))
     speed = {turn: turn.count / median(one.seconds for one in all_of) for turn, all_of in measured.items()}
     memory = {turn: median(one.mebibytes for one in all_of) for turn, all_of in measured.items()}
     rows = []

@@ -1,7 +1,6 @@
 """A training step: colorlab's against a bare PyTorch loop, the fast settings against fp32, and what a GPU could do."""
 
 import argparse
-import multiprocessing
 import tempfile
 from collections import defaultdict
 from collections.abc import Callable
@@ -19,7 +18,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.flop_counter import FlopCounterMode
 
-from colorlab.benchmark.measuring import Result, now, peak, reset_peak
+from colorlab.benchmark.measuring import Result, in_a_fresh_process, now, peak, reset_peak
 from colorlab.callbacks.plateau import PlateauDecay
 from colorlab.callbacks.progress import Progress
 from colorlab.callbacks.random_state import RandomState
@@ -207,8 +206,7 @@ def most_memory(setting: Setting, batch: int) -> int | None:
 
 def memory_of(setting: Setting, batch: int) -> int | None:
     """`most_memory`, in that process."""
-    with multiprocessing.get_context("spawn").Pool(1) as process:
-        return process.apply(most_memory, (setting, batch))
+    return in_a_fresh_process(most_memory, setting, batch)
 
 
 def most_pictures(setting: Setting) -> int:

@@ -4,17 +4,22 @@ import json
 from pathlib import Path
 
 import pytest
-from conftest import run_command
+
+from colorlab.benchmark.__main__ import main
 
 
-def test_all_ways_to_classify_come_to_the_same_loss(tmp_path: Path) -> None:
+def test_all_ways_to_classify_come_to_the_same_loss(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
     words = ("--device=cpu", "--batch=2", "--size=16", "--repeats=1", "--rounds=1")
-    done = run_command("benchmark", "bins", *words, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    monkeypatch.setattr("sys.argv", ["colorlab-benchmark", "bins", *words])
+    main()
     rows = json.loads((tmp_path / "benchmark_bins.json").read_text())["rows"]
     assert [row[""] for row in rows] == ["colorlab", "cdist + topk, dense target", "scikit-learn, dense target"]
     losses = [float(row["loss"]) for row in rows]
     assert losses == pytest.approx(losses[:1] * 3, rel=1e-5)
     assert all(row["median ms"] > 0 for row in rows)
     assert rows[0]["× colorlab"] == 1
-    assert all(row[""] in done.stdout for row in rows)
+    out = capsys.readouterr().out
+    assert all(row[""] in out for row in rows)

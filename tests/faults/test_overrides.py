@@ -89,7 +89,7 @@ def overrides(draw: st.DrawFn) -> str:
     return prefix + key + draw(st.sampled_from([f"={value}"] * 12 + ["", "="]))
 
 
-@pytest.mark.parametrize("count", [40])
+@pytest.mark.parametrize("count", [25])
 def test_any_overrides_build_or_end_in_a_sentence(
     count: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, tmp_path: Path, tally: Any
 ) -> None:

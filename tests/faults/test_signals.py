@@ -30,7 +30,7 @@ def begun(where: Path, place: str, call: int, *numbers: int) -> Training:
     return Training(*RUN, *QUICK, where=where, rehearse=partial(at_call, place, call, do=partial(signaled, *numbers)))
 
 
-@pytest.mark.parametrize("name", SIGNALS)
+@pytest.mark.parametrize("name", ["SIGTERM", pytest.param("Ctrl-C", marks=pytest.mark.faults)])
 def test_asked_once_it_saves_after_the_step_and_leaves(
     tally, tmp_path: Path, undisturbed: RunFolder, name: str
 ) -> None:

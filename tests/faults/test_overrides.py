@@ -97,8 +97,8 @@ def test_any_overrides_build_or_end_in_a_sentence(
         sys.exit(0)  # all is built, and training would begin
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("colorlab.train._begin", stop)
-    monkeypatch.setattr("colorlab.train.largest_batch", lambda *_: 16)
+    monkeypatch.setattr("colorlab.training._begin", stop)
+    monkeypatch.setattr("colorlab.training.largest_batch", lambda *_: 16)
     surroundings = dict(os.environ)
     small = ("model.width=2", "logger=csv", "trainer=cpu")
 

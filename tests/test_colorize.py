@@ -19,7 +19,8 @@ import numpy as np
 import pytest
 import tifffile
 import torch
-from conftest import checkpoint_of, start
+from conftest import checkpoint_of
+from forked import Training
 from PIL import Image, ImageCms, ImageSequence
 from PIL.TiffImagePlugin import IFDRational
 from rich.progress import Progress
@@ -561,11 +562,11 @@ def test_a_killed_command_leaves_whole_files_only(checkpoint: Path, tmp_path: Pa
     for number in range(20):
         gray.resize((900, 600)).save(tmp_path / "album" / f"{number}.jpg")
     words = ("album", "--checkpoint", str(checkpoint), "-o", "new", "--size", "32")
-    process = start("colorize", *words, cwd=tmp_path)
+    coloring = Training(*words, where=tmp_path, command="colorize")
     while len(list(tmp_path.glob("new/*.jpg"))) < 3:
-        assert process.poll() is None, process.stderr.read()
-    process.kill()
-    process.communicate()
+        assert coloring.process.is_alive(), coloring.printed.read_text()
+    coloring.kill()
+    coloring.end()
     whole = list(tmp_path.glob("new/*.jpg"))
     assert len(whole) < 20
     for path in whole:

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import SMALL, start
+from conftest import SMALL, run_command
 from lightning.pytorch.utilities import rank_zero_only
 from mlflow import MlflowClient
 from mlflow.entities import Run
@@ -121,20 +121,19 @@ def tracked(tmp_path_factory: pytest.TempPathFactory, server: str) -> SimpleName
         environment.delenv("WANDB_MODE")
         environment.delenv("WANDB_API_KEY", raising=False)
         environment.setenv("NETRC", str(where / "nobody"))
-        process = start("train", *words, "hydra.run.dir=run", cwd=where)
-    out, error = process.communicate(timeout=300)
-    assert process.returncode == 0, error
-    return SimpleNamespace(folder=RunFolder(where / "run"), out=out, server=server)
+        done = run_command("train", *words, "hydra.run.dir=run", cwd=where)
+    assert done.returncode == 0, done.stderr
+    return SimpleNamespace(folder=RunFolder(where / "run"), out=done.stdout, server=server)
 
 
 @pytest.fixture(scope="module")
 def resumed(tracked: SimpleNamespace) -> SimpleNamespace:
     """The same run, an epoch longer; without a test, which says nothing new."""
     where = tracked.folder.path.parent
-    process = start("train", "resume=run", "trainer.max_epochs=3", "logger=[wandb,mlflow]", "test=false", cwd=where)
-    out, error = process.communicate(timeout=300)
-    assert process.returncode == 0, error
-    return SimpleNamespace(folder=tracked.folder, out=out, server=tracked.server)
+    words = ("resume=run", "trainer.max_epochs=3", "logger=[wandb,mlflow]", "test=false")
+    done = run_command("train", *words, cwd=where)
+    assert done.returncode == 0, done.stderr
+    return SimpleNamespace(folder=tracked.folder, out=done.stdout, server=tracked.server)
 
 
 def wandb(*words: str | Path, cwd: Path, env: dict[str, str] | None = None) -> str:

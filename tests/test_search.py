@@ -1,7 +1,5 @@
 """A search for the best of many runs."""
 
-import os
-import signal
 import sys
 import time
 from collections.abc import Callable
@@ -10,7 +8,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from conftest import SMALL, exit_of, start
+from conftest import SMALL, exit_of
+from forked import Training
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn
 from omegaconf import OmegaConf
@@ -47,13 +46,13 @@ def test_a_killed_search_goes_on_with_what_it_was_about_to_try(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, tmp_path: Path
 ) -> None:
     words = (*SEARCH, "sweep.trials=3", "objective=mse", "callbacks.plateau.patience=5")
-    process = start("train", *words, cwd=tmp_path)
+    training = Training(*words, where=tmp_path)
     folder = tmp_path / "search"
     while not (first := list(folder.glob("1_*/status.json"))):
-        assert process.poll() is None, process.stderr.read()
+        assert training.process.is_alive(), training.printed.read_text()
         time.sleep(0.02)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
+    training.kill()
+    training.end()
     killed = RunFolder(first[0].parent)
     assert killed.status()["status"] == "running"
 

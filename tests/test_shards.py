@@ -3,7 +3,6 @@
 import io
 import os
 import shutil
-import signal
 import sys
 import tarfile
 import time
@@ -11,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import SMALL, run_command, start
+from conftest import SMALL, run_command
+from forked import Training
 from hydra.core.global_hydra import GlobalHydra
 from PIL import Image
 
@@ -83,13 +83,14 @@ def test_larger_photographs_are_scaled_if_asked(tmp_path: Path) -> None:
 
 
 def test_a_killed_build_leaves_nothing_to_read_and_the_next_one_is_whole(tmp_path: Path) -> None:
-    process = start("shards", "out=shards", "megabytes=0.01", "short_side=100", "data.workers=0", cwd=tmp_path)
+    words = ("out=shards", "megabytes=0.01", "short_side=100", "data.workers=0")
+    packing = Training(*words, where=tmp_path, command="shards")
     out = tmp_path / "shards"
     while len(list(out.glob("*.tar"))) < 20:
-        assert process.poll() is None, process.stderr.read()
+        assert packing.process.is_alive(), packing.printed.read_text()
         time.sleep(0.002)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
+    packing.kill()
+    packing.end()
     assert not (out / INDEX).exists()
     with pytest.raises(UserError, match="an unfinished build"):
         ShardedDataModule(str(out))

@@ -10,7 +10,8 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 import torch
-from conftest import checkpoint_of, start
+from conftest import checkpoint_of
+from forked import Training
 from PIL import Image
 from skimage.color import rgb2lab
 
@@ -398,14 +399,14 @@ def test_a_killed_command_goes_on(tmp_path: Path) -> None:
     checkpoint_of(CUNet(width=2), tmp_path / "cunet.ckpt")
     make_film(tmp_path / "old.mp4", frames=130, sound=False)
     words = ("old.mp4", "--checkpoint", "cunet.ckpt", "-o", "new.mp4", "--size", "32", "--batch-size", "4")
-    process = start("colorize", *words, cwd=tmp_path)
+    coloring = Training(*words, where=tmp_path, prints=f"{tmp_path}_said", command="colorize")
     deadline = time.monotonic() + 120
     while not list(tmp_path.glob(".new.mp4.pieces/000000.mp4")):
-        assert process.poll() is None, process.stderr.read()
+        assert coloring.process.is_alive(), coloring.printed.read_text()
         assert time.monotonic() < deadline
         time.sleep(0.01)
-    process.kill()
-    process.communicate()
+    coloring.kill()
+    coloring.end()
     assert not (tmp_path / "new.mp4").exists()
     again = color_film(
         tmp_path / "old.mp4", tmp_path / "new.mp4", colorlab.load(tmp_path / "cunet.ckpt"), How(size=32, batch_size=4)

@@ -12,7 +12,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from conftest import checkpoint_of, fits, screen, start
+from conftest import checkpoint_of, fits, screen
+from forked import Training
 from PIL import Image
 from selenium import webdriver
 from selenium.webdriver.common.action_chains import ActionChains
@@ -25,6 +26,7 @@ from colorlab.data.images import SAMPLES
 from colorlab.demo.__main__ import main
 from colorlab.models import ECCV16, CUNet
 
+ADDRESS = r"http://127\.0\.0\.1:\d+"
 PHOTOGRAPH = SAMPLES / "explore_world_animals_scarlet_macaw.jpg"
 NAME = "<img src=x onerror=alert(1)>.png"
 
@@ -45,13 +47,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def address(folder: Path) -> Iterator[str]:
-    process = start("demo", "plain.ckpt", "bins.ckpt", "--port", "0", cwd=folder)
-    line = process.stdout.readline()
-    found = re.search(r"http://127\.0\.0\.1:\d+", line)
-    assert found, line + process.stderr.read()
+    serving = Training("plain.ckpt", "bins.ckpt", "--port", "0", where=folder, prints=f"{folder}_said", command="demo")
+    while not (serving.printed.exists() and (found := re.search(ADDRESS, serving.printed.read_text()))):
+        assert serving.process.is_alive()
+        time.sleep(0.05)
     yield found[0]
-    os.killpg(process.pid, signal.SIGINT)
-    assert process.wait(timeout=30) == 0
+    os.killpg(serving.process.pid, signal.SIGINT)
+    assert serving.end(within=30) == 0
 
 
 def wait(browser: webdriver.Chrome, condition: object) -> None:

@@ -6,6 +6,7 @@ import re
 import shutil
 import signal
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,7 +15,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import checkpoint_of, fits, run_command, screen, start
+from conftest import checkpoint_of, fits, run_command, screen
+from forked import Training
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from PIL import Image
@@ -40,18 +42,20 @@ class Server:
     """A study being served in a process of its own."""
 
     def __init__(self, folder: Path, *words: str) -> None:
-        self.process = start("study", "out=study", "port=0", *words, cwd=folder)
-        lines = []
-        for line in self.process.stdout:
-            lines.append(line)
-            if found := re.search(r"http://127.0.0.1:\d+", line):
-                self.address = found[0]
-                return
-        pytest.fail("".join(lines) + self.process.stderr.read())
+        (folder / "said").unlink(missing_ok=True)  # by the one before
+        self.serving = Training("out=study", "port=0", *words, where=folder, prints="said", command="study")
+        while not (found := re.search(r"http://127.0.0.1:\d+", self.said())):
+            assert self.serving.process.is_alive(), self.said()
+            time.sleep(0.05)
+        self.address = found[0]
+
+    def said(self) -> str:
+        return self.serving.printed.read_text() if self.serving.printed.exists() else ""
 
     def end(self, how: int) -> str:
-        os.killpg(self.process.pid, how)
-        return self.process.communicate(timeout=30)[0]
+        os.killpg(self.serving.process.pid, how)
+        self.serving.end(within=30)
+        return self.said()
 
 
 @pytest.fixture(scope="module")

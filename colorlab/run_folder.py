@@ -7,7 +7,7 @@ import logging
 import re
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -107,7 +107,13 @@ class RunFolder:
 
     def is_done(self) -> bool:
         """Whether a run came to its end here, whatever became of its checkpoints."""
-        return (self.status() or {}).get("status") == "done"
+        with suppress(UserError):  # what cannot be read says nothing
+            return (self.status() or {}).get("status") == "done"
+        return False
+
+    def has_status(self) -> bool:
+        """Whether a run ever said how it stands."""
+        return self._status.is_file()
 
     def came_to_nothing(self) -> bool:
         """Whether a run began here and was lost before its first checkpoint: to go on with it is to begin it anew."""
@@ -181,11 +187,11 @@ class RunFolder:
     def forget(self) -> None:
         """Remove what an earlier run left here, which a new one would go on with or be taken to have made."""
         for file in (
-            self._origin, self._diff, self.metrics, self.curves, self.prior,
+            self._origin, self._diff, self.metrics, self.curves, self.prior, self.prior.with_suffix(".png"),
             self.trackers, self.wandb_id, self.mlflow_id,
         ):  # fmt: skip
             file.unlink(missing_ok=True)
-        for folder in (self.comparison, self.nonfinite):
+        for folder in (self.comparison, self.nonfinite, self.path / "tensorboard"):
             shutil.rmtree(folder, ignore_errors=True)
 
     def keep_prior(self, file: Path) -> None:
@@ -249,7 +255,7 @@ def _read(file: Path) -> dict[str, Any] | None:
     if not file.is_file():
         return None
     try:
-        content = json.loads(file.read_text())
+        content = json.loads(file.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
         raise UserError(f"{file} cannot be read: {error}.") from error
     if not isinstance(content, dict):
@@ -263,7 +269,7 @@ def _load(file: Path) -> Any:
     Aliases, which no run writes, are refused: a few of them can stand for more than a machine can hold.
     """
     try:
-        text = file.read_text()
+        text = file.read_text(encoding="utf-8")
         if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text)):
             raise UserError(f"{file} cannot be read: it has aliases.")
         return OmegaConf.to_container(OmegaConf.load(io.StringIO(text)))

@@ -80,7 +80,7 @@ class Status:
         self.end("done")
 
     def _end(self, in_sweep: bool, status: str, error: BaseException, reason: str) -> None:
-        if self.begun or in_sweep or self.folder.status() is None:
+        if self.begun or in_sweep or not self.folder.has_status():
             self.end(status, type(error).__name__, reason)
 
 

@@ -111,7 +111,9 @@ def _check_cluster(config: DictConfig) -> None:
 def _check_folder(config: DictConfig) -> None:
     """Refuse to mix two sweeps; a search goes on in its folder, each time with runs of new numbers."""
     folder = Path(config.hydra.sweep.dir)
-    if config.hydra.runtime.choices["hydra/sweeper"] != "optuna" and any(folder.glob("*/checkpoints/*.ckpt")):
+    if config.hydra.runtime.choices["hydra/sweeper"] != "optuna" and any(
+        RunFolder(run).has_checkpoint() or RunFolder(run).is_done() for run in folder.glob("*/")
+    ):
         raise UserError(
             f"{folder} holds a sweep already: resume={folder}/RUN goes on with a run of it,"
             " another hydra.sweep.dir starts anew."

@@ -68,7 +68,7 @@ def _train_alone(cfg: DictConfig, folder: RunFolder, status: Status, in_sweep: b
 
     interruption = Interruption(status)
     alone = folder.held() if is_first_process() else nullcontext()
-    with interruption.heeded(), alone, status.kept(in_sweep):
+    with interruption.heeded(), alone, status.kept(in_sweep), interruption.not_forgotten():
         if HydraConfig.get().runtime.choices.get("sweep") == "wandb":
             raise UserError("sweep=wandb is no choice here: conf/sweep/wandb.yaml is for `wandb sweep`.")
         return train(plain(cfg), folder, status, interruption, in_sweep)

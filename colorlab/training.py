@@ -78,7 +78,7 @@ def train(
         if first:
             _begin(cfg, folder, status, data)
         _tell_trackers(trainer, cfg, model, folder)
-        best, score = _learn(trainer, model, data, checkpoint, cfg["test"])
+        best, score = _learn(trainer, model, data, folder, checkpoint, cfg["test"])
         if first:
             _conclude(trainer, data, folder, best, score)
             if cfg["reproduce"]:
@@ -142,14 +142,19 @@ def _tell_trackers(trainer: "Trainer", cfg: dict[str, Any], model: "Colorizer", 
 
 
 def _learn(
-    trainer: "Trainer", model: "Colorizer", data: "ColorDataModule", checkpoint: Path | None, test: bool
+    trainer: "Trainer",
+    model: "Colorizer",
+    data: "ColorDataModule",
+    folder: RunFolder,
+    checkpoint: Path | None,
+    test: bool,
 ) -> tuple[str, float | None]:
     """Train, and test the best checkpoint; return it, and its score."""
     from colorlab.models.weights import read_weights
 
     with enough_memory(data, trainer):
         trainer.fit(model, datamodule=data, ckpt_path=checkpoint, weights_only=True)
-    best, score = _best(trainer)
+    best, score = _best(trainer, folder)
     if test and data.names["test"]:
         if best:  # by ckpt_path, Lightning's weight averaging would put back the weights that were not averaged
             read_weights(model, Path(best))
@@ -158,16 +163,21 @@ def _learn(
     return best, score
 
 
-def _best(trainer: "Trainer") -> tuple[str, float | None]:
-    """The best checkpoint, and its score: of those that are there, since the disk may have been full."""
+def _best(trainer: "Trainer", folder: RunFolder) -> tuple[str, float | None]:
+    """The best checkpoint, and its score.
+
+    Where the one that Lightning means is not there, as the disk was full or the folder was moved, it is the one
+    that the names tell.
+    """
     callback = trainer.checkpoint_callback
-    path = callback.best_model_path if callback is not None else ""
-    if not path or Path(path).is_file():
-        score = callback.best_model_score if path else None
-        return path, None if score is None else float(score)
-    there = {path: float(score) for path, score in callback.best_k_models.items() if Path(path).is_file()}
-    choose = min if callback.mode == "min" else max
-    return choose(there.items(), key=lambda item: item[1], default=("", None))
+    if callback is None or not callback.best_model_path:
+        return "", None
+    score = None if callback.best_model_score is None else float(callback.best_model_score)
+    meant = Path(callback.best_model_path)
+    for path in (meant, folder.checkpoints / meant.name):
+        if path.is_file():
+            return str(path), score
+    return (str(folder.best_checkpoint()) if folder.has_checkpoint() else ""), None
 
 
 def _objective(plan: Plan, data: "ColorDataModule", folder: RunFolder) -> "nn.Module":

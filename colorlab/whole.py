@@ -24,17 +24,16 @@ def whole(file: Path, shared: bool = False) -> Iterator[Path]:
         file.parent.mkdir(parents=True, exist_ok=True)
         yield part
         part.replace(file)
-    except OSError as error:
-        if error.filename is None:  # as of a full disk
+    except BaseException as error:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:  # as of a full disk
             with suppress(AttributeError):  # of PyAV, which has errors of its own
                 error.filename = str(file)
         raise
-    finally:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
 
 
-def write_whole(file: Path, content: str) -> None:
+def write_whole(file: Path, content: str, shared: bool = False) -> None:
     """Write a text, in UTF-8."""
-    with whole(file) as part:
+    with whole(file, shared) as part:
         part.write_text(content, encoding="utf-8")

@@ -102,6 +102,13 @@ def test_a_signal_before_the_start_leaves_an_earlier_runs_status_alone(tmp_path:
     assert folder.status()["status"] == "done"
 
 
+def test_a_damaged_status_does_not_take_a_signals_place(tmp_path: Path) -> None:
+    (tmp_path / "status.json").write_text('{"status": "ru')
+    with pytest.raises(KeyboardInterrupt):
+        end(RunFolder(tmp_path), KeyboardInterrupt(), begin=False)
+    assert not RunFolder(tmp_path).is_done()
+
+
 def test_an_exception_on_the_way_out_is_no_failure(tmp_path: Path) -> None:
     """SLURM, queuing a job again, ends its workers before itself."""
     status = Status(RunFolder(tmp_path), "", [])

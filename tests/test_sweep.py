@@ -65,6 +65,8 @@ def test_what_goes_wrong_in_a_sweep_is_told_at_its_end_and_the_other_jobs_are_do
     one, other = (torch.load(run.newest_checkpoint(), weights_only=True)["state_dict"] for run in (first, last))
     assert all(torch.equal(one[key], other[key]) for key in one)
     assert read_metrics(first)["val/loss"] == read_metrics(last)["val/loss"]
+    for checkpoint in (tmp_path / "sweep").glob("*/checkpoints/*.ckpt"):
+        checkpoint.unlink()  # it is a sweep even so
     assert exit_of(monkeypatch, "-m", *SMALL, *jobs, "hydra.sweep.dir=sweep") == 2
     assert "colorlab: sweep holds a sweep already: resume=sweep/RUN goes on with a run" in capsys.readouterr().err
 

@@ -107,6 +107,16 @@ class Interruption(Stopping):
             for number, handler in before.items():
                 signal.signal(number, handler)
 
+    @contextmanager
+    def not_forgotten(self) -> Iterator[None]:
+        """Around a training: of one that was asked to leave, and failed before it could, that stays the reason."""
+        try:
+            yield
+        except Exception as error:
+            if self.asked is None:
+                raise
+            raise self.reason() from error
+
     def on_train_start(self, trainer: Trainer, model: Colorizer) -> None:
         """Take Lightning's handler out, which would stop in the middle of a validation."""
         if threading.current_thread() is threading.main_thread():

@@ -46,12 +46,17 @@ def read_contestants(paths: list[str]) -> list[Contestant]:
         raise UserError(f"checkpoint names {twice[0]} twice.")
     given = [Path(path).expanduser().resolve() for path in paths]
     roads = [
-        path.parts if path.is_dir() else (*file.parent.parent.parts, file.stem)
+        path.parts[1:] if path.is_dir() else (*_around(file).parts[1:], file.stem)
         for path, file in zip(given, files, strict=True)
     ]
     return [
         Contestant(name, load(file), file, sha256_of(file)) for name, file in zip(_names(roads), files, strict=True)
     ]
+
+
+def _around(file: Path) -> Path:
+    """The folder around a checkpoint that tells whose it is: its run's."""
+    return file.parent.parent if file.parent.name == "checkpoints" else file.parent
 
 
 def _names(roads: list[tuple[str, ...]]) -> list[str]:

@@ -81,8 +81,9 @@ def write(report: Report, evaluator: Evaluator, folder: Path) -> list[Path]:
     """Write evaluation.csv, .json, .md and .png, pictures.csv and the sheets of extremes; the pictures' paths."""
     folder.mkdir(parents=True, exist_ok=True)
     _write_csv(report, folder / "evaluation.csv")
-    (folder / "evaluation.json").write_text(json.dumps(_plain(report), indent=2, ensure_ascii=False, allow_nan=False))
-    (folder / "evaluation.md").write_text(write_markdown(report))
+    content = json.dumps(_plain(report), indent=2, ensure_ascii=False, allow_nan=False)
+    (folder / "evaluation.json").write_text(content, encoding="utf-8")
+    (folder / "evaluation.md").write_text(write_markdown(report), encoding="utf-8")
     _write_pictures(report, folder / "pictures.csv")
     draw_estimates(report, folder / "evaluation.png")
     (sheets := folder / "sheets").mkdir(exist_ok=True)
@@ -144,7 +145,7 @@ def _write_csv(report: Report, path: Path) -> None:
         row | report.facts["checkpoints"].get(row["model"], {"checkpoint": None, "sha256": None}) | facts
         for row in rows_of(report)
     ]
-    with path.open("w", newline="") as file:
+    with path.open("w", newline="", encoding="utf-8") as file:
         table = csv.DictWriter(file, rows[0])
         table.writeheader()
         table.writerows(rows)
@@ -152,7 +153,7 @@ def _write_csv(report: Report, path: Path) -> None:
 
 def _write_pictures(report: Report, path: Path) -> None:
     metrics = [metric for metric in SCALES if metric in report.records["true"]]
-    with path.open("w", newline="") as file:
+    with path.open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)
         table.writerow(["picture", "model", *metrics])
         for model, record in report.records.items():

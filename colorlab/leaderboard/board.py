@@ -207,7 +207,7 @@ def write_csv(board: Board, path: Path) -> None:
     columns = [
         "run", *board.keys, "status", "reason", *NUMBERS, "max_epochs", "best_epoch", "monitor", *tests,
     ]  # fmt: skip
-    with whole(path) as part, part.open("w", newline="") as file:
+    with whole(path, shared=True) as part, part.open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)
         table.writerow(columns)
         for run in board.runs:

@@ -33,7 +33,7 @@ def write_page(board: Board, path: Path) -> None:
     template = Path(__file__).with_name("page.html").read_text(encoding="utf-8")
     # Names reach the page as JSON and its script writes them as text: no name can become markup.
     content = json.dumps(content_of(board, path.parent.resolve()), ensure_ascii=False, allow_nan=False)
-    write_whole(path, template.replace('"CONTENT"', content.replace("<", "\\u003c")))
+    write_whole(path, template.replace('"CONTENT"', content.replace("<", "\\u003c")), shared=True)
 
 
 def content_of(board: Board, here: Path) -> dict[str, Any]:
@@ -117,7 +117,8 @@ def _trackers(run: Run) -> list[dict[str, str]]:
     """Their addresses, or how to send them what was written offline."""
     folder = run.folder
     try:
-        told = {str(name): str(address) for name, address in json.loads(folder.trackers.read_text()).items()}
+        told = json.loads(folder.trackers.read_text(encoding="utf-8"))
+        told = {str(name): str(address) for name, address in told.items()}
     except (OSError, ValueError, AttributeError):
         told = {}
     shown = [

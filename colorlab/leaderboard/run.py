@@ -179,7 +179,7 @@ def _is_gone(told: dict[str, Any]) -> bool:
 
 def _read(path: Path, how: Any) -> Any:
     try:
-        return how(path.read_text())
+        return how(path.read_text(encoding="utf-8"))
     except Exception:  # missing, cut off in the middle, or edited by hand
         return None
 

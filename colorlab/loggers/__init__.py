@@ -22,7 +22,7 @@ __all__ = [
 @rank_zero_only
 def remember_trackers(loggers: list[Logger], folder: RunFolder) -> None:
     """Keep the addresses at which trackers show the run, for the leaderboard."""
-    addresses = json.loads(folder.trackers.read_text()) if folder.trackers.exists() else {}
+    addresses = json.loads(folder.trackers.read_text(encoding="utf-8")) if folder.trackers.exists() else {}
     for logger in loggers:
         if getattr(logger, "lost", False):
             continue

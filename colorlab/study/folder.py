@@ -27,7 +27,7 @@ class StudyFolder:
 
     def facts(self) -> dict[str, Any] | None:
         """What the study depends on; None if there is no study here."""
-        return json.loads(self._facts.read_text()) if self._facts.is_file() else None
+        return json.loads(self._facts.read_text(encoding="utf-8")) if self._facts.is_file() else None
 
     def write_facts(self, facts: dict[str, Any]) -> None:
         """Keep what the study depends on; last of all, when its pictures are whole."""

@@ -130,7 +130,7 @@ def write(answers: list[Answer], study: dict[str, Any], folder: Path) -> tuple[d
         "participants": counted.participants, "inattentive": counted.inattentive, "mistimed": counted.mistimed,
         **study,
     }  # fmt: skip
-    (folder / "report.json").write_text(json.dumps(report, indent=2, ensure_ascii=False))
+    (folder / "report.json").write_text(json.dumps(report, indent=2, ensure_ascii=False), encoding="utf-8")
     facts = {key: value for key, value in report.items() if not isinstance(value, dict | list)}
     _write_csv(folder / "report.csv", [{"model": name, **found, **facts} for name, found in report["models"].items()])
     names = study["photographs"]
@@ -151,7 +151,7 @@ def write(answers: list[Answer], study: dict[str, Any], folder: Path) -> tuple[d
 
 
 def _write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
-    with path.open("w", newline="") as file:
+    with path.open("w", newline="", encoding="utf-8") as file:
         if rows:
             table = csv.DictWriter(file, rows[0])
             table.writeheader()

@@ -91,6 +91,19 @@ def test_asked_after_a_training_that_failed_it_leaves_at_once(stopping: Stopping
         asking(stopping)()
 
 
+def test_asked_in_a_step_that_fails_it_leaves_all_the_same(tmp_path: Path) -> None:
+    """In a sweep no other job begins then."""
+    interruption = Interruption(Status(RunFolder(tmp_path), "", []))
+
+    def fail(*_: object) -> None:
+        signal.raise_signal(signal.SIGTERM)
+        raise RuntimeError("out of memory")
+
+    trainer = trainer_of(tmp_path, interruption, At("on_train_batch_start", fail))
+    with interruption.heeded(), pytest.raises(Interrupted), interruption.not_forgotten():
+        trainer.fit(small(), BATCHES)
+
+
 def test_asked_in_the_test_it_leaves_at_once(stopping: Stopping, tmp_path: Path) -> None:
     seen = []
     callbacks = (asked_at("on_test_start", stopping), At("on_test_end", lambda *_: seen.append("end")), stopping)

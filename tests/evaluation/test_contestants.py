@@ -11,7 +11,7 @@ from colorlab.color import rgb_to_lab
 from colorlab.data.decoding import read_photograph
 from colorlab.data.images import SAMPLES, find_photographs
 from colorlab.errors import UserError
-from colorlab.evaluation.contestants import color, fix_reading, read_contestants
+from colorlab.evaluation.contestants import _names, color, fix_reading, read_contestants
 from colorlab.models import CUNet
 
 
@@ -49,6 +49,12 @@ def test_as_many_folders_stand_before_a_name_as_tell_it_from_the_others(tmp_path
     runs = [run_folder(tmp_path / name / "rates" / "0_cunet", "last") for name in ("monday", "tuesday")]
     found = read_contestants([str(run) for run in (*runs, run_folder(tmp_path / "other", "last"))])
     assert [contestant.name for contestant in found] == ["monday_rates_0_cunet", "tuesday_rates_0_cunet", "other"]
+    for folder in ("one", "other"):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        checkpoint_of(CUNet(width=2), tmp_path / folder / "best.ckpt")
+    files = read_contestants([str(tmp_path / folder / "best.ckpt") for folder in ("one", "other")])
+    assert [contestant.name for contestant in files] == ["one_best", "other_best"]
+    assert _names([("run",), ("old", "run")]) == ["run", "old_run"]
     for suffix in ("ckpt", "pt"):
         checkpoint_of(CUNet(width=2), tmp_path / f"twin.{suffix}")
     with pytest.raises(UserError, match="same name, twin"):

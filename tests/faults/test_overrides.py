@@ -46,10 +46,10 @@ def known_values(hint: object) -> list[str]:
     return [value for inner in get_args(hint) for value in known_values(inner)]
 
 
-def keys() -> dict[str, list[str]]:
-    """Every key of every choice, as configured or as an argument of a constructor, and values known to be its own."""
+def keys(choices: list[str]) -> dict[str, list[str]]:
+    """Every key of these choices, as configured or as an argument of a constructor, and values known to be its own."""
     found: dict[str, set[str]] = {key: set() for key in KEYS}
-    for choice in CHOICES:
+    for choice in choices:
         if choice == "sweep=wandb":
             continue
         with initialize_config_dir(str(conf_folder()), version_base="1.3"):
@@ -69,21 +69,18 @@ def keys() -> dict[str, list[str]]:
     return {key: sorted(values) for key, values in sorted(found.items())}
 
 
-ALL = keys()
-
-
 @st.composite
-def overrides(draw: st.DrawFn) -> str:
+def overrides(draw: st.DrawFn, known: dict[str, list[str]]) -> str:
     """One word of a command."""
     if draw(st.integers(0, 3)) == 0:
         choice = draw(st.sampled_from(CHOICES))
         return draw(
             st.sampled_from([choice, choice, choice[:-1], choice[1:], f"{choice}/x", f"~{choice}", f"+{choice}"])
         )
-    key = draw(st.sampled_from(list(ALL)))
+    key = draw(st.sampled_from(list(known)))
     place = draw(st.integers(0, len(key) - 1))
     key = draw(st.sampled_from([key] * 6 + [key[:place] + key[place + 1 :], f"{key}.x", f"{key}.", f".{key}"]))
-    values = st.sampled_from([*VALUES, *ALL.get(key, [])] if draw(st.booleans()) else ALL.get(key) or VALUES)
+    values = st.sampled_from([*VALUES, *known.get(key, [])] if draw(st.booleans()) else known.get(key) or VALUES)
     value = draw(st.one_of(values, values, values, st.text(max_size=6)))
     prefix = draw(st.sampled_from(["", "", "", "+", "++", "~"]))
     return prefix + key + draw(st.sampled_from([f"={value}"] * 12 + ["", "="]))
@@ -101,12 +98,13 @@ def test_any_overrides_build_or_end_in_a_sentence(
     monkeypatch.setattr("colorlab.training.largest_batch", lambda *_: 16)
     surroundings = dict(os.environ)
     small = ("model.width=2", "logger=csv", "trainer=cpu")
+    known = keys(CHOICES[:: tally.times(4, 1)])
 
     @settings(
         max_examples=tally.times(count, 50 * count), deadline=None, database=None, derandomize=True,
         suppress_health_check=list(HealthCheck),
     )  # fmt: skip
-    @given(st.lists(overrides(), min_size=1, max_size=4))
+    @given(st.lists(overrides(known), min_size=1, max_size=4))
     def check(words: list[str]) -> None:
         with tally.injecting("an override is misspelled, of a wrong type, out of range or hostile"):
             code = exit_of(monkeypatch, *small, *words, "hydra.run.dir=run")

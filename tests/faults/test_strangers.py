@@ -258,7 +258,7 @@ def test_every_file_of_a_strangers_run_may_be_anything(
             run.write_configuration({"run": {}, "callbacks": {}}, [*SMALL])
             (run.path / file).write_text(content, encoding="latin-1")
             with tally.injecting("a file of a run's folder holds something else, or asks for an object"):
-                for reader in readers:
+                for reader in readers[: tally.times(3, 4)]:
                     code, said = leave(*reader)
                     assert (code in (0, 2), canary.exists()) == (True, False), (file, content, reader, said)
 
@@ -306,7 +306,7 @@ def test_a_picture_that_would_fill_the_memory_is_left_out_by_every_command(
         ("colorize", "photos", "--checkpoint", checkpoint, "-o", "colored"),
     )  # fmt: skip
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    for command in commands:
+    for command in commands[tally.times(1, 0) :]:
         with tally.injecting("a picture of a few kilobytes unpacks to gigabytes", times=len(names)):
             code, said = leave(*command)
             assert code == (1 if command[0] == "colorize" else 0), said

@@ -48,6 +48,7 @@ def test_what_goes_wrong_in_a_sweep_is_told_at_its_end_and_the_other_jobs_are_do
         "optim.lr=1e-2,abc,1e-2",
         "callbacks.best.monitor=val/loss,val/los",
         "callbacks.comparison=null",
+        "callbacks.curves=null",
         "debug=true",
     )
     assert exit_of(monkeypatch, "-m", *SMALL, *jobs, "hydra.sweep.dir=sweep") == 1

@@ -16,15 +16,16 @@ def requeued(folder: RunFolder) -> Path | None:
     return folder.newest_checkpoint() if again and folder.has_checkpoint() else None
 
 
-def checkpoint_of(path: Path, model: Plan) -> Path:
+def checkpoint_of(path: Path, model: Plan, max_epochs: int | None) -> Path:
     """The checkpoint to go on from.
 
     Args:
         path: the checkpoint, or the run's folder.
         model: what is to be trained; it must be what was trained.
+        max_epochs: of the training, if it has an end.
 
     Raises:
-        UserError: there is none, it holds no training, or that of another model.
+        UserError: there is none, it holds no training, that of another model, or a longer one.
     """
     from colorlab.models.weights import read_checkpoint
 
@@ -40,6 +41,9 @@ def checkpoint_of(path: Path, model: Plan) -> Path:
     for key, value in model.arguments.items():
         if key != "weights" and held.get(key) != value:
             raise UserError(f"resume={path} was trained with model.{key}={held.get(key)}, not {value}.")
+    epoch = checkpoint.get("epoch")
+    if max_epochs is not None and isinstance(epoch, int) and 0 <= max_epochs < epoch:
+        raise UserError(f"resume={path} is in epoch {epoch} (from 0), beyond trainer.max_epochs={max_epochs}.")
     return path
 
 

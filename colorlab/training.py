@@ -58,7 +58,7 @@ def train(
     quiet_libraries()
     seed_everything(cfg["seed"], workers=True, verbose=False)
     begun = requeued(folder) or cfg["resume"]
-    checkpoint = checkpoint_of(Path(begun), plans["model"]) if begun else None
+    checkpoint = checkpoint_of(Path(begun), plans["model"], cfg["trainer"].get("max_epochs")) if begun else None
     first = rank_zero_only.rank == 0
     if first and not begun:
         begin_anew(folder)

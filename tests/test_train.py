@@ -267,6 +267,9 @@ def test_a_run_of_another_model_cannot_be_resumed(finished: RunFolder, train: Co
     other = train(f"resume={finished.path}", "model=eccv16")
     assert other.returncode == 2
     assert "holds colorlab.models.cunet.CUNet, not colorlab.models.eccv16.ECCV16" in other.stderr
+    shorter = train(f"resume={finished.path}", "trainer.max_epochs=2")
+    assert shorter.returncode == 2
+    assert "is in epoch 3 (from 0), beyond trainer.max_epochs=2" in shorter.stderr
     wider = train(f"resume={finished.path}", "model.width=8")
     assert wider.returncode == 2
     assert "was trained with model.width=4, not 8" in wider.stderr

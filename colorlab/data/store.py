@@ -128,18 +128,14 @@ class Bucket:
         with self._lock_of(copy):
             if copy.exists():
                 return
-            part = copy.with_name(f"{copy.name}.part")
-            with FileLock(self.copies / "room.lock"):
-                self._make_room(size)
-                part.touch()
-                os.truncate(part, size)  # takes its room before the bytes arrive
-            try:
+            with whole(copy) as part:
+                with FileLock(self.copies / "room.lock"):
+                    self._make_room(size)
+                    part.touch()
+                    os.truncate(part, size)  # takes its room before the bytes arrive
                 self._access("get", name, str(part))
                 if part.stat().st_size != size:
                     raise UserError(f"{self}/{name} has {part.stat().st_size} bytes in place of {size}.")
-                os.replace(part, copy)
-            finally:
-                part.unlink(missing_ok=True)
 
     def _lock_of(self, copy: Path) -> FileLock:
         """The lock of who fetches it; few locks, shared by many shards, leave few files behind."""

@@ -197,7 +197,8 @@ _PER_BEYOND = 1 / (3 * _STEPS_OF_LIGHT)
 
 def _entries(table: Tensor, place: Tensor) -> Tensor:
     """What a table has at each place, [...], rounded down."""
-    return table.index_select(0, place.to(torch.int32).flatten()).view(place.shape)
+    whole = torch.empty(place.shape, dtype=torch.int32).copy_(place)  # `to` would keep the order in memory
+    return table.index_select(0, whole.flatten()).view(place.shape)
 
 
 @cache

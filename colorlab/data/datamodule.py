@@ -21,11 +21,11 @@ from colorlab.data.images import (
     Photographs,
     Pictures,
     Split,
-    collate,
     find_photographs,
     shown,
     split_photographs,
 )
+from colorlab.data.jpeg import Decoder, Files, Undecoded
 from colorlab.data.loader import Order, ResumableLoader, outlive_first_signal
 from colorlab.errors import UserError
 
@@ -38,8 +38,8 @@ MAX_BROKEN = 0.1
 class ColorDataModule(LightningDataModule):
     """A folder of photographs as batches of (L, ab).
 
-    Workers read, decode and resize to uint8; on the device the batch is augmented (in training) and
-    split into L and ab in float32.
+    Workers read, decode and resize to uint8 (or only read: `decode`); on the device the batch is
+    augmented (in training) and split into L and ab in float32.
 
     Args:
         root: the folder; None is the built-in photographs. Its sub-folders train/, val/ and test/
@@ -54,6 +54,8 @@ class ColorDataModule(LightningDataModule):
         cache: keep what was decoded: ram, shared by the workers of a process and filled in the first
             epoch; or disk, one file that is built before the first epoch and shared by all processes.
         cache_dir: where that file goes; None is the user's cache folder.
+        decode: who decodes JPEGs in training, validation and test. device leaves it to nvImageCodec on
+            the device the model is on; auto is workers, which nothing we could measure has beaten.
         augment: what training pictures go through, on the device; None for nothing.
 
     Raises:
@@ -72,6 +74,7 @@ class ColorDataModule(LightningDataModule):
         workers: int | None = None,
         cache: Literal["none", "ram", "disk"] = "none",
         cache_dir: str | None = None,
+        decode: Literal["auto", "workers", "device"] = "auto",
         augment: RandomCropFlip | None = None,
     ) -> None:
         super().__init__()
@@ -85,6 +88,8 @@ class ColorDataModule(LightningDataModule):
             )
         if size is None and cache != "none":
             raise UserError(f"data.cache={cache} keeps pictures of one size: set data.size, or data.cache=none.")
+        if decode == "device" and cache != "none":
+            raise UserError(f"data.cache={cache} keeps what workers decode: leave out it or data.decode=device.")
         if min(val_fraction, test_fraction) < 0 or val_fraction + test_fraction >= 1:
             raise UserError("data.val_fraction and data.test_fraction must be at least 0 and together below 1.")
         self.size, self.batch_size, self.seed, self.augment = size, batch_size, seed, augment
@@ -95,8 +100,12 @@ class ColorDataModule(LightningDataModule):
             count = sum(map(len, self.names.values()))
             raise UserError(f"data.root={self.root} leaves no photograph to train on (of {count}).")
         self.cache = self._cache(cache, cache_dir)
+        self.decoder = Decoder() if decode == "device" else None
         self.photographs: dict[Split, Photographs] = {
-            split: self._photographs(chosen, fill=split == "train") for split, chosen in self.names.items()
+            split: Undecoded(self.root, chosen, size, fill=split == "train")
+            if decode == "device"
+            else self._photographs(chosen, fill=split == "train")
+            for split, chosen in self.names.items()
         }
         self.skipped: dict[str, str] = {}
 
@@ -122,7 +131,7 @@ class ColorDataModule(LightningDataModule):
 
     def train_dataloader(self) -> DataLoader:
         order = self._order(self.trainer.world_size, self.trainer.global_rank)
-        return ResumableLoader(self.photographs["train"], order=order, **self._reading())
+        return ResumableLoader(self.photographs["train"], order=order, **self._reading(self.photographs["train"]))
 
     def _order(self, processes: int, rank: int) -> Order:
         """The order of the training photographs, and the share of one process in it."""
@@ -138,7 +147,7 @@ class ColorDataModule(LightningDataModule):
 
     def loader(self, photographs: Photographs) -> DataLoader:
         """Photographs each once, in order."""
-        return DataLoader(photographs, **self._reading())
+        return DataLoader(photographs, **self._reading(photographs))
 
     def files(self, split: Part) -> Sequence[str]:
         """The names of a split's photographs, below `root`."""
@@ -150,14 +159,14 @@ class ColorDataModule(LightningDataModule):
     def test_dataloader(self) -> DataLoader | list:
         return self.loader(self.photographs["test"]) if self.names["test"] else []
 
-    def _reading(self) -> dict[str, Any]:
+    def _reading(self, photographs: Photographs) -> dict[str, Any]:
         """What all loaders have in common; the cache is ready when they begin."""
         if self.cache is not None:
             self.cache.open(self.workers)
         return {
             "batch_size": self.batch_size,
             "num_workers": self.workers,
-            "collate_fn": collate,
+            "collate_fn": photographs.collate,
             "worker_init_fn": outlive_first_signal,
             "pin_memory": torch.cuda.is_available(),
             "persistent_workers": self.workers > 0,
@@ -165,11 +174,21 @@ class ColorDataModule(LightningDataModule):
 
     # -- the device -------------------------------------------------------------------------------
 
+    def transfer_batch_to_device(self, batch: Pictures | Files, device: torch.device, dataloader_idx: int) -> Pictures:
+        """Bring a batch to the device; what comes as files is decoded there."""
+        if isinstance(batch, Files):
+            batch = self.decoder(batch, self._delivering, device)
+        return super().transfer_batch_to_device(batch, device, dataloader_idx)
+
+    @property
+    def _delivering(self) -> Photographs:
+        """The photographs of the split that the trainer is at."""
+        return self.photographs["train" if self.trainer.training else "test" if self.trainer.testing else "val"]
+
     def on_after_batch_transfer(self, batch: Pictures, dataloader_idx: int) -> Batch:
         """Augment and split a batch, on the device; outside autocast, so Lab stays exact."""
         trainer = self.trainer
-        split: Split = "train" if trainer.training else "test" if trainer.testing else "val"
-        self.note_skipped(batch, self.photographs[split])
+        self.note_skipped(batch, self._delivering)
         if trainer.training and not len(batch.index):
             raise UserError(f"data.root={self.root} holds no photograph with color to learn from.")
         rgb = batch.rgb

@@ -80,17 +80,36 @@ def _check_regular(path: Path) -> None:
 
 def _read_plain_jpeg(content: bytes) -> np.ndarray | None:
     """Decode a JPEG in sRGB or gray into [H, W, 3]; None leaves another file to those who know all."""
-    if simplejpeg is None or not content.startswith(b"\xff\xd8"):
+    if simplejpeg is None or (orientation := _orientation_if_plain(content)) is None:
+        return None
+    try:
+        return upright(simplejpeg.decode_jpeg(content), orientation)
+    except ValueError:  # whether what is wrong with it can be overlooked, Pillow decides
+        return None
+
+
+def _orientation_if_plain(content: bytes) -> int | None:
+    """How a JPEG in sRGB or gray lies, as EXIF counts it; None for another file."""
+    if not content.startswith(b"\xff\xd8"):
         return None
     with _opened(io.BytesIO(content)) as picture:  # reads no more than the header
         _check_size(picture.size, MOST_PIXELS)
         if picture.mode not in ("RGB", "L") or space_of(picture.info.get("icc_profile"), len(picture.getbands())):
             return None
-        orientation = picture.getexif().get(ExifTags.Base.Orientation, 1)
-    try:
-        return upright(simplejpeg.decode_jpeg(content), orientation)
-    except ValueError:  # whether what is wrong with it can be overlooked, Pillow decides
-        return None
+        return picture.getexif().get(ExifTags.Base.Orientation, 1)
+
+
+def is_plain_jpeg(content: bytes) -> bool:
+    """Whether a file is a JPEG that every decoder reads alike: whole, in sRGB, and in color, kept as JPEGs keep it.
+
+    Raises:
+        OSError, ValueError, SyntaxError and the like: its head cannot be read.
+    """
+    whole = content[-64:].rstrip(b"\0").endswith(b"\xff\xd9")
+    if simplejpeg is None or not whole or _orientation_if_plain(content) is None:
+        return False
+    *_, colors, _ = simplejpeg.decode_jpeg_header(content)
+    return colors == "YCbCr"
 
 
 def _check_size(size: tuple[int, int], most: int | None) -> None:

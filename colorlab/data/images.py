@@ -188,6 +188,15 @@ class Photographs(Dataset):
             torch.empty(0, 3, self.size or 1, self.size or 1, dtype=torch.uint8), torch.empty(0).long(), skipped
         )
 
+    @staticmethod
+    def collate(samples: list[Pictures]) -> Pictures:
+        """Join samples into a batch."""
+        return Pictures(
+            torch.cat([sample.rgb for sample in samples]),
+            torch.cat([sample.index for sample in samples]),
+            [skipped for sample in samples for skipped in sample.skipped],
+        )
+
     def look(self, index: int, for_color: bool) -> Reading:
         """Read the picture at `index`, whatever comes of it, and look for color in it if asked to."""
         try:
@@ -211,9 +220,14 @@ class Photographs(Dataset):
             if _holds_anything(self.root):
                 raise
             raise UserError(f"data.root={self.root} has vanished, or is empty: is its disk still there?") from None
-        if self.size is not None:
-            rgb = v2.functional.resize(rgb, [self.size, self.size], antialias=True)
-        return rgb[None].contiguous(memory_format=torch.channels_last)[0]
+        return resize(rgb, self.size)
+
+
+def resize(rgb: Tensor, size: int | None) -> Tensor:
+    """Stretch a picture [3, H, W] uint8 to a square, antialiased, if a size is given; channels last in memory."""
+    if size is not None:
+        rgb = v2.functional.resize(rgb, [size, size], antialias=True)
+    return rgb[None].contiguous(memory_format=torch.channels_last)[0]
 
 
 COLORFUL_SPREAD = 24
@@ -227,15 +241,6 @@ def is_gray(rgb: Tensor) -> bool:
         return False
     _, ab = rgb_to_lab(seen[None])
     return bool(ab.abs().max() <= GRAY_AB)
-
-
-def collate(samples: list[Pictures]) -> Pictures:
-    """Join samples into a batch."""
-    return Pictures(
-        torch.cat([sample.rgb for sample in samples]),
-        torch.cat([sample.index for sample in samples]),
-        [skipped for sample in samples for skipped in sample.skipped],
-    )
 
 
 def _holds_anything(folder: Any) -> bool:

@@ -25,7 +25,7 @@ def test_all_loaders_come_to_the_same_lab(
     main()
     content = json.loads((tmp_path / "benchmark_data.json").read_text())
     rows, measured = content["rows"], content["facts"]["measured"]
-    assert len(rows) == len(measured) == 9
+    assert len(rows) == len(measured) == 10
     assert all(row["images/s"] > 0 for row in rows)
     (expected,) = measured["the tutorial's: PIL + skimage, workers"]
     for ((pictures, _, mean),) in ([list(one.values()) for one in all_of] for all_of in measured.values()):

@@ -10,8 +10,8 @@ from pathlib import Path
 import imagecodecs
 import numpy as np
 import pytest
-import simplejpeg
 import tifffile
+from pictures import kinds_of_jpeg, swap_primaries
 from PIL import Image, ImageCms
 
 from colorlab.data import decoding
@@ -345,16 +345,6 @@ def test_coloring_and_training_read_the_same_picture(macaw: Image.Image, tmp_pat
     assert np.abs(read(path) - (pixels if pixels.ndim == 3 else pixels[..., None])).max() <= 1
 
 
-def swap_primaries(profile: bytes) -> bytes:
-    """An RGB profile whose red is sRGB's blue and the other way round, though it is called sRGB."""
-    body = bytearray(profile)
-    tags = struct.unpack(">I", body[128:132])[0]
-    entries = {bytes(body[at : at + 4]): at for at in range(132, 132 + 12 * tags, 12)}
-    red, blue = entries[b"rXYZ"], entries[b"bXYZ"]
-    body[red + 4 : red + 12], body[blue + 4 : blue + 12] = body[blue + 4 : blue + 12], body[red + 4 : red + 12]
-    return bytes(body)
-
-
 @pytest.mark.parametrize("content", ["truncated", "text", "empty"])
 def test_what_is_no_picture_raises(tmp_path: Path, content: str) -> None:
     whole = MACAW.read_bytes()
@@ -401,45 +391,13 @@ def test_formats_that_photographs_do_not_come_in_are_not_decoded(macaw: Image.Im
         read_photograph(tmp_path / "program.jpg")
 
 
-def jpegs(macaw: Image.Image) -> dict[str, bytes]:
-    """The kinds of JPEG there are, of a picture whose sides are no multiple of a block's."""
-    picture = macaw.crop((0, 0, 251, 243))
-
-    def saved(picture: Image.Image = picture, kind: str = "jpeg", **options) -> bytes:
-        stored = io.BytesIO()
-        picture.save(stored, kind, **options)
-        return stored.getvalue()
-
-    kinds = {
-        f"{sampling} {way}": saved(subsampling=sampling, progressive=way == "progressive", quality=quality)
-        for sampling in ("4:4:4", "4:2:2", "4:2:0")
-        for way, quality in (("baseline", 92), ("progressive", 60))
-    }
-    for sampling in ("440", "411"):  # Pillow writes none of these
-        kinds[sampling] = simplejpeg.encode_jpeg(np.ascontiguousarray(picture), colorsubsampling=sampling)
-    for orientation in range(1, 9):
-        exif = Image.Exif()
-        exif[0x0112] = orientation
-        kinds[f"turned {orientation}"] = saved(exif=exif)
-    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    whole = saved(quality=92)
-    spoiled = whole[: len(whole) // 3] + whole[len(whole) // 2 :]
-    return kinds | {
-        "gray": saved(picture.convert("L")), "Adobe RGB components": saved(keep_rgb=True),
-        "restart markers": saved(restart_marker_blocks=3), "two in one": saved(kind="mpo", save_all=True),
-        "more after its end": saved() + b"more", "sRGB profile": saved(icc_profile=srgb),
-        "CMYK": saved(picture.convert("CMYK")), "other profile": saved(icc_profile=swap_primaries(srgb)),
-        "spoiled": spoiled,
-    }  # fmt: skip
-
-
 LEFT_TO_PILLOW = {"CMYK", "other profile", "spoiled"}
 
 
 def test_every_kind_of_jpeg_is_read_as_pillow_reads_it(
     macaw: Image.Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for kind, content in jpegs(macaw).items():
+    for kind, content in kinds_of_jpeg(macaw).items():
         path = tmp_path / f"{kind}.jpg"
         path.write_bytes(content)
         assert (_read_plain_jpeg(content) is None) == (kind in LEFT_TO_PILLOW), kind

@@ -18,7 +18,6 @@ from colorlab.data.images import (
     SAMPLES,
     Names,
     Photographs,
-    collate,
     find_photographs,
     is_gray,
     split_photographs,
@@ -110,7 +109,7 @@ def mixed(tmp_path: Path, macaw: Image.Image) -> Path:
 
 def test_in_training_the_next_usable_photograph_takes_an_unusable_ones_place(mixed: Path) -> None:
     photographs = Photographs(mixed, find_photographs(mixed), size=32, fill=True)
-    batch = collate([photographs[index] for index in range(4)])
+    batch = photographs.collate([photographs[index] for index in range(4)])
     assert batch.index.tolist() == [0, 3, 3, 3]
     assert batch.rgb.shape == (4, 3, 32, 32)
     assert {(photographs.name(index), reason) for index, reason in batch.skipped if reason == GRAY} == {("c.png", GRAY)}
@@ -119,7 +118,7 @@ def test_in_training_the_next_usable_photograph_takes_an_unusable_ones_place(mix
 
 def test_in_validation_broken_photographs_are_left_out_and_gray_ones_stay(mixed: Path) -> None:
     photographs = Photographs(mixed, find_photographs(mixed), size=32, fill=False)
-    batch = collate([photographs[index] for index in range(4)])
+    batch = photographs.collate([photographs[index] for index in range(4)])
     assert batch.index.tolist() == [0, 2, 3]
     assert [photographs.name(index) for index, _ in batch.skipped] == ["b.jpg"]
 

@@ -1,0 +1,131 @@
+"""JPEGs that the device decodes."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from pictures import kinds_of_jpeg
+from PIL import Image
+
+from colorlab.data.decoding import is_plain_jpeg
+from colorlab.data.images import GRAY, SAMPLES, Photographs, Pictures, find_photographs
+from colorlab.data.jpeg import FOR_WORKERS, Decoder, Files, Undecoded
+from colorlab.errors import UserError
+
+MACAW = SAMPLES / "explore_world_animals_scarlet_macaw.jpg"
+FOR_WORKERS_FROM_THE_START = {"gray", "Adobe RGB components", "more after its end", "CMYK", "other profile"}
+
+CPU = torch.device("cpu")
+GPU = pytest.param(
+    torch.device("cuda", 0), marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+)
+
+
+@pytest.fixture(scope="module")
+def decoder() -> Decoder:
+    return Decoder()
+
+
+@pytest.fixture
+def kinds(tmp_path: Path) -> Path:
+    """A folder of every kind of JPEG."""
+    for kind, content in kinds_of_jpeg(Image.open(MACAW).convert("RGB")).items():
+        (tmp_path / f"{kind}.jpg").write_bytes(content)
+    return tmp_path
+
+
+def of_both(
+    decoder: Decoder, root: Path, size: int | None, fill: bool, device: torch.device
+) -> Iterator[tuple[Pictures, Pictures]]:
+    """Batches as workers decode them, and as the device does."""
+    names = find_photographs(root)
+    usual, undecoded = Photographs(root, names, size, fill), Undecoded(root, names, size, fill)
+    length = 1 if size is None else 7
+    for start in range(0, len(names), length):
+        batch = range(start, min(start + length, len(names)))
+        files = undecoded.collate([undecoded[index] for index in batch])
+        yield usual.collate([usual[index] for index in batch]), decoder(files, undecoded, device)
+
+
+@pytest.mark.parametrize("device", [CPU, GPU])
+@pytest.mark.parametrize("size", [None, 96])
+def test_every_kind_of_jpeg_comes_out_as_the_workers_decode_it(
+    kinds: Path, decoder: Decoder, size: int | None, device: torch.device
+) -> None:
+    for expected, found in of_both(decoder, kinds, size, fill=False, device=device):
+        assert found.rgb.device == device
+        assert found.index.tolist() == expected.index.tolist()
+        difference = (found.rgb.cpu().float() - expected.rgb.float()).abs()
+        assert difference.max() <= (0 if device == CPU else 3)
+
+
+def test_the_device_is_left_what_all_decoders_read_alike(kinds: Path) -> None:
+    left = {path.stem for path in kinds.iterdir() if not is_plain_jpeg(path.read_bytes())}
+    assert left == FOR_WORKERS_FROM_THE_START
+    cut = MACAW.read_bytes()[:-2]
+    assert not is_plain_jpeg(cut)
+    assert is_plain_jpeg(cut + b"\xff\xd9" + bytes(20))
+
+
+@pytest.fixture
+def mixed(tmp_path: Path) -> Path:
+    """Good photographs, and between them what cannot be used, each for another reason."""
+    macaw = Image.open(MACAW).convert("RGB")
+    macaw.save(tmp_path / "a.jpg", subsampling="4:2:0")
+    without_tables = MACAW.read_bytes().replace(b"\xff\xdb", b"\xff\xfe")  # of quantization
+    (tmp_path / "b.jpg").write_bytes(without_tables)
+    macaw.convert("L").convert("RGB").save(tmp_path / "c.jpg")
+    (tmp_path / "d.jpg").write_bytes(b"torn")
+    macaw.rotate(90).save(tmp_path / "e.png")
+    macaw.convert("L").save(tmp_path / "f.jpg")
+    macaw.rotate(180).save(tmp_path / "g.jpg")
+    return tmp_path
+
+
+@pytest.mark.parametrize("device", [CPU, GPU])
+@pytest.mark.parametrize("fill", [True, False])
+def test_what_cannot_be_used_is_left_out_or_replaced_as_the_workers_do(
+    mixed: Path, decoder: Decoder, fill: bool, device: torch.device
+) -> None:
+    ((expected, found),) = of_both(decoder, mixed, 32, fill, device)
+    assert found.index.tolist() == expected.index.tolist()
+    assert sorted(found.skipped) == sorted(expected.skipped)
+    assert {reason for _, reason in found.skipped} >= ({GRAY} if fill else set())
+    difference = (found.rgb.cpu().float() - expected.rgb.float()).abs()
+    assert difference.max() <= (0 if device == CPU else 3)
+
+
+def test_a_file_that_the_device_could_not_use_is_not_sent_there_again(mixed: Path, decoder: Decoder) -> None:
+    photographs = Undecoded(mixed, find_photographs(mixed), size=32, fill=True)
+    first = photographs.collate([photographs[index] for index in range(7)])
+    assert [photographs.name(index) for index in first.index] == ["a.jpg", "b.jpg", "c.jpg", "g.jpg"]
+    decoder(first, photographs, CPU)
+    second = photographs.collate([photographs[index] for index in range(7)])
+    assert [photographs.name(index) for index in second.index] == ["a.jpg", "g.jpg"]
+    assert photographs.known.tolist().count(FOR_WORKERS) == 5
+
+
+def test_a_batch_without_any_jpeg_is_the_workers(mixed: Path, decoder: Decoder) -> None:
+    photographs = Undecoded(mixed, ["e.png"], size=32, fill=True)
+    files = photographs.collate([photographs[0]])
+    assert isinstance(files, Files)
+    assert torch.equal(decoder(files, photographs, CPU).rgb, Photographs(mixed, ["e.png"], 32, fill=True)[0].rgb)
+
+
+def test_pictures_stay_when_the_decoder_goes_on(decoder: Decoder) -> None:
+    """They lie in memory of the decoder's library."""
+    contents = [torch.from_numpy(np.fromfile(path, np.uint8)) for path in sorted(SAMPLES.glob("*.jpg"))[:12]]
+    first = decoder.decode(contents, CPU)
+    kept = [rgb.clone() for rgb in first]
+    for _ in range(3):
+        decoder.decode(contents[::-1], CPU)
+    assert all(torch.equal(one, other) for one, other in zip(first, kept, strict=True))
+
+
+def test_without_the_library_a_sentence_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "nvidia.nvimgcodec", None)
+    with pytest.raises(UserError, match=r"colorlab\[nvjpeg\]"):
+        Decoder()

@@ -1,0 +1,50 @@
+"""Picture files of every kind."""
+
+import io
+import struct
+
+import numpy as np
+import simplejpeg
+from PIL import Image, ImageCms
+
+
+def kinds_of_jpeg(picture: Image.Image) -> dict[str, bytes]:
+    """The kinds of JPEG there are, of a part of a picture whose sides are no multiple of a block's."""
+    picture = picture.crop((0, 0, 251, 243))
+
+    def saved(picture: Image.Image = picture, kind: str = "jpeg", **options) -> bytes:
+        stored = io.BytesIO()
+        picture.save(stored, kind, **options)
+        return stored.getvalue()
+
+    kinds = {
+        f"{sampling} {way}": saved(subsampling=sampling, progressive=way == "progressive", quality=quality)
+        for sampling in ("4:4:4", "4:2:2", "4:2:0")
+        for way, quality in (("baseline", 92), ("progressive", 60))
+    }
+    for sampling in ("440", "411"):  # Pillow writes none of these
+        kinds[sampling] = simplejpeg.encode_jpeg(np.ascontiguousarray(picture), colorsubsampling=sampling)
+    for orientation in range(1, 9):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        kinds[f"turned {orientation}"] = saved(exif=exif)
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    whole = saved(quality=92)
+    spoiled = whole[: len(whole) // 3] + whole[len(whole) // 2 :]
+    return kinds | {
+        "gray": saved(picture.convert("L")), "Adobe RGB components": saved(keep_rgb=True),
+        "restart markers": saved(restart_marker_blocks=3), "two in one": saved(kind="mpo", save_all=True),
+        "more after its end": saved() + b"more", "sRGB profile": saved(icc_profile=srgb),
+        "CMYK": saved(picture.convert("CMYK")), "other profile": saved(icc_profile=swap_primaries(srgb)),
+        "spoiled": spoiled,
+    }  # fmt: skip
+
+
+def swap_primaries(profile: bytes) -> bytes:
+    """An RGB profile whose red is sRGB's blue and the other way round, though it is called sRGB."""
+    body = bytearray(profile)
+    tags = struct.unpack(">I", body[128:132])[0]
+    entries = {bytes(body[at : at + 4]): at for at in range(132, 132 + 12 * tags, 12)}
+    red, blue = entries[b"rXYZ"], entries[b"bXYZ"]
+    body[red + 4 : red + 12], body[blue + 4 : blue + 12] = body[blue + 4 : blue + 12], body[red + 4 : red + 12]
+    return bytes(body)

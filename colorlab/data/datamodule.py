@@ -54,8 +54,8 @@ class ColorDataModule(LightningDataModule):
         cache: keep what was decoded: ram, shared by the workers of a process and filled in the first
             epoch; or disk, one file that is built before the first epoch and shared by all processes.
         cache_dir: where that file goes; None is the user's cache folder.
-        decode: who decodes JPEGs in training, validation and test. device leaves it to nvImageCodec on
-            the device the model is on; auto is workers, which nothing we could measure has beaten.
+        decode: who decodes JPEGs in training, validation and test: the workers, or nvImageCodec on the
+            device of the model. auto is workers, which nothing we could measure has beaten.
         augment: what training pictures go through, on the device; None for nothing.
 
     Raises:

@@ -75,11 +75,9 @@ class Undecoded(Photographs):
         jpegs = [sample for sample in samples if isinstance(sample, Jpeg)]
         others = [sample for sample in samples if isinstance(sample, Pictures)]
         places = [place for place, sample in enumerate(samples) if isinstance(sample, Jpeg)]
-        for place, sample in enumerate(samples):
-            if isinstance(sample, Pictures):
-                places += [place] * len(sample.index)
+        places += [place for place, sample in enumerate(samples) if isinstance(sample, Pictures) for _ in sample.index]
         return Files(
-            torch.cat([jpeg.content for jpeg in jpegs]) if jpegs else torch.empty(0, dtype=torch.uint8),
+            torch.cat([torch.empty(0, dtype=torch.uint8), *(jpeg.content for jpeg in jpegs)]),
             [len(jpeg.content) for jpeg in jpegs],
             [jpeg.index for jpeg in jpegs],
             Photographs.collate(others) if others else None,
@@ -104,8 +102,7 @@ class Decoder:
 
     def __call__(self, files: Files, photographs: Undecoded, device: torch.device) -> Pictures:
         """The pictures of a batch, those of its JPEGs on the device, in the order in which they were drawn."""
-        contents = files.content.split(files.lengths) if files.lengths else ()
-        pictures = self._pictures(contents, files.index, photographs, device)
+        pictures = self._pictures(files, photographs, device)
         places = [place for place, each in zip(files.places, pictures, strict=False) for _ in each.index]
         if files.others is not None:
             pictures.append(files.others._replace(rgb=files.others.rgb.to(device, non_blocking=True)))
@@ -116,29 +113,31 @@ class Decoder:
             return joined
         return joined._replace(rgb=joined.rgb[order], index=joined.index[order])
 
-    def _pictures(
-        self, contents: Iterable[Tensor], index: list[int], photographs: Undecoded, device: torch.device
-    ) -> list[Pictures]:
+    def _pictures(self, files: Files, photographs: Undecoded, device: torch.device) -> list[Pictures]:
         """One of each JPEG; or none, or another's, where the workers would have it so."""
-        decoded = [rgb if rgb is None else resize(rgb, photographs.size) for rgb in self.decode(contents, device)]
+        contents = files.content.split(files.lengths)
+        found = {
+            index: resize(rgb, photographs.size)
+            for index, rgb in zip(files.index, self.decode(contents, device), strict=True)
+            if rgb is not None
+        }
+        photographs.known[[index for index in files.index if index not in found]] = FOR_WORKERS
         if photographs.fill:
-            self._look_for_color(decoded, index, photographs.known)
+            self._look_for_color(found, photographs.known)
         pictures = []
-        for each, rgb in zip(index, decoded, strict=True):
-            if rgb is None:
-                photographs.known[each] = FOR_WORKERS
-            if photographs.known[each] == FOR_WORKERS:
-                other = photographs.decoded(each)
+        for index in files.index:
+            if photographs.known[index] == FOR_WORKERS:
+                other = photographs.decoded(index)
                 pictures.append(other._replace(rgb=other.rgb.to(device)))
             else:
-                pictures.append(Pictures(rgb[None], torch.tensor([each]), []))
+                pictures.append(Pictures(found[index][None], torch.tensor([index]), []))
         return pictures
 
     def decode(self, contents: Iterable[Tensor], device: torch.device) -> list[Tensor | None]:
         """JPEGs [bytes] uint8 on the CPU → pictures [3, H, W] uint8 on the device, upright; None for what is none."""
         contents = [content.numpy() for content in contents]
         if not contents:
-            return []
+            return []  # of which the library would complain
         on_gpu = device.type == "cuda"
         stream = {"cuda_stream": torch.cuda.current_stream(device).cuda_stream} if on_gpu else {}
         images = self._decoder(device).decode(contents, **stream)
@@ -161,14 +160,13 @@ class Decoder:
         return self._decoders[device]
 
     @staticmethod
-    def _look_for_color(decoded: list[Tensor | None], index: list[int], known: Tensor) -> None:
+    def _look_for_color(found: dict[int, Tensor], known: Tensor) -> None:
         """Note of each new picture whether it has color, by asking the device once."""
-        new = [place for place, rgb in zip(index, decoded, strict=True) if rgb is not None and known[place] == UNKNOWN]
-        if not new:
-            return
-        seen = torch.stack([rgb[:, ::4, ::4] for place, rgb in zip(index, decoded, strict=True) if place in new])
-        colorful = rgb_to_lab(seen)[1].abs().amax(dim=(1, 2, 3)) > GRAY_AB
-        known[new] = torch.where(colorful.cpu(), COLORFUL, FOR_WORKERS).to(torch.uint8)
+        new = [index for index in found if known[index] == UNKNOWN]
+        if new:
+            seen = torch.stack([found[index][:, ::4, ::4] for index in new])
+            colorful = rgb_to_lab(seen)[1].abs().amax(dim=(1, 2, 3)) > GRAY_AB
+            known[new] = torch.where(colorful.cpu(), COLORFUL, FOR_WORKERS).to(torch.uint8)
 
 
 @contextlib.contextmanager

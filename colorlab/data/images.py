@@ -190,9 +190,9 @@ class Photographs(Dataset):
 
     @staticmethod
     def collate(samples: list[Pictures]) -> Pictures:
-        """Join samples into a batch."""
+        """Join samples into a batch, channels last in memory as they are."""
         return Pictures(
-            torch.cat([sample.rgb for sample in samples]),
+            torch.cat([sample.rgb.permute(0, 2, 3, 1) for sample in samples]).permute(0, 3, 1, 2),
             torch.cat([sample.index for sample in samples]),
             [skipped for sample in samples for skipped in sample.skipped],
         )

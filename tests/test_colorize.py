@@ -28,8 +28,9 @@ from rich.progress import Progress
 from colorlab.color import rgb_to_lab
 from colorlab.coloring import album
 from colorlab.colorize import main
-from colorlab.data.decoding import SRGB, Frame
+from colorlab.data.decoding import Frame
 from colorlab.data.images import SAMPLES
+from colorlab.data.profiles import SRGB
 from colorlab.models import ECCV16, CUNet
 
 PHOTOGRAPH = SAMPLES / "fishes_fish1.jpg"

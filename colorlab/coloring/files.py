@@ -21,8 +21,9 @@ import tifffile
 from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
-from colorlab.data.decoding import SRGB, Frame, PictureFile, Source, space_of
+from colorlab.data.decoding import Frame, PictureFile, Source
 from colorlab.data.images import SUFFIXES as PHOTOGRAPHS
+from colorlab.data.profiles import SRGB, space_of
 from colorlab.errors import UserError
 
 SUFFIXES = PHOTOGRAPHS | {".avif", ".gif", ".jp2", ".pgm", ".pnm", ".ppm", ".tga"}

@@ -9,7 +9,6 @@ import stat
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
-from functools import lru_cache
 from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,9 +17,11 @@ import imagecodecs
 import numpy as np
 import tifffile
 import torch
-from PIL import ExifTags, Image, ImageCms, TiffImagePlugin
-from tifffile import EXTRASAMPLE, PHOTOMETRIC, PLANARCONFIG
+from PIL import ExifTags, Image, TiffImagePlugin
 from torch import Tensor
+
+from colorlab.data.profiles import in_srgb, space_of
+from colorlab.data.tiff import HEADS, open_deep, page_size, read_page
 
 try:
     import simplejpeg
@@ -161,7 +162,7 @@ class PictureFile(NamedTuple):
             _check_regular(source)
         if (tiff := _deep_tiff(source)) is not None:
             with tiff:
-                return cls(source, "TIFF", len(tiff.pages), _largest(map(_page_size, tiff.pages)), deep=True)
+                return cls(source, "TIFF", len(tiff.pages), _largest(map(page_size, tiff.pages)), deep=True)
         with _opened(source) as picture:
             deep = _is_deep_png(picture, source) if picture.format == "PNG" else picture.mode.startswith("I")
             if picture.format == "MPO":  # a telephone's JPEG, with a second view behind it
@@ -190,7 +191,7 @@ def read_frames(source: Source, count: int = 1, deep: bool = True, most: int | N
     """
     if (tiff := _deep_tiff(source)) is not None:
         with tiff:
-            _check_size(_page_size(tiff.pages.first), most)
+            _check_size(page_size(tiff.pages.first), most)
             yield from (_deep_page(tiff, page, deep) for page in tiff.pages[:count])
         return
     with _opened(source) as picture:
@@ -245,7 +246,7 @@ def _deep_gray(picture: Image.Image) -> np.ndarray:
     values = values.astype(np.uint16)
     if stored.get(TiffImagePlugin.BITSPERSAMPLE) == (12,):
         values = values << 4 | values >> 8
-    if stored.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == PHOTOMETRIC.MINISWHITE:
+    if stored.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == tifffile.PHOTOMETRIC.MINISWHITE:
         values = ~values
     return values
 
@@ -274,11 +275,6 @@ def _size(picture: Image.Image) -> tuple[int, int]:
     return _largest([picture.size, tile])
 
 
-def _page_size(page: tifffile.TiffPage) -> tuple[int, int]:
-    """The same of a page that tifffile reads."""
-    return _largest([(page.imagewidth, page.imagelength), (page.tilewidth, page.tilelength)])
-
-
 def _largest(sizes: Iterable[tuple[int, int]]) -> tuple[int, int]:
     return max(sizes, key=prod)
 
@@ -293,87 +289,17 @@ def _is_deep_png(picture: Image.Image, source: Source) -> bool:
 
 def _deep_tiff(source: Source) -> tifffile.TiffFile | None:
     """A TIFF of 16 bits a value, open; None if the file is another. Pillow keeps 8 of them, and before 12 none."""
-    if _content(source, 4) not in TIFF_HEADS:
-        return None
-    if isinstance(source, io.BytesIO):
-        source.seek(0)  # tifffile reads from where others left it
-    try:
-        tiff = tifffile.TiffFile(source)
-    except tifffile.TiffFileError:
-        return None
-    page = tiff.pages.first
-    if page.dtype == np.uint16 and page.bitspersample == 16:
-        return tiff
-    tiff.close()
-    return None
-
-
-TIFF_HEADS = {b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"}
-
-INKS = PHOTOMETRIC.SEPARATED
-COLORS = {PHOTOMETRIC.MINISBLACK: 1, PHOTOMETRIC.MINISWHITE: 1, PHOTOMETRIC.RGB: 3, INKS: 4}
-"""The kinds of a TIFF's page that are read in 16 bits, and their values a pixel beside alpha."""
+    return open_deep(source) if _content(source, 4) in HEADS else None
 
 
 def _deep_page(tiff: tifffile.TiffFile, page: tifffile.TiffPage, deep: bool) -> Frame:
-    _check_page(page)
-    array, alpha = _apart(page)
-    profile = page.iccprofile
-    if page.photometric == INKS and space_of(profile, channels=4) is None:
-        array, profile = _without_inks(array), None  # it is no longer in a space of the file's
+    array, alpha, profile = read_page(page)
     exif = Image.Exif()
     exif.endian, exif.bigtiff = tiff.byteorder, tiff.is_bigtiff
     exif.load_from_fp(tiff.filehandle, page.offset)
     _read_all(exif)
     info = {"dpi": page.get_resolution(tifffile.RESUNIT.INCH)}
     return _for_a_viewer(Frame(array, alpha, profile, exif, info), deep)
-
-
-def _check_page(page: tifffile.TiffPage) -> None:
-    """See that what a page of a deep TIFF holds is known, as wrong colors are worse than none.
-
-    Raises:
-        ValueError: it is not.
-    """
-    kind = PHOTOMETRIC(page.photometric)
-    if kind not in COLORS:
-        raise ValueError(f"{kind.name} is not read in 16 bits")
-    if page.dtype != np.uint16 or page.bitspersample != 16:
-        raise ValueError("a page has other bits than the first")
-    flat = page.imagewidth * page.imagelength * page.samplesperpixel
-    if page.size != flat or page.tiledepth > 1 or page.samplesperpixel - COLORS[kind] not in (0, 1):
-        raise ValueError("a page holds more than colors and alpha")  # it is deep in space too, say, or several grays
-
-
-def _apart(page: tifffile.TiffPage) -> tuple[np.ndarray, np.ndarray | None]:
-    """A page's colors, [H, W], [H, W, 3] or [H, W, 4], and its alpha."""
-    array, colors = page.asarray(), COLORS[page.photometric]
-    if array.ndim == 2:
-        array = array[..., None]
-    elif page.planarconfig == PLANARCONFIG.SEPARATE:
-        array = np.moveaxis(array, 0, -1)
-    array, last = array[..., :colors], array[..., colors:]
-    meaning = page.extrasamples[0] if page.extrasamples else EXTRASAMPLE.UNASSALPHA  # as Pillow takes it, untold
-    is_alpha = last.size and meaning in (EXTRASAMPLE.ASSOCALPHA, EXTRASAMPLE.UNASSALPHA)
-    alpha = last[..., 0] if is_alpha else None
-    if is_alpha and meaning == EXTRASAMPLE.ASSOCALPHA:
-        array = _divided(array, alpha)
-    if page.photometric == PHOTOMETRIC.MINISWHITE:
-        array = ~array
-    return array[..., 0] if colors == 1 else array, alpha
-
-
-def _divided(array: np.ndarray, alpha: np.ndarray) -> np.ndarray:
-    """Colors of 16 bits that were multiplied by their alpha, as they were before."""
-    alpha = np.maximum(alpha, 1)[..., None].astype(np.uint32)
-    return np.minimum((array * np.uint32(65535) + alpha // 2) // alpha, 65535).astype(np.uint16)
-
-
-def _without_inks(array: np.ndarray) -> np.ndarray:
-    """CMYK of no known inks in RGB, as Pillow has it in 8 bits: each ink takes its share of what black leaves."""
-    white = np.uint32(65535)
-    left = white - array[..., 3:]
-    return (((white - array[..., :3]) * left + white // 2) // white).astype(np.uint16)
 
 
 def _colors_and_alpha(array: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
@@ -391,7 +317,7 @@ def _for_a_viewer(frame: Frame, deep: bool) -> Frame:
         array, alpha = _upper_8_bits(array), _upper_8_bits(alpha)
     space = space_of(frame.profile, channels=1 if array.ndim == 2 else array.shape[2])
     if space is not None:
-        array = _in_srgb(array, frame.profile, space, deep)
+        array = in_srgb(array, frame.profile, space, deep)
     orientation = frame.exif.get(ExifTags.Base.Orientation, 1)
     alpha = None if alpha is None else upright(alpha, orientation)
     return frame._replace(pixels=upright(array, orientation), alpha=alpha)
@@ -429,53 +355,6 @@ def upright(array: np.ndarray, orientation: int) -> np.ndarray:
     pixels = array.view(f"V{array.itemsize * array.shape[2]}")[..., 0]  # each moved as one, which is quick
     turned = np.ascontiguousarray(TURNS[orientation](pixels))
     return turned.view(array.dtype).reshape(*turned.shape, array.shape[2])
-
-
-class Space(NamedTuple):
-    """The color space of an ICC profile."""
-
-    name: str  # as imagecodecs calls it
-    mode: str  # as Pillow does
-    channels: int
-    to_srgb: ImageCms.ImageCmsTransform  # in 8 bits
-
-
-SPACES = {"GRAY": ("gray", "L", 1), "RGB": ("rgb", "RGB", 3), "CMYK": ("cmyk", "CMYK", 4)}
-SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-
-
-def space_of(profile: bytes | None, channels: int | None = None) -> Space | None:
-    """The space of a profile that matters; None for sRGB's own, for a useless one, and one of other channels."""
-    space = _space_of(profile) if profile else None
-    return space if space is not None and channels in (None, space.channels) else None
-
-
-@lru_cache(maxsize=16)
-def _space_of(profile: bytes) -> Space | None:
-    try:
-        read = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        name, mode, channels = SPACES[read.profile.xcolor_space.strip()]
-        to_srgb = ImageCms.buildTransform(read, ImageCms.createProfile("sRGB"), mode, "RGB")
-    except (KeyError, OSError, ImageCms.PyCMSError):
-        return None
-    return None if mode == "RGB" and _changes_nothing(to_srgb) else Space(name, mode, channels, to_srgb)
-
-
-def _changes_nothing(to_srgb: ImageCms.ImageCmsTransform) -> bool:
-    """Whether colors stay within a level of themselves; a profile's name does not tell, as linear ones have sRGB's."""
-    levels = np.arange(0, 256, 51, dtype=np.uint8)
-    colors = np.stack(np.meshgrid(levels, levels, levels), axis=-1).reshape(1, -1, 3)
-    seen = np.asarray(ImageCms.applyTransform(Image.fromarray(colors), to_srgb))
-    return np.abs(seen.astype(int) - colors).max() <= 1
-
-
-def _in_srgb(array: np.ndarray, profile: bytes, space: Space, deep: bool) -> np.ndarray:
-    if deep:  # in 16 bits even what has 8, so that what goes there and back is what it was
-        return imagecodecs.cms_transform(
-            array, profile, SRGB, colorspace=space.name, outcolorspace="rgb", outdtype=np.uint16
-        )
-    picture = Image.frombytes(space.mode, array.shape[1::-1], array.tobytes())
-    return np.array(ImageCms.applyTransform(picture, space.to_srgb))
 
 
 def _content(source: Source, count: int = -1) -> bytes:

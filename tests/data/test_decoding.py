@@ -15,8 +15,9 @@ from pictures import kinds_of_jpeg, swap_primaries
 from PIL import Image, ImageCms
 
 from colorlab.data import decoding
-from colorlab.data.decoding import PictureFile, _read_plain_jpeg, read_photograph, space_of
+from colorlab.data.decoding import PictureFile, _read_plain_jpeg, read_photograph
 from colorlab.data.images import SAMPLES
+from colorlab.data.profiles import SRGB, space_of
 
 MACAW = SAMPLES / "explore_world_animals_scarlet_macaw.jpg"
 
@@ -251,7 +252,7 @@ def test_an_icc_profile_is_honored(macaw: Image.Image, tmp_path: Path) -> None:
 
 def test_a_profile_is_srgb_by_its_colors_not_by_its_name(macaw: Image.Image, tmp_path: Path) -> None:
     """As "GIMP built-in Linear sRGB" is none, nor "D65 Grayscale with sRGB TRC"; and a nameless one may be."""
-    srgb, gray = decoding.SRGB, imagecodecs.cms_profile("gray", gamma=1.0)
+    srgb, gray = SRGB, imagecodecs.cms_profile("gray", gamma=1.0)
     unnamed = srgb.replace("sRGB".encode("utf-16-be"), "c2ci".encode("utf-16-be"))
     named = gray.replace("gray".encode("utf-16-be"), "sRGB".encode("utf-16-be"))
     assert unnamed != srgb

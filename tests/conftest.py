@@ -12,6 +12,8 @@ import pytest
 import torch
 from hydra.core.global_hydra import GlobalHydra
 from object_store import bucket, s3  # noqa: F401 — fixtures for all
+from pictures import MACAW
+from PIL import Image
 from selenium import webdriver
 from wandb_server import wandb_server  # noqa: F401
 
@@ -80,6 +82,12 @@ def checkpoint_of(model: Colorizer, path: Path) -> Path:
     content = {"state_dict": model.state_dict(), "hyper_parameters": dict(model.hparams)}
     torch.save(content | {"colorizer": model.qualified_name()}, path)
     return path
+
+
+@pytest.fixture(scope="session")
+def macaw() -> Image.Image:
+    """A colorful photograph, to be saved in many ways."""
+    return Image.open(MACAW).convert("RGB")
 
 
 @pytest.fixture

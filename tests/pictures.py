@@ -2,10 +2,21 @@
 
 import io
 import struct
+from pathlib import Path
 
 import numpy as np
 import simplejpeg
 from PIL import Image, ImageCms
+
+from colorlab.data.decoding import read_photograph
+from colorlab.data.images import SAMPLES
+
+MACAW = SAMPLES / "explore_world_animals_scarlet_macaw.jpg"
+
+
+def read(path: Path) -> np.ndarray:
+    """A file as training sees it: [H, W, 3] uint8."""
+    return read_photograph(path).permute(1, 2, 0).numpy()
 
 
 def kinds_of_jpeg(picture: Image.Image) -> dict[str, bytes]:

@@ -4,31 +4,17 @@ import io
 import os
 import struct
 import zlib
-from itertools import product
 from pathlib import Path
 
 import imagecodecs
 import numpy as np
 import pytest
 import tifffile
-from pictures import kinds_of_jpeg, swap_primaries
-from PIL import Image, ImageCms
+from pictures import MACAW, kinds_of_jpeg, read
+from PIL import Image
 
 from colorlab.data import decoding
 from colorlab.data.decoding import PictureFile, _read_plain_jpeg, read_photograph
-from colorlab.data.images import SAMPLES
-from colorlab.data.profiles import SRGB, space_of
-
-MACAW = SAMPLES / "explore_world_animals_scarlet_macaw.jpg"
-
-
-@pytest.fixture(scope="module")
-def macaw() -> Image.Image:
-    return Image.open(MACAW).convert("RGB")
-
-
-def read(path: Path) -> np.ndarray:
-    return read_photograph(path).permute(1, 2, 0).numpy()
 
 
 def psnr(one: np.ndarray, other: np.ndarray) -> float:
@@ -100,109 +86,6 @@ def test_16_bit_files_keep_their_upper_8_bits(macaw: Image.Image, tmp_path: Path
     assert np.array_equal(read(tmp_path / "gray.png"), pixels[..., [1, 1, 1]])
 
 
-@pytest.mark.parametrize("planes", ["contig", "separate"])
-@pytest.mark.parametrize(
-    ("mode", "photometric", "extra"),
-    [("CMYK", "separated", None), ("CMYK with a profile", "separated", None), ("RGB", "rgb", None),
-     ("RGBA", "rgb", "unassalpha"), ("RGBa", "rgb", "assocalpha"), ("RGBX", "rgb", "unspecified"),
-     ("LA", "minisblack", "unassalpha"), ("La", "minisblack", "assocalpha"), ("LX", "minisblack", "unspecified")],
-)  # fmt: skip
-def test_a_tiff_of_16_bits_shows_what_it_does_in_8(
-    macaw: Image.Image, tmp_path: Path, mode: str, photometric: str, extra: str | None, planes: str
-) -> None:
-    """Which Pillow reads: inks, alpha that colors were multiplied by, and a channel of no meaning, too."""
-    stored = stored_in(mode, macaw)
-    options = {"photometric": photometric, "extrasamples": extra and [extra]}
-    options["iccprofile"] = ink_profile() if "profile" in mode else None
-    path, reference = tmp_path / "x.tif", tmp_path / "reference.tif"
-    tifffile.imwrite(reference, stored, planarconfig="contig", **options)
-    deep = stored.astype(np.uint16) * 257
-    deep = np.moveaxis(deep, -1, 0) if planes == "separate" else deep
-    tifffile.imwrite(path, deep, planarconfig=planes, **options)
-    assert np.abs(read(path).astype(int) - read(reference)).max() <= 1
-    (frame,), (known,) = PictureFile.of(path).frames(), PictureFile.of(reference).frames()
-    shown = slice(None) if known.alpha is None else known.alpha > 0
-    known_pixels = known.pixels / (257 if known.pixels.dtype == np.uint16 else 1)
-    assert frame.pixels.dtype == np.uint16
-    assert np.abs(frame.pixels / 257 - known_pixels)[shown].max() <= 1
-    assert (frame.alpha is None) == (known.alpha is None)
-    assert frame.alpha is None or np.array_equal(frame.alpha, known.alpha * np.uint16(257))
-
-
-def stored_in(mode: str, picture: Image.Image) -> np.ndarray:
-    """A picture's values in a mode, [H, W, C], with alpha of several strengths in its last channel if it has one."""
-    bands = np.asarray(picture.convert({"L": "L", "R": "RGB", "C": "CMYK"}[mode[0]]))
-    bands = bands[..., None] if bands.ndim == 2 else bands
-    if mode in ("RGB", "CMYK", "CMYK with a profile"):
-        return bands
-    height, width = bands.shape[:2]
-    alpha = np.tile(np.resize(np.repeat([0, 51, 128, 255], 40), (width, 1)).astype(np.uint8), (height, 1, 1))
-    if mode.endswith("a"):
-        bands = (bands * (alpha / 255)).round().astype(np.uint8)
-    return np.concatenate([bands, alpha], axis=-1)
-
-
-def ink_profile() -> bytes:
-    """A profile for CMYK, which no library at hand makes: two points an ink, each leading to a color in Lab."""
-    lab = []
-    for cyan, magenta, yellow, black in product((0, 1), repeat=4):
-        lightness = 100 * (1 - black) * (1 - 0.2 * (cyan + magenta + yellow))
-        a, b = 60 * (magenta - cyan) * (1 - black), 60 * (yellow - 0.5 * (cyan + magenta)) * (1 - black)
-        lab += [round(lightness * 652.8), round((a + 128) * 256), round((b + 128) * 256)]
-    straight = (0, 65535)
-    table = b"mft2" + bytes(4) + bytes([4, 3, 2, 0]) + struct.pack(">9i", *(np.eye(3, dtype=int).ravel() << 16))
-    table += struct.pack(">2H8H48H6H", 2, 2, *straight * 4, *lab, *straight * 3)
-    white = struct.pack(">3i", 63190, 65536, 54061)
-    head = bytes([2, 64, 0, 0]) + b"prtrCMYKLab " + bytes(12) + b"acsp" + bytes(28) + white + bytes(48)
-    body = bytes(4) + head + struct.pack(">I4sII", 1, b"A2B0", 144, len(table)) + table
-    return struct.pack(">I", len(body) + 4) + body
-
-
-def test_ink_on_white_is_turned_round_and_its_alpha_is_not(tmp_path: Path) -> None:
-    ink, alpha = np.array([[0, 300, 65535]], np.uint16), np.array([[65535, 20000, 0]], np.uint16)
-    stored = np.dstack([ink, alpha])
-    tifffile.imwrite(path := tmp_path / "x.tif", stored, photometric="miniswhite", extrasamples=["unassalpha"])
-    (frame,) = PictureFile.of(path).frames()
-    assert np.array_equal(frame.pixels, 65535 - ink)
-    assert np.array_equal(frame.alpha, alpha)
-
-
-def test_a_fourth_channel_without_a_word_of_it_is_alpha_as_in_8_bits(macaw: Image.Image, tmp_path: Path) -> None:
-    stored, read_as = stored_in("RGBA", macaw), []
-    for pixels in (stored, stored.astype(np.uint16) * 257):
-        tifffile.imwrite(path := tmp_path / "x.tif", pixels, photometric="rgb", extrasamples=["unassalpha"])
-        said, other = struct.pack("<HHI", 338, 3, 1), struct.pack("<HHI", 337, 3, 1)
-        path.write_bytes(path.read_bytes().replace(said, other))
-        read_as.append(read(path))
-    assert (read_as[0][:, :40] == 255).all()
-    assert np.abs(read_as[0].astype(int) - read_as[1]).max() <= 1
-
-
-DEEP = np.full((16, 16), 500, np.uint16)
-MIXED = {"photometric": "minisblack", "planarconfig": "contig"}
-REFUSED = [
-    ("CIELAB is not read", [(np.dstack([DEEP] * 3), {"photometric": "cielab"})]),
-    ("PALETTE is not read", [(DEEP, {"photometric": "palette", "colormap": np.zeros((3, 2**16), np.uint16)})]),
-    ("CFA is not read", [(DEEP, {"photometric": "cfa"})]),
-    ("other bits than the first", [(DEEP, {}), (DEEP.astype(np.float32), {})]),
-    ("other bits than the first", [(DEEP, {}), (DEEP.astype(np.uint8), {})]),
-    ("more than colors and alpha", [(np.dstack([DEEP] * 3), MIXED)]),
-    ("more than colors and alpha", [(np.dstack([DEEP] * 5), {**MIXED, "photometric": "rgb"})]),
-    ("more than colors and alpha", [(np.stack([DEEP] * 4), {"volumetric": True, "tile": (4, 16, 16)})]),
-]
-
-
-@pytest.mark.parametrize(("reason", "pages"), REFUSED)
-def test_a_deep_tiff_of_what_is_not_known_is_refused(
-    tmp_path: Path, reason: str, pages: list[tuple[np.ndarray, dict]]
-) -> None:
-    with tifffile.TiffWriter(path := tmp_path / "x.tif") as tiff:
-        for page, options in pages:
-            tiff.write(page, **{"photometric": "minisblack", **options})
-    with pytest.raises(ValueError, match=reason):
-        list(PictureFile.of(path).frames())
-
-
 def png16(*frames: np.ndarray) -> bytes:
     """A 16-bit PNG in gray or RGB, which may be animated; Pillow writes neither."""
 
@@ -235,63 +118,6 @@ def test_every_frame_of_a_16_bit_png_is_its_own(macaw: Image.Image, tmp_path: Pa
     (found,) = PictureFile.of(path).frames()
     assert PictureFile.of(path).deep
     assert np.array_equal(found.pixels, frames[0].astype(np.uint16) * 256 + 17)
-
-
-def test_an_icc_profile_is_honored(macaw: Image.Image, tmp_path: Path) -> None:
-    """The same numbers under another profile are other colors; under sRGB's they stay."""
-    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    macaw.save(tmp_path / "srgb.png", icc_profile=srgb)
-    assert np.array_equal(read(tmp_path / "srgb.png"), np.asarray(macaw))
-    lab = ImageCms.createProfile("LAB")
-    to_lab = ImageCms.buildTransform(ImageCms.createProfile("sRGB"), lab, "RGB", "LAB")
-    assert ImageCms.applyTransform(macaw, to_lab).mode == "LAB"
-    swapped = swap_primaries(srgb)
-    macaw.save(tmp_path / "swapped.png", icc_profile=swapped)
-    assert np.abs(read(tmp_path / "swapped.png").astype(int) - np.asarray(macaw)[..., [2, 1, 0]]).max() <= 3
-
-
-def test_a_profile_is_srgb_by_its_colors_not_by_its_name(macaw: Image.Image, tmp_path: Path) -> None:
-    """As "GIMP built-in Linear sRGB" is none, nor "D65 Grayscale with sRGB TRC"; and a nameless one may be."""
-    srgb, gray = SRGB, imagecodecs.cms_profile("gray", gamma=1.0)
-    unnamed = srgb.replace("sRGB".encode("utf-16-be"), "c2ci".encode("utf-16-be"))
-    named = gray.replace("gray".encode("utf-16-be"), "sRGB".encode("utf-16-be"))
-    assert unnamed != srgb
-    assert named != gray
-    assert space_of(unnamed) is None
-    assert space_of(swap_primaries(srgb)).name == "rgb"
-    for name, profile in {"gray": gray, "named": named}.items():
-        macaw.convert("L").save(tmp_path / f"{name}.png", icc_profile=profile)
-    assert np.array_equal(read(tmp_path / "named.png"), read(tmp_path / "gray.png"))
-
-
-@pytest.mark.parametrize("suffix", ["jpg", "png", "tif"])
-def test_a_gray_icc_profile_is_honored(macaw: Image.Image, tmp_path: Path, suffix: str) -> None:
-    """Values in linear light, as the profile says, are lighter than they look."""
-    gray = np.asarray(macaw.convert("L")) / 255
-    linear = np.where(gray <= 0.04045, gray / 12.92, ((gray + 0.055) / 1.055) ** 2.4)
-    profile = imagecodecs.cms_profile("gray", gamma=1.0)
-    stored = Image.fromarray(np.rint(linear * 255).astype(np.uint8))
-    stored.save(tmp_path / f"x.{suffix}", icc_profile=profile, **({"quality": 100} if suffix == "jpg" else {}))
-    light = gray > 0.3  # where 8 bits in linear light are enough
-    assert np.abs(read(tmp_path / f"x.{suffix}")[light] / 255 - gray[light][:, None]).max() < 0.02
-
-
-@pytest.mark.parametrize("mode", ["LA", "La", "P", "PA", "L with a transparent color", "P with a transparent color"])
-def test_a_gray_icc_profile_is_honored_in_every_mode(macaw: Image.Image, tmp_path: Path, mode: str) -> None:
-    """With alpha and with a palette it shows what the same values show without."""
-    gray, profile = macaw.convert("L"), imagecodecs.cms_profile("gray", gamma=1.0)
-    gray.save(tmp_path / "plain.png", icc_profile=profile)
-    name, _, transparent = mode.partition(" ")
-    path = tmp_path / ("x.tif" if name in ("La", "PA") else "x.png")
-    if name == "La":  # which Pillow does not write
-        opaque = np.asarray(gray.convert("LA"))
-        tifffile.imwrite(path, opaque, photometric="minisblack", extrasamples=["assocalpha"], iccprofile=profile)
-    else:
-        gray.convert(name).save(path, icc_profile=profile, **({"transparency": 255} if transparent else {}))
-    expected = read(tmp_path / "plain.png")
-    assert np.array_equal(read(path), expected)
-    (frame,) = PictureFile.of(path).frames()
-    assert np.abs(frame.pixels / 257 - expected).max() <= 1
 
 
 def test_12_bits_reach_white(tmp_path: Path) -> None:

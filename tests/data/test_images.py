@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from pictures import MACAW
 from PIL import Image
 from torchvision.transforms import v2
 
@@ -15,7 +16,6 @@ from colorlab.data.decoding import read_photograph
 from colorlab.data.images import (
     COLORFUL_SPREAD,
     GRAY,
-    SAMPLES,
     Names,
     Photographs,
     find_photographs,
@@ -23,13 +23,6 @@ from colorlab.data.images import (
     split_photographs,
 )
 from colorlab.errors import UserError
-
-MACAW = SAMPLES / "explore_world_animals_scarlet_macaw.jpg"
-
-
-@pytest.fixture(scope="module")
-def macaw() -> Image.Image:
-    return Image.open(MACAW).convert("RGB")
 
 
 def psnr(one: np.ndarray, other: np.ndarray) -> float:

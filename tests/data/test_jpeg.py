@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from pictures import kinds_of_jpeg
+from pictures import MACAW, kinds_of_jpeg
 from PIL import Image
 
 from colorlab.data.decoding import is_plain_jpeg
@@ -15,7 +15,6 @@ from colorlab.data.images import GRAY, SAMPLES, Photographs, Pictures, find_phot
 from colorlab.data.jpeg import FOR_WORKERS, Decoder, Files, Undecoded
 from colorlab.errors import UserError
 
-MACAW = SAMPLES / "explore_world_animals_scarlet_macaw.jpg"
 FOR_WORKERS_FROM_THE_START = {"gray", "Adobe RGB components", "more after its end", "CMYK", "other profile"}
 
 CPU = torch.device("cpu")
@@ -30,9 +29,9 @@ def decoder() -> Decoder:
 
 
 @pytest.fixture
-def kinds(tmp_path: Path) -> Path:
+def kinds(macaw: Image.Image, tmp_path: Path) -> Path:
     """A folder of every kind of JPEG."""
-    for kind, content in kinds_of_jpeg(Image.open(MACAW).convert("RGB")).items():
+    for kind, content in kinds_of_jpeg(macaw).items():
         (tmp_path / f"{kind}.jpg").write_bytes(content)
     return tmp_path
 
@@ -71,9 +70,8 @@ def test_the_device_is_left_what_all_decoders_read_alike(kinds: Path) -> None:
 
 
 @pytest.fixture
-def mixed(tmp_path: Path) -> Path:
+def mixed(macaw: Image.Image, tmp_path: Path) -> Path:
     """Good photographs, and between them what cannot be used, each for another reason."""
-    macaw = Image.open(MACAW).convert("RGB")
     macaw.save(tmp_path / "a.jpg", subsampling="4:2:0")
     without_tables = MACAW.read_bytes().replace(b"\xff\xdb", b"\xff\xfe")  # of quantization
     (tmp_path / "b.jpg").write_bytes(without_tables)

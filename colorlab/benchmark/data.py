@@ -22,6 +22,7 @@ from torchvision.transforms import v2
 from colorlab.benchmark.measuring import Result, now
 from colorlab.data import ColorDataModule
 from colorlab.data.device import split_lab
+from colorlab.data.images import Pictures, resize
 from colorlab.data.jpeg import Decoder
 from colorlab.errors import UserError
 
@@ -194,9 +195,10 @@ def parts(task: Task) -> dict[str, float]:
         places = range(first, min(first + task.batch, len(photographs)))
         read = [photographs.look(place, for_color=False).rgb for place in places]
         marks.append(clock())
-        resized = [v2.functional.resize(rgb, [task.size, task.size], antialias=True) for rgb in read if rgb is not None]
+        resized = [resize(rgb, task.size) for rgb in read if rgb is not None]
         marks.append(clock())
-        batch = torch.stack(resized).contiguous().to(task.device)
+        samples = [Pictures(rgb[None], torch.tensor([place]), []) for place, rgb in enumerate(resized)]
+        batch = photographs.collate(samples).rgb.to(task.device)
         marks.append(clock())
         split_lab(batch, torch.arange(len(batch)))
         marks.append(clock())

@@ -25,7 +25,7 @@ from colorlab.data.images import (
     shown,
     split_photographs,
 )
-from colorlab.data.jpeg import Decoder, Files, Undecoded
+from colorlab.data.jpeg import Decoder, EncodedBatch, EncodedPhotographs
 from colorlab.data.loader import Order, ResumableLoader, outlive_first_signal
 from colorlab.errors import UserError
 
@@ -102,7 +102,7 @@ class ColorDataModule(LightningDataModule):
         self.cache = self._cache(cache, cache_dir)
         self.decoder = Decoder() if decode == "device" else None
         self.photographs: dict[Split, Photographs] = {
-            split: Undecoded(self.root, chosen, size, fill=split == "train")
+            split: EncodedPhotographs(self.root, chosen, size, fill=split == "train")
             if decode == "device"
             else self._photographs(chosen, fill=split == "train")
             for split, chosen in self.names.items()
@@ -174,9 +174,11 @@ class ColorDataModule(LightningDataModule):
 
     # -- the device -------------------------------------------------------------------------------
 
-    def transfer_batch_to_device(self, batch: Pictures | Files, device: torch.device, dataloader_idx: int) -> Pictures:
+    def transfer_batch_to_device(
+        self, batch: Pictures | EncodedBatch, device: torch.device, dataloader_idx: int
+    ) -> Pictures:
         """Bring a batch to the device; what comes as files is decoded there."""
-        if isinstance(batch, Files):
+        if isinstance(batch, EncodedBatch):
             batch = self.decoder(batch, self._delivering, device)
         return super().transfer_batch_to_device(batch, device, dataloader_idx)
 

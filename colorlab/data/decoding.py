@@ -7,7 +7,7 @@ somebody wants them. All of it on the CPU.
 import io
 import stat
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from math import prod
 from pathlib import Path
@@ -81,7 +81,7 @@ def _check_regular(path: Path) -> None:
 
 def _read_plain_jpeg(content: bytes) -> np.ndarray | None:
     """Decode a JPEG in sRGB or gray into [H, W, 3]; None leaves another file to those who know all."""
-    if simplejpeg is None or (orientation := _orientation_if_plain(content)) is None:
+    if simplejpeg is None or (orientation := _orientation_of_jpeg(content)) is None:
         return None
     try:
         return upright(simplejpeg.decode_jpeg(content), orientation)
@@ -89,7 +89,7 @@ def _read_plain_jpeg(content: bytes) -> np.ndarray | None:
         return None
 
 
-def _orientation_if_plain(content: bytes) -> int | None:
+def _orientation_of_jpeg(content: bytes) -> int | None:
     """How a JPEG in sRGB or gray lies, as EXIF counts it; None for another file."""
     if not content.startswith(b"\xff\xd8"):
         return None
@@ -100,17 +100,27 @@ def _orientation_if_plain(content: bytes) -> int | None:
         return picture.getexif().get(ExifTags.Base.Orientation, 1)
 
 
-def is_plain_jpeg(content: bytes) -> bool:
-    """Whether a file is a JPEG that every decoder reads alike: whole, in sRGB, and in color, kept as JPEGs keep it.
+def orientation_of_plain_jpeg(content: bytes) -> int | None:
+    """How a JPEG lies that every decoder reads alike: whole, in color as JPEGs keep it, in sRGB; None for another file.
+
+    Decoders differ in what they make of damaged ones. Nearly all are told by a marker that cannot be where it is.
 
     Raises:
         OSError, ValueError, SyntaxError and the like: its head cannot be read.
     """
-    whole = content[-64:].rstrip(b"\0").endswith(b"\xff\xd9")
-    if simplejpeg is None or not whole or _orientation_if_plain(content) is None:
-        return False
+    if simplejpeg is None or (orientation := _orientation_of_jpeg(content)) is None:
+        return None
     *_, colors, _ = simplejpeg.decode_jpeg_header(content)
-    return colors == "YCbCr"
+    scans = np.frombuffer(content, np.uint8)[content.find(b"\xff\xda") :]
+    signs = scans[1:][scans[:-1] == 0xFF]
+    whole = content[-64:].rstrip(b"\0").endswith(b"\xff\xd9")
+    return orientation if whole and colors == "YCbCr" and _CAN_FOLLOW_FF[signs].all() else None
+
+
+_CAN_FOLLOW_FF = np.zeros(256, dtype=bool)
+"""In a JPEG's scans and between them: itself, 0 as a part of the data, and the marker of a restart, table, scan, or end."""
+_CAN_FOLLOW_FF[[0x00, 0xC4, 0xFF, 0xFE]] = _CAN_FOLLOW_FF[0xD0:0xD8] = _CAN_FOLLOW_FF[0xD9:0xDE] = True
+_CAN_FOLLOW_FF[0xE0:0xF0] = True
 
 
 def _check_size(size: tuple[int, int], most: int | None) -> None:
@@ -334,15 +344,11 @@ def _read_all(exif: Image.Exif) -> None:
             exif.get_ifd(ExifTags.IFD.Interop)
 
 
-TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {  # by EXIF's orientation
-    2: lambda array: array[:, ::-1],
-    3: lambda array: array[::-1, ::-1],
-    4: lambda array: array[::-1],
-    5: lambda array: array.swapaxes(0, 1),
-    6: lambda array: array[::-1].swapaxes(0, 1),
-    7: lambda array: array[::-1, ::-1].swapaxes(0, 1),
-    8: lambda array: array[:, ::-1].swapaxes(0, 1),
-}
+TURNS = {
+    2: (False, True, False), 3: (True, True, False), 4: (True, False, False), 5: (False, False, True),
+    6: (True, False, True), 7: (True, True, True), 8: (False, True, True),
+}  # fmt: skip
+"""By EXIF's orientation, what brings a picture upright: its rows, and its columns, the other way round; then both swapped."""
 
 
 def upright(array: np.ndarray, orientation: int) -> np.ndarray:
@@ -350,11 +356,11 @@ def upright(array: np.ndarray, orientation: int) -> np.ndarray:
     array = np.ascontiguousarray(array)
     if orientation not in TURNS:
         return array
-    if array.ndim == 2:
-        return np.ascontiguousarray(TURNS[orientation](array))
-    pixels = array.view(f"V{array.itemsize * array.shape[2]}")[..., 0]  # each moved as one, which is quick
-    turned = np.ascontiguousarray(TURNS[orientation](pixels))
-    return turned.view(array.dtype).reshape(*turned.shape, array.shape[2])
+    rows, columns, swapped = TURNS[orientation]
+    pixels = array if array.ndim == 2 else array.view(f"V{array.itemsize * array.shape[2]}")[..., 0]  # moved as one
+    pixels = pixels[:: -1 if rows else 1, :: -1 if columns else 1]
+    turned = np.ascontiguousarray(pixels.T if swapped else pixels)
+    return turned if array.ndim == 2 else turned.view(array.dtype).reshape(*turned.shape, array.shape[2])
 
 
 def _content(source: Source, count: int = -1) -> bytes:

@@ -118,7 +118,7 @@ def orientation_of_plain_jpeg(content: bytes) -> int | None:
 
 
 _CAN_FOLLOW_FF = np.zeros(256, dtype=bool)
-"""In a JPEG's scans and between them: itself, 0 as a part of the data, and the marker of a restart, table, scan, or end."""
+"""In a JPEG's scans and between them: itself, 0 where it is data, and the markers of restarts, tables, scans, the end."""
 _CAN_FOLLOW_FF[[0x00, 0xC4, 0xFF, 0xFE]] = _CAN_FOLLOW_FF[0xD0:0xD8] = _CAN_FOLLOW_FF[0xD9:0xDE] = True
 _CAN_FOLLOW_FF[0xE0:0xF0] = True
 
@@ -348,7 +348,7 @@ TURNS = {
     2: (False, True, False), 3: (True, True, False), 4: (True, False, False), 5: (False, False, True),
     6: (True, False, True), 7: (True, True, True), 8: (False, True, True),
 }  # fmt: skip
-"""By EXIF's orientation, what brings a picture upright: its rows, and its columns, the other way round; then both swapped."""
+"""What brings a picture upright, by EXIF's orientation: rows, and columns, the other way round; then both swapped."""
 
 
 def upright(array: np.ndarray, orientation: int) -> np.ndarray:

@@ -265,7 +265,7 @@ def run(options: argparse.Namespace) -> Result:
         if options.epochs:
             place = {"root": options.root, "workers": options.workers, "cache": options.cache, "decode": options.decode}
             speed = photographs_per_second(setting, options.epochs, **place)
-            loop = f"{REAL}, data.cache={options.cache} data.decode={options.decode}"
+            loop = f"{REAL}, data.cache={options.cache}{', decode=device' * (options.decode == 'device')}"
             rows.append(dict.fromkeys(rows[0]) | {"model": name, "loop": loop, "images/s": speed})
             rows[-1]["% of resident"] = 100 * speed * median(seconds[OURS]) / options.batch
     empty = {heading for heading in rows[0] if all(row[heading] is None for row in rows)}

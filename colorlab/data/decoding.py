@@ -118,7 +118,7 @@ def orientation_of_plain_jpeg(content: bytes) -> int | None:
 
 
 _CAN_FOLLOW_FF = np.zeros(256, dtype=bool)
-"""In a JPEG's scans and between them: itself, 0 where it is data, and the markers of restarts, tables, scans, the end."""
+"""In a JPEG's scans and between them: itself, 0 where it is data, markers of restarts, tables, scans and the end."""
 _CAN_FOLLOW_FF[[0x00, 0xC4, 0xFF, 0xFE]] = _CAN_FOLLOW_FF[0xD0:0xD8] = _CAN_FOLLOW_FF[0xD9:0xDE] = True
 _CAN_FOLLOW_FF[0xE0:0xF0] = True
 

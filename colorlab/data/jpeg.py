@@ -151,7 +151,7 @@ class Decoder:
         return pictures
 
     def decode(self, contents: Iterable[Tensor], device: torch.device) -> Iterator[Tensor | None]:
-        """JPEGs [bytes] uint8 on the CPU → pictures [3, H, W] uint8 on the device, not turned; None for what is none."""
+        """JPEGs [bytes] uint8 on the CPU → pictures [3, H, W] uint8 on the device, not turned; None for no picture."""
         part: list[np.ndarray] = []
         for content in contents:
             if part and sum(map(len, part)) + len(content) > MOST_BYTES:

@@ -66,6 +66,8 @@ def _colorlab(task: Task, cache: str = "none", every: int = 1, decode: str = "wo
     loader = data.loader(data.photographs["train"])
     for _ in loader if cache == "ram" else ():  # the first epoch
         pass
+    if decode == "device":
+        data.decoder.decoders(torch.device(task.device))
     yield READY
     for pictures in loader:
         if decode == "device":

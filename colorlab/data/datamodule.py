@@ -3,6 +3,7 @@
 import logging
 import os
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
@@ -25,7 +26,7 @@ from colorlab.data.images import (
     shown,
     split_photographs,
 )
-from colorlab.data.jpeg import Decoder, EncodedBatch, EncodedPhotographs
+from colorlab.data.jpeg import FEW_WORKERS, Decoder, EncodedBatch, EncodedPhotographs
 from colorlab.data.loader import Order, ResumableLoader, outlive_first_signal
 from colorlab.errors import UserError
 
@@ -55,7 +56,8 @@ class ColorDataModule(LightningDataModule):
             epoch; or disk, one file that is built before the first epoch and shared by all processes.
         cache_dir: where that file goes; None is the user's cache folder.
         decode: who decodes JPEGs in training, validation and test: the workers, or nvImageCodec on the
-            device of the model. auto is workers, which nothing we could measure has beaten.
+            device of the model. auto is the workers, but beside a GPU where they are two or fewer and the
+            library is installed; more of them have been faster.
         augment: what training pictures go through, on the device; None for nothing.
 
     Raises:
@@ -100,10 +102,10 @@ class ColorDataModule(LightningDataModule):
             count = sum(map(len, self.names.values()))
             raise UserError(f"data.root={self.root} leaves no photograph to train on (of {count}).")
         self.cache = self._cache(cache, cache_dir)
-        self.decoder = Decoder() if decode == "device" else None
+        self.decoder = self._decoder(decode)
         self.photographs: dict[Split, Photographs] = {
             split: EncodedPhotographs(self.root, chosen, size, fill=split == "train")
-            if decode == "device"
+            if self.decoder
             else self._photographs(chosen, fill=split == "train")
             for split, chosen in self.names.items()
         }
@@ -121,6 +123,15 @@ class ColorDataModule(LightningDataModule):
             return None
         place = self.root, Names(self.files("all")), self.size
         return MemoryCache(*place) if kind == "ram" else DiskCache(*place, folder and Path(folder).expanduser())
+
+    def _decoder(self, decode: str) -> Decoder | None:
+        """What decodes JPEGs on the device, if anything does."""
+        if decode == "device":
+            return Decoder()
+        if decode == "auto" and torch.cuda.is_available() and self.workers <= FEW_WORKERS and self.cache is None:
+            with suppress(UserError):
+                return Decoder()
+        return None
 
     def _photographs(self, names: Iterable[str], fill: bool) -> Photographs:
         if self.cache is None:

@@ -10,7 +10,7 @@ from lightning.pytorch.callbacks import RichProgressBar
 class Progress(RichProgressBar):
     """A `RichProgressBar` whose numbers are read at most `refresh_rate` times a second in training.
 
-    Lightning reads them after each step, and each time waits until the device has computed them.
+    Lightning reads them after each step, and draws the bar: that takes as long as a step of a fast GPU.
 
     Args:
         refresh_rate: how often a second it is drawn.

@@ -61,6 +61,7 @@ class Colorizer(LightningModule):
         self._compiled_network: Callable[[Tensor], Tensor] | None = None
         self.plateau_factor = 1.0
         self.learned = torch.zeros(2)  # loss × pictures, and pictures, of the epoch so far
+        self._underway: Tensor | None = None  # a loss on its way from the device
 
     def initialize(self, weights: str | None) -> None:
         """Draw the weights, or read them from the file `weights`.
@@ -220,9 +221,16 @@ class Colorizer(LightningModule):
         pictures = len(batch.L)
         self.learned[0] += loss.detach() * pictures  # torchmetrics' mean looks for NaN, and so waits for the device
         self.learned[1] += pictures
-        if self.shows(batch_idx):
-            self.log("loss", loss, prog_bar=True, logger=False)
+        if self.shows(batch_idx) and (shown := self._computed(loss)) is not None:
+            self.log("loss", shown, prog_bar=True, logger=False)
         return loss
+
+    def _computed(self, loss: Tensor) -> Tensor | None:
+        """A loss that nobody waits for: on a CPU this one, elsewhere the one asked for before, if there was any."""
+        if loss.device.type == "cpu":
+            return loss
+        before, self._underway = self._underway, loss.detach().to("cpu", non_blocking=True)
+        return before
 
     def shows(self, batch_idx: int) -> bool:
         """Whether the progress bar gets the numbers of this step: they cost, so it does not at each."""

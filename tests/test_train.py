@@ -157,19 +157,23 @@ def test_an_optimizer_override_on_a_resume_is_applied(finished: RunFolder, train
 
 
 def test_a_plateau_decays_at_once_by_hand(train: Command, tmp_path: Path) -> None:
-    training = Training(*SMALL, *UNSEEN, "trainer.max_epochs=6", "hydra.run.dir=run", where=tmp_path)
+    endless = ("trainer.max_epochs=100000", "trainer.limit_train_batches=1")
+    training = Training(*SMALL, *UNSEEN, *endless, "hydra.run.dir=run", where=tmp_path)
     run = RunFolder(tmp_path / "run")
-    while len(read_metrics(run).get("val/loss", {})) < 1:
-        assert training.process.is_alive(), training.printed.read_text()
-        time.sleep(0.02)
-    asked = subprocess.run(
-        [sys.executable, "-m", "colorlab.decay", "run"], cwd=tmp_path, text=True, capture_output=True
-    )
+
+    def wait_for(rate: float) -> None:
+        while pytest.approx(rate) not in read_metrics(run).get("optim/lr", {}).values():
+            assert training.process.is_alive(), training.printed.read_text()
+            time.sleep(0.02)
+
+    wait_for(1e-3)
+    asked = run_command("decay", "run", cwd=tmp_path)
     assert asked.returncode == 0, asked.stderr
-    assert training.end() == 0
+    wait_for(1e-4)
+    training.kill()
+    training.end()
     lrs = list(read_metrics(run)["optim/lr"].values())
-    assert lrs[0] == pytest.approx(1e-3)
-    assert lrs[-1] == pytest.approx(1e-4)
+    assert lrs == pytest.approx([1e-3] * lrs.index(lrs[-1]) + [1e-4] * lrs.count(lrs[-1]))
 
 
 def test_debug_runs_one_batch_of_everything(train: Command, tmp_path: Path) -> None:

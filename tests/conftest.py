@@ -1,5 +1,6 @@
 """What tests share: real processes of the real command, a private place for the tracker's files, a real browser."""
 
+import gc
 import os
 import shutil
 import subprocess
@@ -24,6 +25,8 @@ SMALL = (
 )  # fmt: skip
 """Overrides that make a run of seconds on the built-in photographs."""
 
+gc.disable()  # while all is imported
+
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 FLAGS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
@@ -31,6 +34,12 @@ FLAGS = (
 )  # fmt: skip
 
 Command = Callable[..., subprocess.CompletedProcess]
+
+
+def pytest_collection_finish() -> None:
+    """What is there now stays: nobody need look through it for garbage again and again."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -45,6 +54,11 @@ def _quiet_environment(tmp_path_factory: pytest.TempPathFactory) -> None:
     torch.set_num_threads(1)
 
 
+@pytest.fixture(autouse=True)
+def _same_numbers() -> None:
+    torch.manual_seed(0)
+
+
 def start(module: str, *arguments: str, cwd: Path) -> subprocess.Popen:
     """Start `python -m colorlab.MODULE` in an own process group, so that it can be killed whole."""
     command = [sys.executable, "-m", f"colorlab.{module}", *arguments]
@@ -55,7 +69,7 @@ def start(module: str, *arguments: str, cwd: Path) -> subprocess.Popen:
 
 def run_command(module: str, *arguments: str, cwd: Path) -> subprocess.CompletedProcess:
     """Run `python -m colorlab.MODULE` to its end; forked, which saves imports, unless it starts itself again."""
-    if any(word.startswith(("trainer=ddp", "hydra/launcher")) for word in arguments):
+    if any(word.startswith("hydra/launcher") for word in arguments):
         process = start(module, *arguments, cwd=cwd)
         out, error = process.communicate(timeout=300)
         return subprocess.CompletedProcess(process.args, process.returncode, out, error)

@@ -4,9 +4,11 @@ The run here has ten steps an epoch, with augmentation, and writes `last.ckpt` e
 """
 
 import atexit
+import gc
 import importlib
 import importlib.util
 import multiprocessing
+import multiprocessing.forkserver
 import multiprocessing.util
 import os
 import signal
@@ -14,8 +16,10 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
+import pytest
 import torch
 from conftest import SMALL
 
@@ -28,7 +32,7 @@ QUICK = ("metrics=[psnr]", "callbacks.comparison=null", "callbacks.curves=null",
 
 HEAVY = (
     "lightning.pytorch", "colorlab.train", "colorlab.data.prior", "colorlab.models", "colorlab.loggers",
-    "colorlab.callbacks.evaluation", "colorlab.callbacks.interruption",
+    "colorlab.callbacks.evaluation", "colorlab.callbacks.interruption", "forked",
 )  # fmt: skip
 
 _context = multiprocessing.get_context("forkserver")
@@ -60,6 +64,7 @@ class Training:
     ) -> None:
         self.printed, self.complained = where / prints, where / (complains or prints)
         told = (command, arguments, where, self.printed, self.complained, rehearse, surroundings)
+        _serve()
         self.process = _context.Process(target=_run, args=told)
         self.process.start()
         multiprocessing.util.Finalize(self, self.kill, exitpriority=0)  # if a test fails before its end
@@ -80,6 +85,14 @@ class Training:
         return self.process.exitcode
 
 
+@cache
+def _serve() -> None:
+    """Start the server, which finds this file."""
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)
+        multiprocessing.forkserver.ensure_running()
+
+
 def _run(
     command: str,
     arguments: tuple[str, ...],
@@ -89,6 +102,8 @@ def _run(
     rehearse: Callable[[], None] | None,
     surroundings: Mapping[str, str] | None,
 ) -> None:
+    gc.freeze()
+    gc.enable()
     multiprocessing.set_start_method("fork", force=True)  # as where nobody chose another
     os.setsid()
     os.chdir(where)
@@ -101,8 +116,11 @@ def _run(
         os.dup2(out.fileno() if complained == printed else error.fileno(), 2)
     if rehearse:
         rehearse()
-    package = importlib.util.find_spec(f"colorlab.{command}").submodule_search_locations is not None
-    module = importlib.import_module(f"colorlab.{command}{'.__main__' if package else ''}")
+    found = importlib.util.find_spec(f"colorlab.{command}")
+    if found.submodule_search_locations is not None:
+        found = importlib.util.find_spec(f"colorlab.{command}.__main__")
+    module = importlib.import_module(found.name)
+    sys.modules["__main__"].__spec__ = found  # by which it starts itself again for further processes
     sys.argv = [f"colorlab-{command}", *arguments]
     try:
         module.main()

@@ -15,6 +15,7 @@ from conftest import SMALL, run_command
 from forked import Training
 from hydra.core.global_hydra import GlobalHydra
 from moments import at_call
+from PIL import Image
 
 from colorlab.data import ColorDataModule
 from colorlab.data.images import SAMPLES, find_photographs

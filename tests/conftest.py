@@ -1,4 +1,7 @@
-"""What tests share: real processes of the real command, a private place for the tracker's files, a real browser."""
+"""What tests share: real processes of the real command, a private place for the tracker's files, a real browser.
+
+What takes seconds to import is imported where it is used: xdist's own process, which runs no test, reads this too.
+"""
 
 import gc
 import os
@@ -8,16 +11,16 @@ import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-import torch
-from hydra.core.global_hydra import GlobalHydra
 from object_store import bucket, s3  # noqa: F401 — fixtures for all
-from selenium import webdriver
 from wandb_server import wandb_server  # noqa: F401
 
-from colorlab.models.colorizer import Colorizer
-from colorlab.train import main
+if TYPE_CHECKING:
+    from selenium import webdriver
+
+    from colorlab.models.colorizer import Colorizer
 
 SMALL = (
     "model=cunet", "model.width=4", "data.size=32", "data.batch_size=16", "data.workers=1",
@@ -44,6 +47,8 @@ def pytest_collection_finish() -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _quiet_environment(tmp_path_factory: pytest.TempPathFactory) -> None:
+    import torch
+
     home = tmp_path_factory.mktemp("tracker")
     for name in ("WANDB_DIR", "WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_CONFIG_DIR"):
         os.environ[name] = str(home)
@@ -56,6 +61,8 @@ def _quiet_environment(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 @pytest.fixture(autouse=True)
 def _same_numbers() -> None:
+    import torch
+
     torch.manual_seed(0)
 
 
@@ -80,6 +87,10 @@ def run_command(module: str, *arguments: str, cwd: Path) -> subprocess.Completed
 
 def exit_of(monkeypatch: pytest.MonkeyPatch, *overrides: str) -> int:
     """Run `colorlab.train` in this process, which saves the imports of a new one, and return its exit code."""
+    from hydra.core.global_hydra import GlobalHydra
+
+    from colorlab.train import main
+
     GlobalHydra.instance().clear()
     monkeypatch.setattr(sys, "argv", ["colorlab-train", *overrides])
     try:
@@ -89,8 +100,10 @@ def exit_of(monkeypatch: pytest.MonkeyPatch, *overrides: str) -> int:
     return 0
 
 
-def checkpoint_of(model: Colorizer, path: Path) -> Path:
+def checkpoint_of(model: "Colorizer", path: Path) -> Path:
     """The part of Lightning's checkpoint that `colorlab.load` reads."""
+    import torch
+
     content = {"state_dict": model.state_dict(), "hyper_parameters": dict(model.hparams)}
     torch.save(content | {"colorizer": model.qualified_name()}, path)
     return path
@@ -116,9 +129,11 @@ def full(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator["webdriver.Chrome"]:
     if not (CHROMIUM and DRIVER):
         pytest.skip("needs Debian's chromium and chromium-driver")
+    from selenium import webdriver
+
     options = webdriver.ChromeOptions()
     options.binary_location = CHROMIUM
     for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('chromium')}"):
@@ -128,11 +143,11 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chro
     driver.quit()
 
 
-def screen(browser: webdriver.Chrome, width: int, height: int) -> None:
+def screen(browser: "webdriver.Chrome", width: int, height: int) -> None:
     size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
 
 
-def fits(browser: webdriver.Chrome) -> bool:
+def fits(browser: "webdriver.Chrome") -> bool:
     """Whether nothing on the page makes it scroll sideways."""
     return browser.execute_script("return document.documentElement.scrollWidth <= window.innerWidth")

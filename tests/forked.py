@@ -11,9 +11,11 @@ import multiprocessing
 import multiprocessing.forkserver
 import multiprocessing.util
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import cache
@@ -22,6 +24,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import SMALL
+from wandb.sdk.data_types._private import MEDIA_TMP
 
 from colorlab.loggers import read_metrics
 from colorlab.run_folder import RunFolder
@@ -116,6 +119,8 @@ def _run(
         os.dup2(out.fileno() if complained == printed else error.fileno(), 2)
     if rehearse:
         rehearse()
+    MEDIA_TMP.name = tempfile.mkdtemp()  # the server's own would go away with the first of its children
+    atexit.register(shutil.rmtree, MEDIA_TMP.name, ignore_errors=True)
     found = importlib.util.find_spec(f"colorlab.{command}")
     if found.submodule_search_locations is not None:
         found = importlib.util.find_spec(f"colorlab.{command}.__main__")

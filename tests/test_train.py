@@ -409,19 +409,22 @@ def test_one_batch_gives_the_same_weights_in_two_processes_or_in_two_parts(plain
 
 
 def test_a_rebalanced_run_counts_its_photographs_once_and_resumes_with_them(train: Command, tmp_path: Path) -> None:
-    done = train(*SMALL, "callbacks.curves=null", "objective=rebalanced_classification", "hydra.run.dir=run")
+    done = train(
+        *SMALL, "callbacks.curves=null", "objective=rebalanced_classification", "trainer.max_epochs=1",
+        "hydra.run.dir=run",
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
     run = RunFolder(tmp_path / "run")
     counted = run.prior.read_bytes()
-    with Image.open(run.comparison / "epoch001.png") as sheet, Image.open(run.prior.with_suffix(".png")) as drawn:
+    with Image.open(run.comparison / "epoch000.png") as sheet, Image.open(run.prior.with_suffix(".png")) as drawn:
         assert sheet.width == 2 * (5 * 198 + 12) + 6  # true, gray, predicted, mode, confidence
         assert drawn.width > drawn.height
-    done = train("resume=run", "trainer.max_epochs=3")
+    done = train("resume=run", "trainer.max_epochs=2")
     assert done.returncode == 0, done.stderr
     assert run.prior.read_bytes() == counted
     losses = read_metrics(run)["train/loss"]
-    assert sorted(losses) == [0, 1, 2]
-    assert losses[2] < losses[0]
+    assert sorted(losses) == [0, 1]
+    assert losses[1] < losses[0]
     assert colorlab.load(run.newest_checkpoint()).predicts_bins
 
 

@@ -81,7 +81,7 @@ class Training:
         except ProcessLookupError:  # before it has a group of its own, or when it is gone
             self.process.kill()
 
-    def end(self, within: float = 120) -> int:
+    def end(self, within: float = 300) -> int:
         """Wait for its end; its exit code, below 0 the signal that killed it."""
         self.process.join(within)
         assert self.process.exitcode is not None, f"still running: {self.printed.read_text()}"
@@ -142,7 +142,7 @@ def run_to_its_end(command: str, *arguments: str, where: Path) -> subprocess.Com
     process = Training(
         *arguments, where=where, prints=str(out), complains=str(error), surroundings=dict(os.environ), command=command
     )
-    code = process.end(within=300)
+    code = process.end()
     return subprocess.CompletedProcess(arguments, code, out.read_text(), error.read_text())
 
 

@@ -123,7 +123,7 @@ def test_files_fuzzed_from_photographs_are_read_or_refused(tally, tmp_path: Path
     with tally.injecting("a JPEG or PNG is cut off, or has wrong bits", times=count):
         reader = multiprocessing.get_context("fork").Process(target=read_all, args=(paths, outcome))
         reader.start()
-        reader.join(120)
+        reader.join(300)
         alive = reader.is_alive()
         reader.kill()
         outcomes = outcome.read_text().splitlines()

@@ -40,7 +40,7 @@ def trained(
     rehearse = midway and partial(at_call, STEP, MIDWAY, do=midway)
     surroundings = {**surroundings, **IMPATIENT}
     training = Training(*RUN, *SHORT, *words, where=where, rehearse=rehearse, surroundings=surroundings)
-    code, printed, run = training.end(within=300), training.printed.read_text(), RunFolder(where / "run")
+    code, printed, run = training.end(), training.printed.read_text(), RunFolder(where / "run")
     assert code == 0, printed
     assert "Traceback" not in printed, printed
     metrics = read_metrics(run)

@@ -1,5 +1,6 @@
 """A search for the best of many runs."""
 
+import multiprocessing
 import signal
 import sys
 from collections.abc import Callable
@@ -90,7 +91,10 @@ def test_a_hopeless_run_is_pruned_which_is_no_failure(monkeypatch: pytest.Monkey
         told(search, "done", 50.0, (49.0, 50.0))
     fixed = ("objective=mse", "optim.weight_decay=0", "callbacks.plateau.patience=5")
     words = (*SEARCH, *fixed, "sweep.trials=3", "sweep.startup=1")
+    workers = []  # that were not told to end, for whom the collector would wait
+    monkeypatch.setattr("colorlab.train._free_memory", lambda: workers.extend(multiprocessing.active_children()))
     assert exit_of(monkeypatch, *words) == 0
+    assert not workers
     assert search.study.trials[-1].state is TrialState.PRUNED
     (run,) = Path("search").glob("2_lr*")
     status = RunFolder(run).status()

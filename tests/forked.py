@@ -11,7 +11,6 @@ import multiprocessing
 import multiprocessing.forkserver
 import multiprocessing.util
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -108,6 +107,7 @@ def _run(
     gc.freeze()
     gc.enable()
     multiprocessing.set_start_method("fork", force=True)  # as where nobody chose another
+    MEDIA_TMP.name = tempfile.mkdtemp(dir=os.environ["WANDB_DIR"])  # the server's goes away with the first child
     os.setsid()
     os.chdir(where)
     if surroundings is not None:
@@ -119,8 +119,6 @@ def _run(
         os.dup2(out.fileno() if complained == printed else error.fileno(), 2)
     if rehearse:
         rehearse()
-    MEDIA_TMP.name = tempfile.mkdtemp()  # the server's own would go away with the first of its children
-    atexit.register(shutil.rmtree, MEDIA_TMP.name, ignore_errors=True)
     found = importlib.util.find_spec(f"colorlab.{command}")
     if found.submodule_search_locations is not None:
         found = importlib.util.find_spec(f"colorlab.{command}.__main__")

@@ -152,8 +152,11 @@ def _learn(
     """Train, and test the best checkpoint; return it, and its score."""
     from colorlab.models.weights import read_weights
 
-    with enough_memory(data, trainer):
-        trainer.fit(model, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+    try:
+        with enough_memory(data, trainer):
+            trainer.fit(model, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+    finally:  # after an exception at a validation, Lightning leaves the workers to the collector, which waits 5 s each
+        trainer.fit_loop.teardown()
     best, score = _best(trainer, folder)
     if test and data.names["test"]:
         if best:  # by ckpt_path, Lightning's weight averaging would put back the weights that were not averaged

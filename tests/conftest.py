@@ -1,5 +1,9 @@
-"""What tests share: real processes of the real command, a private place for the tracker's files, a real browser."""
+"""What tests share: real processes of the real command, a private place for the tracker's files, a real browser.
 
+What takes seconds to import is imported where it is used: xdist's own process, which runs no test, reads this too.
+"""
+
+import gc
 import os
 import shutil
 import subprocess
@@ -7,24 +11,25 @@ import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-import torch
-from hydra.core.global_hydra import GlobalHydra
 from object_store import bucket, s3  # noqa: F401 — fixtures for all
-from pictures import MACAW
-from PIL import Image
-from selenium import webdriver
 from wandb_server import wandb_server  # noqa: F401
 
-from colorlab.models.colorizer import Colorizer
-from colorlab.train import main
+if TYPE_CHECKING:
+    from PIL import Image
+    from selenium import webdriver
+
+    from colorlab.models.colorizer import Colorizer
 
 SMALL = (
     "model=cunet", "model.width=4", "data.size=32", "data.batch_size=16", "data.workers=1",
     "trainer=cpu", "trainer.max_epochs=2", "logger=csv", "test=false",
 )  # fmt: skip
 """Overrides that make a run of seconds on the built-in photographs."""
+
+gc.disable()  # while all is imported
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 FLAGS = (
@@ -35,8 +40,16 @@ FLAGS = (
 Command = Callable[..., subprocess.CompletedProcess]
 
 
+def pytest_collection_finish() -> None:
+    """What is there now stays: nobody need look through it for garbage again and again."""
+    gc.freeze()
+    gc.enable()
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _quiet_environment(tmp_path_factory: pytest.TempPathFactory) -> None:
+    import torch
+
     home = tmp_path_factory.mktemp("tracker")
     for name in ("WANDB_DIR", "WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_CONFIG_DIR"):
         os.environ[name] = str(home)
@@ -45,6 +58,13 @@ def _quiet_environment(tmp_path_factory: pytest.TempPathFactory) -> None:
     os.environ["COLUMNS"] = "200"
     os.environ["OMP_NUM_THREADS"] = "1"  # several small processes at once must not fight over the cores
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _same_numbers() -> None:
+    import torch
+
+    torch.manual_seed(0)
 
 
 def start(module: str, *arguments: str, cwd: Path) -> subprocess.Popen:
@@ -57,7 +77,7 @@ def start(module: str, *arguments: str, cwd: Path) -> subprocess.Popen:
 
 def run_command(module: str, *arguments: str, cwd: Path) -> subprocess.CompletedProcess:
     """Run `python -m colorlab.MODULE` to its end; forked, which saves imports, unless it starts itself again."""
-    if any(word.startswith(("trainer=ddp", "hydra/launcher")) for word in arguments):
+    if any(word.startswith("hydra/launcher") for word in arguments):
         process = start(module, *arguments, cwd=cwd)
         out, error = process.communicate(timeout=300)
         return subprocess.CompletedProcess(process.args, process.returncode, out, error)
@@ -68,6 +88,10 @@ def run_command(module: str, *arguments: str, cwd: Path) -> subprocess.Completed
 
 def exit_of(monkeypatch: pytest.MonkeyPatch, *overrides: str) -> int:
     """Run `colorlab.train` in this process, which saves the imports of a new one, and return its exit code."""
+    from hydra.core.global_hydra import GlobalHydra
+
+    from colorlab.train import main
+
     GlobalHydra.instance().clear()
     monkeypatch.setattr(sys, "argv", ["colorlab-train", *overrides])
     try:
@@ -77,16 +101,21 @@ def exit_of(monkeypatch: pytest.MonkeyPatch, *overrides: str) -> int:
     return 0
 
 
-def checkpoint_of(model: Colorizer, path: Path) -> Path:
+def checkpoint_of(model: "Colorizer", path: Path) -> Path:
     """The part of Lightning's checkpoint that `colorlab.load` reads."""
+    import torch
+
     content = {"state_dict": model.state_dict(), "hyper_parameters": dict(model.hparams)}
     torch.save(content | {"colorizer": model.qualified_name()}, path)
     return path
 
 
 @pytest.fixture(scope="session")
-def macaw() -> Image.Image:
+def macaw() -> "Image.Image":
     """A colorful photograph, to be saved in many ways."""
+    from pictures import MACAW
+    from PIL import Image
+
     return Image.open(MACAW).convert("RGB")
 
 
@@ -110,9 +139,11 @@ def full(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator["webdriver.Chrome"]:
     if not (CHROMIUM and DRIVER):
         pytest.skip("needs Debian's chromium and chromium-driver")
+    from selenium import webdriver
+
     options = webdriver.ChromeOptions()
     options.binary_location = CHROMIUM
     for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('chromium')}"):
@@ -122,11 +153,11 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chro
     driver.quit()
 
 
-def screen(browser: webdriver.Chrome, width: int, height: int) -> None:
+def screen(browser: "webdriver.Chrome", width: int, height: int) -> None:
     size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
 
 
-def fits(browser: webdriver.Chrome) -> bool:
+def fits(browser: "webdriver.Chrome") -> bool:
     """Whether nothing on the page makes it scroll sideways."""
     return browser.execute_script("return document.documentElement.scrollWidth <= window.innerWidth")

@@ -4,20 +4,26 @@ The run here has ten steps an epoch, with augmentation, and writes `last.ckpt` e
 """
 
 import atexit
+import gc
 import importlib
 import importlib.util
 import multiprocessing
+import multiprocessing.forkserver
 import multiprocessing.util
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
+import pytest
 import torch
 from conftest import SMALL
+from wandb.sdk.data_types._private import MEDIA_TMP
 
 from colorlab.loggers import read_metrics
 from colorlab.run_folder import RunFolder
@@ -28,7 +34,7 @@ QUICK = ("metrics=[psnr]", "callbacks.comparison=null", "callbacks.curves=null",
 
 HEAVY = (
     "lightning.pytorch", "colorlab.train", "colorlab.data.prior", "colorlab.models", "colorlab.loggers",
-    "colorlab.callbacks.evaluation", "colorlab.callbacks.interruption",
+    "colorlab.callbacks.evaluation", "colorlab.callbacks.interruption", "forked",
 )  # fmt: skip
 
 _context = multiprocessing.get_context("forkserver")
@@ -60,6 +66,7 @@ class Training:
     ) -> None:
         self.printed, self.complained = where / prints, where / (complains or prints)
         told = (command, arguments, where, self.printed, self.complained, rehearse, surroundings)
+        _serve()
         self.process = _context.Process(target=_run, args=told)
         self.process.start()
         multiprocessing.util.Finalize(self, self.kill, exitpriority=0)  # if a test fails before its end
@@ -73,11 +80,19 @@ class Training:
         except ProcessLookupError:  # before it has a group of its own, or when it is gone
             self.process.kill()
 
-    def end(self, within: float = 120) -> int:
+    def end(self, within: float = 300) -> int:
         """Wait for its end; its exit code, below 0 the signal that killed it."""
         self.process.join(within)
         assert self.process.exitcode is not None, f"still running: {self.printed.read_text()}"
         return self.process.exitcode
+
+
+@cache
+def _serve() -> None:
+    """Start the server, which finds this file."""
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)
+        multiprocessing.forkserver.ensure_running()
 
 
 def _run(
@@ -89,7 +104,10 @@ def _run(
     rehearse: Callable[[], None] | None,
     surroundings: Mapping[str, str] | None,
 ) -> None:
+    gc.freeze()
+    gc.enable()
     multiprocessing.set_start_method("fork", force=True)  # as where nobody chose another
+    MEDIA_TMP.name = tempfile.mkdtemp(dir=os.environ["WANDB_DIR"])  # the server's goes away with the first child
     os.setsid()
     os.chdir(where)
     if surroundings is not None:
@@ -101,8 +119,11 @@ def _run(
         os.dup2(out.fileno() if complained == printed else error.fileno(), 2)
     if rehearse:
         rehearse()
-    package = importlib.util.find_spec(f"colorlab.{command}").submodule_search_locations is not None
-    module = importlib.import_module(f"colorlab.{command}{'.__main__' if package else ''}")
+    found = importlib.util.find_spec(f"colorlab.{command}")
+    if found.submodule_search_locations is not None:
+        found = importlib.util.find_spec(f"colorlab.{command}.__main__")
+    module = importlib.import_module(found.name)
+    sys.modules["__main__"].__spec__ = found  # by which it starts itself again for further processes
     sys.argv = [f"colorlab-{command}", *arguments]
     try:
         module.main()
@@ -119,7 +140,7 @@ def run_to_its_end(command: str, *arguments: str, where: Path) -> subprocess.Com
     process = Training(
         *arguments, where=where, prints=str(out), complains=str(error), surroundings=dict(os.environ), command=command
     )
-    code = process.end(within=300)
+    code = process.end()
     return subprocess.CompletedProcess(arguments, code, out.read_text(), error.read_text())
 
 

@@ -65,6 +65,24 @@ def half_way_into_a_checkpoint(number: int) -> None:
     wrap("os:fsync", make)
 
 
+def half_way_into_a_file(number: int) -> None:
+    """Kill when half is there of what is to become the `number`th whole file."""
+    replaced = 0
+
+    def make(replace: Callable) -> Callable:
+        def half(part: Path, file: Path) -> Path:
+            nonlocal replaced
+            replaced += 1
+            if replaced == number:
+                os.truncate(part, part.stat().st_size // 2)
+                kill()
+            return replace(part, file)
+
+        return half
+
+    wrap("pathlib:Path.replace", make)
+
+
 def short_of_memory(place: str, room: int) -> None:
     """In the first call of the function, be able to map so many bytes more and no further; in the second, as before."""
     before = resource.getrlimit(resource.RLIMIT_AS)

@@ -1,15 +1,13 @@
 """A real S3 server on loopback: moto's."""
 
 import secrets
-import socket
-import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from on_free_port import serve
 
 SERVER = Path(sys.executable).with_name("moto_server")
 
@@ -17,19 +15,7 @@ SERVER = Path(sys.executable).with_name("moto_server")
 @pytest.fixture(scope="module")
 def s3() -> Iterator[str]:
     """The server's address."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    process = subprocess.Popen([SERVER, "-p", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 60
-    while True:
-        try:
-            socket.create_connection(("127.0.0.1", port)).close()
-            break
-        except OSError:
-            assert time.monotonic() < deadline
-            assert process.poll() is None
-            time.sleep(0.05)
+    process, port = serve(lambda port: [SERVER, "-p", str(port)])
     yield f"http://127.0.0.1:{port}"
     process.terminate()
     process.wait()

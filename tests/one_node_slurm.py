@@ -86,7 +86,7 @@ def one_node_slurm() -> Iterator[None]:
         for daemon in reversed(daemons):
             daemon.send_signal(signal.SIGTERM)
             try:
-                daemon.wait(10)
+                daemon.wait(60)
             except subprocess.TimeoutExpired:
                 daemon.kill()
         shutil.rmtree(folder, ignore_errors=True)
@@ -114,7 +114,7 @@ def _free_ports() -> list[int]:
     return ports
 
 
-def _wait(until: Callable[[], object], seconds: float = 30) -> None:
+def _wait(until: Callable[[], object], seconds: float = 120) -> None:
     deadline = time.monotonic() + seconds
     while not until():
         if time.monotonic() > deadline:

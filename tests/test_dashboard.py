@@ -15,7 +15,7 @@ def dashboard(*words: str, cwd: Path, server: WandbServer | None = None) -> subp
     """Run the command, logged in or not: in a process, because wandb remembers who is."""
     command = [sys.executable, "-m", "colorlab.dashboard", *words]
     surroundings = server.surroundings(cwd) if server else logged_out(cwd)
-    return subprocess.run(command, cwd=cwd, env=surroundings, text=True, capture_output=True, timeout=120)
+    return subprocess.run(command, cwd=cwd, env=surroundings, text=True, capture_output=True, timeout=300)
 
 
 def panels_of(spec: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:

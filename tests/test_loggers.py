@@ -12,14 +12,12 @@ from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
 from conftest import SMALL, run_command
 from lightning.pytorch.utilities import rank_zero_only
-from mlflow import MlflowClient
-from mlflow.entities import Run
 from mlflow_server import mlflow_server
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -31,6 +29,10 @@ from colorlab.errors import UserError
 from colorlab.loggers import MetricsCSV, mlflow_logger, read_metrics, wandb_logger
 from colorlab.models import CUNet
 from colorlab.run_folder import RunFolder
+
+if TYPE_CHECKING:  # a second to import, for one worker of xdist
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
 
 EACH_EPOCH = {
     "train/loss", "val/loss", "val/psnr", "val/psnr_gray", "val/ssim", "val/ciede2000", "val/colorfulness",
@@ -256,7 +258,9 @@ def test_tensorboard_has_the_numbers_and_the_pictures(tracked: SimpleNamespace) 
         assert shown.convert("RGB").tobytes() == Image.open(comparison / sheet).tobytes()
 
 
-def mlflow_run(tracked: SimpleNamespace) -> tuple[MlflowClient, Run]:
+def mlflow_run(tracked: SimpleNamespace) -> tuple["MlflowClient", "Run"]:
+    from mlflow import MlflowClient
+
     client = MlflowClient(tracked.server)
     return client, client.get_run(tracked.folder.mlflow_id.read_text())
 

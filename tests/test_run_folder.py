@@ -96,7 +96,7 @@ def test_a_decay_is_asked_for_once_and_taken_once(folder: RunFolder) -> None:
 def test_all_processes_of_a_run_may_keep_its_prior_at_once(
     folder: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    all_copied, copy = threading.Barrier(3, timeout=10), shutil.copyfile
+    all_copied, copy = threading.Barrier(3, timeout=120), shutil.copyfile
 
     def copy_together(*places: Path) -> None:
         copy(*places)

@@ -1,7 +1,8 @@
 """A search for the best of many runs."""
 
+import multiprocessing
+import signal
 import sys
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -12,6 +13,7 @@ from conftest import SMALL, exit_of
 from forked import Training
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn
+from moments import at_call
 from omegaconf import OmegaConf
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState
@@ -46,14 +48,12 @@ def test_a_killed_search_goes_on_with_what_it_was_about_to_try(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, tmp_path: Path
 ) -> None:
     words = (*SEARCH, "sweep.trials=3", "objective=mse", "callbacks.plateau.patience=5")
-    training = Training(*words, where=tmp_path)
+    in_the_second = partial(at_call, "lightning.pytorch.core.optimizer:LightningOptimizer.step", 6)
+    training = Training(*words, where=tmp_path, rehearse=in_the_second)
+    assert training.end() == -signal.SIGKILL, training.printed.read_text()
     folder = tmp_path / "search"
-    while not (first := list(folder.glob("1_*/status.json"))):
-        assert training.process.is_alive(), training.printed.read_text()
-        time.sleep(0.02)
-    training.kill()
-    training.end()
-    killed = RunFolder(first[0].parent)
+    (begun,) = folder.glob("1_*/status.json")
+    killed = RunFolder(begun.parent)
     assert killed.status()["status"] == "running"
 
     monkeypatch.chdir(tmp_path)
@@ -91,7 +91,10 @@ def test_a_hopeless_run_is_pruned_which_is_no_failure(monkeypatch: pytest.Monkey
         told(search, "done", 50.0, (49.0, 50.0))
     fixed = ("objective=mse", "optim.weight_decay=0", "callbacks.plateau.patience=5")
     words = (*SEARCH, *fixed, "sweep.trials=3", "sweep.startup=1")
+    workers = []  # that were not told to end, for whom the collector would wait
+    monkeypatch.setattr("colorlab.train._free_memory", lambda: workers.extend(multiprocessing.active_children()))
     assert exit_of(monkeypatch, *words) == 0
+    assert not workers
     assert search.study.trials[-1].state is TrialState.PRUNED
     (run,) = Path("search").glob("2_lr*")
     status = RunFolder(run).status()

@@ -26,7 +26,7 @@ def test_who_lets_others_in_is_called_by_any_name() -> None:
 
 def test_a_browser_that_comes_before_the_first_answer_waits() -> None:
     with listen("127.0.0.1", 0, ADVICE) as listening:
-        socket.create_connection(listening.listener.getsockname(), timeout=5).close()
+        socket.create_connection(listening.listener.getsockname(), timeout=120).close()
 
 
 def test_a_port_that_is_taken_gets_a_sentence_and_is_free_after_use() -> None:

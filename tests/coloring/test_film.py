@@ -1,9 +1,10 @@
 """Films made, colored, and read back; their sound and their time stamps must be those they had."""
 
 import io
+import signal
 import sys
-import time
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,6 +13,7 @@ import pytest
 import torch
 from conftest import checkpoint_of
 from forked import Training
+from moments import at_call
 from PIL import Image
 from skimage.color import rgb2lab
 
@@ -394,19 +396,14 @@ def test_pieces_colored_in_another_way_are_not_taken(model: CUNet, tmp_path: Pat
 
 
 def test_a_killed_command_goes_on(tmp_path: Path) -> None:
-    """A real process, killed with -9 in the middle."""
+    """A real process, killed with -9 in the middle of its second piece."""
     torch.manual_seed(0)
     checkpoint_of(CUNet(width=2), tmp_path / "cunet.ckpt")
     make_film(tmp_path / "old.mp4", frames=130, sound=False)
     words = ("old.mp4", "--checkpoint", "cunet.ckpt", "-o", "new.mp4", "--size", "32", "--batch-size", "4")
-    coloring = Training(*words, where=tmp_path, prints=f"{tmp_path}_said", command="colorize")
-    deadline = time.monotonic() + 120
-    while not list(tmp_path.glob(".new.mp4.pieces/000000.mp4")):
-        assert coloring.process.is_alive(), coloring.printed.read_text()
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    coloring.kill()
-    coloring.end()
+    killed = partial(at_call, "colorlab.coloring.film:Encoder.write", 125)
+    coloring = Training(*words, where=tmp_path, rehearse=killed, prints=f"{tmp_path}_said", command="colorize")
+    assert coloring.end() == -signal.SIGKILL, coloring.printed.read_text()
     assert not (tmp_path / "new.mp4").exists()
     again = color_film(
         tmp_path / "old.mp4", tmp_path / "new.mp4", colorlab.load(tmp_path / "cunet.ckpt"), How(size=32, batch_size=4)

@@ -114,7 +114,7 @@ def test_a_killed_build_leaves_nothing_that_is_taken_for_a_cache(root: Path, tmp
 
     process = FORK.Process(target=build, args=(on_disk(root, tmp_path), die))
     process.start()
-    process.join(60)
+    process.join(120)
     assert process.exitcode == -signal.SIGKILL
     assert {path.suffix for path in (tmp_path / "cache").iterdir()} == {".part", ".lock"}
     on_disk(root, tmp_path).open(workers=0)
@@ -160,7 +160,7 @@ def test_of_two_processes_that_want_to_build_one_builds_and_the_other_waits(root
     for process in processes:
         process.start()
     for process in processes:
-        process.join(60)
+        process.join(120)
     assert [process.exitcode for process in processes] == [0, 0]
     assert reads.value == len(find_photographs(root))
 

@@ -79,7 +79,7 @@ def test_the_kernel_distance_of_many_pictures_is_the_mean_over_subsets(
 
 def test_lite0_prefers_true_colors_to_pale_ones_to_none(photographs: torch.Tensor) -> None:
     """Where PSNR prefers gray to swapped colors, and so does this; agreement is 100 % with itself."""
-    eye = Lite0()
+    eye, photographs = Lite0(), photographs[:10]
     lightness, ab = rgb_to_lab(photographs)
     with torch.no_grad():
         true = eye.see(photographs)
@@ -148,9 +148,9 @@ def test_fid_and_kid_come_from_the_inception_at_the_path(inception: Path, photog
     eye = Inception(inception)
     with torch.no_grad():
         true, gray = (
-            eye.see(side) for side in (photographs[:6], photographs[:6].mean(1, keepdim=True).expand(-1, 3, -1, -1))
+            eye.see(side) for side in (photographs[:3], photographs[:3].mean(1, keepdim=True).expand(-1, 3, -1, -1))
         )
-    assert true.shape == (6, 2048)
+    assert true.shape == (3, 2048)
     found, same = eye.compare_sets(gray, true), eye.compare_sets(true, true)
     assert found["fid"] > same["fid"] == pytest.approx(0, abs=1e-3)
     assert found["kid"] == pytest.approx(

@@ -224,6 +224,13 @@ def test_force_replaces_a_models_files_and_no_others(export: Export, tmp_path: P
 # -- the published layout --------------------------------------------------------------------------------
 
 
+@pytest.fixture
+def unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the command not compare the colors on a photograph, which a full network takes seconds for: a test does."""
+    monkeypatch.setattr("colorlab.export.parity.difference", lambda *_: 0.0)
+
+
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize("head", ["ab", "bins"])
 def test_published_weights_load_elsewhere_and_come_back_bit_by_bit(export: Export, tmp_path: Path, head: str) -> None:
     torch.manual_seed(3)
@@ -241,6 +248,7 @@ def test_published_weights_load_elsewhere_and_come_back_bit_by_bit(export: Expor
             assert (stranger(lightness) - model(lightness)).abs().max() < 1e-4
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_a_folded_temperature_gives_our_colors_in_a_program_without_one(export: Export, tmp_path: Path) -> None:
     torch.manual_seed(3)
     model = ECCV16(head="bins").eval()

@@ -94,7 +94,8 @@ def test_a_training_on_a_full_disk_says_so_keeps_its_checkpoints_and_can_go_on(
             again = (f"resume={folder.path}",) if any(folder.checkpoints.glob("*.ckpt")) else RUN
             assert exit_of(monkeypatch, *again, f"hydra.run.dir={folder.path}") == 0
             assert sorted(read_metrics(folder)["val/loss"]) == [0, 1, 2]
-            assert all(torch.equal(weight, newest(folder)[name]) for name, weight in weights.items())
+            ended = newest(folder)
+            assert all(torch.equal(weight, ended[name]) for name, weight in weights.items())
         shutil.rmtree(folder.path)
 
 

@@ -134,7 +134,7 @@ def test_workers_end_with_the_process_that_started_them(tally, tmp_path: Path, t
         trains.end()
         again = Training("resume=run", where=tmp_path)
         wait_for_a_checkpoint(RunFolder(tmp_path / "run"), again)
-        deadline = time.monotonic() + 15
+        deadline = time.monotonic() + 120
         while session_of(trains.process.pid):
             assert time.monotonic() < deadline
             time.sleep(0.1)

@@ -5,18 +5,19 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
 import pytest
 from conftest import exit_of
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from colorlab.config import _hints, _locate, conf_folder, plain
 from colorlab.experiment import GROUPS, KEYS
+
+if TYPE_CHECKING:  # two seconds to import, for one worker of xdist
+    from hypothesis.strategies import SearchStrategy
 
 CHOICES = [f"{group}={file.stem}" for group in GROUPS for file in sorted((conf_folder() / group).glob("*.yaml"))]
 CHOICES.remove("sweep=optuna")  # many runs, and this is about one
@@ -69,27 +70,35 @@ def keys(choices: list[str]) -> dict[str, list[str]]:
     return {key: sorted(values) for key, values in sorted(found.items())}
 
 
-@st.composite
-def overrides(draw: st.DrawFn, known: dict[str, list[str]]) -> str:
-    """One word of a command."""
-    if draw(st.integers(0, 3)) == 0:
-        choice = draw(st.sampled_from(CHOICES))
-        return draw(
-            st.sampled_from([choice, choice, choice[:-1], choice[1:], f"{choice}/x", f"~{choice}", f"+{choice}"])
-        )
-    key = draw(st.sampled_from(list(known)))
-    place = draw(st.integers(0, len(key) - 1))
-    key = draw(st.sampled_from([key] * 6 + [key[:place] + key[place + 1 :], f"{key}.x", f"{key}.", f".{key}"]))
-    values = st.sampled_from([*VALUES, *known.get(key, [])] if draw(st.booleans()) else known.get(key) or VALUES)
-    value = draw(st.one_of(values, values, values, st.text(max_size=6)))
-    prefix = draw(st.sampled_from(["", "", "", "+", "++", "~"]))
-    return prefix + key + draw(st.sampled_from([f"={value}"] * 12 + ["", "="]))
+def overrides(known: dict[str, list[str]]) -> "SearchStrategy[str]":
+    """Words of a command."""
+    from hypothesis import strategies as st
+
+    @st.composite
+    def word(draw: st.DrawFn) -> str:
+        if draw(st.integers(0, 3)) == 0:
+            choice = draw(st.sampled_from(CHOICES))
+            return draw(
+                st.sampled_from([choice, choice, choice[:-1], choice[1:], f"{choice}/x", f"~{choice}", f"+{choice}"])
+            )
+        key = draw(st.sampled_from(list(known)))
+        place = draw(st.integers(0, len(key) - 1))
+        key = draw(st.sampled_from([key] * 6 + [key[:place] + key[place + 1 :], f"{key}.x", f"{key}.", f".{key}"]))
+        values = st.sampled_from([*VALUES, *known.get(key, [])] if draw(st.booleans()) else known.get(key) or VALUES)
+        value = draw(st.one_of(values, values, values, st.text(max_size=6)))
+        prefix = draw(st.sampled_from(["", "", "", "+", "++", "~"]))
+        return prefix + key + draw(st.sampled_from([f"={value}"] * 12 + ["", "="]))
+
+    return word()
 
 
 @pytest.mark.parametrize("count", [25])
 def test_any_overrides_build_or_end_in_a_sentence(
     count: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, tmp_path: Path, tally: Any
 ) -> None:
+    from hypothesis import HealthCheck, given, settings
+    from hypothesis import strategies as st
+
     def stop(*_: Any) -> None:
         sys.exit(0)  # all is built, and training would begin
 

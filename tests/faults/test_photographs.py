@@ -123,7 +123,7 @@ def test_files_fuzzed_from_photographs_are_read_or_refused(tally, tmp_path: Path
     with tally.injecting("a JPEG or PNG is cut off, or has wrong bits", times=count):
         reader = multiprocessing.get_context("fork").Process(target=read_all, args=(paths, outcome))
         reader.start()
-        reader.join(120)
+        reader.join(300)
         alive = reader.is_alive()
         reader.kill()
         outcomes = outcome.read_text().splitlines()
@@ -194,7 +194,7 @@ def shown(path: Path) -> str:
 
 def leaves_nothing(training: Training) -> None:
     """No worker outlives its training, nor a file that is not whole."""
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + 120
     while session_of(training.process.pid):
         assert time.monotonic() < deadline
         time.sleep(0.05)
@@ -239,7 +239,7 @@ def test_a_validation_of_broken_photographs_ends_the_training(tally, where: Path
         (where / "photographs" / "val" / f"{number}.jpg").write_bytes(b"torn")
     with tally.injecting("more than a tenth of the photographs cannot be read", times=25):
         training = Training(*RUN, f"data.workers={workers}", f"data.cache={cache}", where=where)
-        assert training.end(within=30) == 2, training.printed.read_text()
+        assert training.end() == 2, training.printed.read_text()
         assert "Traceback" not in training.printed.read_text()
         (said,) = lines_of(training, "colorlab: ")
         assert " of the 226 photographs in photographs cannot be read, more than a tenth; the first is val/" in said

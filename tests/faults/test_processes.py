@@ -26,14 +26,14 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
 
 
 def ends(process: subprocess.Popen, code: int) -> str:
-    """What a command, that should end with this code within two minutes, says on stderr."""
-    _, error = process.communicate(timeout=120)
+    """What a command, that should end with this code, says on stderr."""
+    _, error = process.communicate(timeout=300)
     assert process.returncode == code, error
     return error
 
 
-def all_end(process: subprocess.Popen, within: float) -> None:
-    deadline = time.monotonic() + within
+def all_end(process: subprocess.Popen) -> None:
+    deadline = time.monotonic() + 120
     while session_of(process.pid):
         assert time.monotonic() < deadline
         time.sleep(0.1)
@@ -59,8 +59,8 @@ def test_one_of_two_is_killed(
         others = session_of(training.pid) - {training.pid}
         victims = [one for one in others if f"LOCAL_RANK={rank}" in environment(one)] if rank else [training.pid]
         os.kill(victims[0], signal.SIGKILL)
-        training.communicate(timeout=60)
-        all_end(training, within=30)
+        training.communicate(timeout=300)
+        all_end(training)
         ends(start("train", "resume=run", cwd=tmp_path), 0)
         assert same(RunFolder(tmp_path / "run"), undisturbed)
 
@@ -84,6 +84,6 @@ def test_they_are_asked_to_leave(
             "colorlab: SIGTERM: stops after this step, or validation, and saves; once more leaves at once.",
             "colorlab: SIGTERM: resume=run goes on.",
         ]
-        all_end(training, within=10)
+        all_end(training)
         ends(start("train", "resume=run", cwd=tmp_path), 0)
         assert same(RunFolder(tmp_path / "run"), undisturbed)

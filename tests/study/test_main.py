@@ -12,7 +12,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from conftest import checkpoint_of, fits, run_command, screen
@@ -32,10 +31,19 @@ from colorlab.errors import UserError
 from colorlab.models import CUNet
 from colorlab.study.__main__ import GROUPS, Settings, prepare
 from colorlab.study.folder import StudyFolder
-from colorlab.study.store import VIGILANCE, Store
+from colorlab.study.store import VIGILANCE, Answer, Store
 
-EXPOSURE = 0.3
+EXPOSURE = 1.2
+"""Long enough that a busy machine, which shows a frame late, still shows it within a fifth of this."""
 PAIRS = ("practice=1", "counted=4", "vigilance=0.25", f"exposure={EXPOSURE}")
+
+
+RECORD = """
+const given = [], next = window.requestAnimationFrame.bind(window);
+window.requestAnimationFrame = (tell) => next((now) => { given.push(now); tell(now); });
+window.framesOfThisPair = () => given.splice(0);
+"""
+"""Keeps the times of the frames that a page is given: it asks for them while a pair is seen, and at no other time."""
 
 
 class Server:
@@ -54,7 +62,7 @@ class Server:
 
     def end(self, how: int) -> str:
         os.killpg(self.serving.process.pid, how)
-        self.serving.end(within=30)
+        self.serving.end()
         return self.said()
 
 
@@ -70,7 +78,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def wait(browser: webdriver.Chrome, condition: Callable[[webdriver.Chrome], bool]) -> None:
-    WebDriverWait(browser, 15, poll_frequency=0.02).until(condition)
+    WebDriverWait(browser, 120, poll_frequency=0.02).until(condition)
 
 
 def stage(browser: webdriver.Chrome) -> str:
@@ -107,7 +115,7 @@ def fake_of(folder: Path, browser: webdriver.Chrome) -> str:
 @pytest.fixture(scope="module")
 def taken(folder: Path, browser: webdriver.Chrome) -> SimpleNamespace:
     """One person's study on a desk, a reload and a crash in its middle; then another's on a phone."""
-    seen: dict[str, object] = {}
+    seen: dict[str, object] = {"frames": []}
     words = (
         "checkpoint=cunet.ckpt",
         "data=folder",
@@ -118,8 +126,14 @@ def taken(folder: Path, browser: webdriver.Chrome) -> SimpleNamespace:
         "trainer.accelerator=cpu",
         "trainer.devices=2",  # as for training; a study is painted and served by one process
     )
+
+    def wait_for_the_question() -> None:
+        wait(browser, lambda browser: stage(browser) == "asking")
+        seen["frames"].append(browser.execute_script("return framesOfThisPair()"))
+
     server = Server(folder, *PAIRS, *words)
     screen(browser, 1280, 800)
+    recording = browser.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": RECORD})
     browser.get(server.address)
     wait(browser, lambda browser: is_seen(browser, "begin"))
     seen["welcome"] = browser.find_element(By.ID, "welcome").text
@@ -127,7 +141,7 @@ def taken(folder: Path, browser: webdriver.Chrome) -> SimpleNamespace:
     wait(browser, lambda browser: stage(browser) == "shown")
     boxes = [browser.find_element(By.ID, f"{side}-picture").rect for side in ("left", "right")]
     seen["side by side"] = boxes[0]["x"] + boxes[0]["width"] <= boxes[1]["x"] and boxes[0]["y"] == boxes[1]["y"]
-    wait(browser, lambda browser: stage(browser) == "asking")
+    wait_for_the_question()
     seen["hidden"] = [browser.find_element(By.ID, f"{side}-picture").is_displayed() for side in ("left", "right")]
     fake = fake_of(folder, browser)
     press(browser, Keys.ARROW_LEFT)
@@ -138,7 +152,7 @@ def taken(folder: Path, browser: webdriver.Chrome) -> SimpleNamespace:
     click(browser, "count")
 
     def look_and_answer(fooled: bool, by_key: bool) -> None:
-        wait(browser, lambda browser: stage(browser) == "asking")
+        wait_for_the_question()
         before, fake = place(browser), fake_of(folder, browser)
         side = {"left": "right", "right": "left"}[fake] if fooled else fake
         if by_key:
@@ -152,7 +166,7 @@ def taken(folder: Path, browser: webdriver.Chrome) -> SimpleNamespace:
     wait(browser, lambda browser: place(browser) != "")
     seen["after reload"] = place(browser)
     look_and_answer(fooled=False, by_key=False)
-    wait(browser, lambda browser: stage(browser) == "asking")
+    wait_for_the_question()
     server.end(signal.SIGKILL)
     press(browser, Keys.ARROW_LEFT)
     wait(browser, lambda browser: is_seen(browser, "trouble"))
@@ -169,7 +183,7 @@ def taken(folder: Path, browser: webdriver.Chrome) -> SimpleNamespace:
     screen(browser, 360, 740)
     seen["phone fits"] = [fits(browser)]
     click(browser, "another")
-    wait(browser, lambda browser: stage(browser) == "asking")
+    wait_for_the_question()
     seen["phone fits"].append(fits(browser))
     seen["begins after crash"] = place(browser)
     browser.find_element(By.ID, "right").click()
@@ -179,6 +193,7 @@ def taken(folder: Path, browser: webdriver.Chrome) -> SimpleNamespace:
     for _ in range(4):
         look_and_answer(fooled=is_counted(folder, browser), by_key=False)
     seen["complaints"] = [entry for entry in browser.get_log("browser") if "ERR_CONNECTION" not in entry["message"]]
+    browser.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", recording)
     seen["farewell"] = server.end(signal.SIGINT)
     return SimpleNamespace(folder=folder, **{key.replace(" ", "_"): value for key, value in seen.items()})
 
@@ -191,7 +206,7 @@ def is_counted(folder: Path, browser: webdriver.Chrome) -> bool:
 
 
 def test_the_page_leads_from_the_first_pair_to_the_last(taken: SimpleNamespace) -> None:
-    assert "0.3 seconds" in taken.welcome
+    assert "1.2 seconds" in taken.welcome
     assert "then come 4 pairs that count" in taken.welcome
     assert taken.side_by_side
     assert taken.hidden == [False, False]
@@ -210,12 +225,21 @@ def test_a_phone_shows_the_page_without_scrolling_sideways(taken: SimpleNamespac
     assert taken.phone_fits == [True, True]
 
 
-def test_pairs_are_seen_for_the_time_meant(taken: SimpleNamespace) -> None:
-    store = Store(taken.folder / "study" / "answers.sqlite")
+def answers_of(folder: Path) -> list[Answer]:
+    store = Store(folder / "study" / "answers.sqlite")
     answers = store.answers()
     store.close()
+    return answers
+
+
+def test_pairs_are_seen_for_the_time_meant(taken: SimpleNamespace) -> None:
+    """To the frame: each goes away with the first that comes then, or half a frame before; on a busy machine, late."""
+    answers, enough = answers_of(taken.folder), EXPOSURE * 1000 - 8
     assert len(answers) == 10
-    assert np.median([answer.exposure_ms / 1000 for answer in answers]) == pytest.approx(EXPOSURE, abs=0.02)
+    for frames in taken.frames:
+        assert frames[-2] - frames[0] < enough <= frames[-1] - frames[0]
+    seen = [frames[-1] - frames[0] for frames in taken.frames]
+    assert [answer.exposure_ms for answer in answers] == seen[:3] + seen[4:]  # the fourth: before the crash, unanswered
     assert min(answer.response_ms for answer in answers) > 0
 
 
@@ -232,12 +256,16 @@ def test_the_report_tells_who_was_fooled(taken: SimpleNamespace) -> None:
     done = report(taken.folder, "out=study")
     assert done.returncode == 0, done.stderr
     found = json.loads((taken.folder / "study" / "report.json").read_text())
-    mistimed = found["mistimed"]
-    assert mistimed <= 2
-    assert found["participants"] == 2
-    assert found["models"]["cunet"]["answers"] == 6 - mistimed
-    assert found["models"]["cunet"]["value"] == pytest.approx(50, abs=20)
-    assert f"{found['models']['cunet']['value']:.1f}" in done.stdout
+    counted = [answer for answer in answers_of(taken.folder) if answer.trial.kind == "counted"]
+    assert [answer.fooled for answer in counted] == [False] * 3 + [True] * 3
+    timed = [answer for answer in counted if 0.8 * EXPOSURE <= answer.exposure_ms / 1000 <= 1.2 * EXPOSURE]
+    assert timed, "this machine was so busy that no pair went away in time"
+    assert found["mistimed"] == len(counted) - len(timed)
+    assert found["participants"] == len({answer.trial.participant for answer in timed})
+    assert found["models"]["cunet"]["answers"] == len(timed)
+    rate = 100 * sum(answer.fooled for answer in timed) / len(timed)
+    assert found["models"]["cunet"]["value"] == pytest.approx(rate)
+    assert f"{rate:.1f}" in done.stdout
     assert found["checkpoints"]["cunet"]["sha256"]
     assert VIGILANCE not in found["models"]
     for sheet in ("most_convincing", "least_convincing"):

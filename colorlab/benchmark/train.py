@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader, Dataset
 from torch.utils.flop_counter import FlopCounterMode
 
 from colorlab.benchmark.measuring import Result, in_a_fresh_process, now, peak, reset_peak
+from colorlab.callbacks.finite import FiniteSteps
 from colorlab.callbacks.plateau import PlateauDecay
 from colorlab.callbacks.progress import Progress
 from colorlab.callbacks.random_state import RandomState
@@ -135,7 +136,7 @@ def train(setting: Setting, folder: str, callbacks: list[Callback], epochs: int,
     model = setting.build()
     optim = Plan(torch.optim.Adam, {"lr": 1e-3, "weight_decay": 1e-4, "fused": True}).partial()
     model.prepare_training(nn.MSELoss(), optim, Constant(), compile_network=setting.compiled)
-    everything = [Progress(), Speed(), RandomState(), PlateauDecay(patience=None), *callbacks]
+    everything = [Progress(), Speed(), RandomState(), FiniteSteps(), PlateauDecay(patience=None), *callbacks]
     trainer = Trainer(
         max_epochs=epochs, accelerator=setting.device, devices=1, precision=setting.precision, benchmark=True,
         logger=MetricsCSV(folder), callbacks=everything, default_root_dir=folder, enable_checkpointing=False,

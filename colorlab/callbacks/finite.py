@@ -2,6 +2,7 @@
 
 import logging
 import math
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -23,12 +24,31 @@ from colorlab.run_folder import RunFolder
 log = logging.getLogger(__name__)
 
 
+@dataclass
+class Step:
+    """An optimizer's step, whose photographs can be told when it has turned out that something was no number."""
+
+    batches: list[Batch]
+    losses: list[Tensor]  # of each batch
+    epoch: int
+    number: int  # the run's steps up to it
+    nonfinite: Tensor | bool = False  # on the CPU, where it arrives when the device gets there
+    arrived: torch.cuda.Event | None = None
+
+    def is_nonfinite(self) -> bool:
+        """Whether it was; waits until it is known."""
+        if self.arrived is not None:
+            self.arrived.synchronize()
+        return bool(self.nonfinite)
+
+
 class FiniteSteps(Callback):
     """Leave out each step whose loss, gradient or statistics are NaN or infinite: name its photographs, save its batch.
 
     Weights, the optimizer's state, BatchNorm's statistics and the epoch's `train/loss` stay as they were
     before the step; of several processes all leave it out, and so does the whole of an accumulated step.
-    To know of it in time, training waits for the device once a step.
+    A fused optimizer leaves it out on the device, and nobody waits: a person is told a step later. For
+    another one, and in 16-mixed, training waits for the device once a step.
 
     A batch is saved as `nonfinite/epochNNN_stepNNNNNN.pt` in the run's folder, to be looked at and run
     again: `torch.load` gives its names, epoch, step, seed, loss, L and ab.
@@ -48,49 +68,83 @@ class FiniteSteps(Callback):
         self.in_a_row = self.saved = 0
 
     def on_train_start(self, trainer: Trainer, model: Colorizer) -> None:
-        self._begin(model)
-
-    def _begin(self, model: Colorizer) -> None:
-        self._batches: list[Batch] = []
-        self._losses: list[Tensor] = []
-        self._before = [state.clone() for state in _changing(model)]
-        self._left_out = False
+        self._before: list[Tensor] = []  # what changes, as it was
+        self._step = Step([], [], 0, 0)
+        self._unknown: Step | None = None  # the last step, of which the device has yet to tell
+        self._left_out: list[Step] = []  # steps that are yet to be told of
 
     def on_train_batch_start(self, trainer: Trainer, model: Colorizer, batch: Batch, batch_idx: int) -> None:
         if batch_idx % trainer.accumulate_grad_batches == 0:
-            self._begin(model)
-        self._batches.append(batch)
+            self._step = Step([], [], trainer.current_epoch, trainer.global_step + 1)
+            self._before = self._before or [state.clone() for state in _changing(model)]
+            for before, state in zip(self._before, _changing(model), strict=True):
+                before.copy_(state)
+        self._step.batches.append(batch)
 
     def on_before_backward(self, trainer: Trainer, model: Colorizer, loss: Tensor) -> None:
-        self._losses.append(loss.detach())
+        self._step.losses.append(loss.detach())
 
     def on_before_optimizer_step(self, trainer: Trainer, model: Colorizer, optimizer: Optimizer) -> None:
-        tensors = [*self._losses, *(buffer for buffer in model.buffers() if buffer.is_floating_point())]
-        if trainer.precision_plugin.precision != "16-mixed":  # whose scaler has overflows, and leaves them out itself
+        tensors = [*self._step.losses, *(buffer for buffer in model.buffers() if buffer.is_floating_point())]
+        scaled = trainer.precision_plugin.precision == "16-mixed"  # by who has overflows, and leaves them out itself
+        if not scaled:
             tensors += [weight.grad for weight in model.parameters() if weight.grad is not None]
-        finite = get_total_norm(tensors).isfinite()
-        finite = trainer.strategy.reduce_boolean_decision(bool(finite)) if trainer.world_size > 1 else bool(finite)
-        self.in_a_row = 0 if finite else self.in_a_row + 1
-        self._left_out = not finite
-        if not finite:
+        nonfinite = ~get_total_norm(tensors).isfinite()
+        if trainer.world_size > 1:
+            torch.distributed.all_reduce(nonfinite := nonfinite.float())
+        self._look_back()
+        if getattr(optimizer, "_step_supports_amp_scaling", False) and not scaled:
+            self._leave_out_if(nonfinite > 0, model, optimizer)
+            return
+        self._step.nonfinite = bool(nonfinite)
+        self._unknown = self._step
+        if self._look_back():
             _leave_out(optimizer, getattr(trainer.precision_plugin, "scaler", None))
             for state, before in zip(_changing(model), self._before, strict=True):
                 state.copy_(before)
+
+    def _leave_out_if(self, nonfinite: Tensor, model: Colorizer, optimizer: Optimizer) -> None:
+        """Let the device decide whether the step changes anything, as it does for torch's GradScaler."""
+        optimizer.found_inf = nonfinite.float()
+        for state, before in zip(_changing(model), self._before, strict=True):
+            torch.where(nonfinite, before, state, out=state)
+        self._step.nonfinite = nonfinite.to("cpu", non_blocking=nonfinite.is_cuda)
+        if nonfinite.is_cuda:
+            self._step.arrived = torch.cuda.Event()
+            self._step.arrived.record()
+        self._unknown = self._step
+
+    def _look_back(self) -> bool:
+        """See whether the last step was left out."""
+        step, self._unknown = self._unknown, None
+        if step is None:
+            return False
+        left_out = step.is_nonfinite()
+        self._left_out += [step] * left_out
+        self.in_a_row = self.in_a_row + 1 if left_out else 0
+        return left_out
 
     def on_train_batch_end(
         self, trainer: Trainer, model: Colorizer, outputs: object, batch: Batch, batch_idx: int
     ) -> None:
         """Here, between two steps, is where a run may stop."""
-        if not self._left_out:
-            return
-        self._left_out = False
+        if trainer.is_last_batch:
+            self._look_back()
+        while self._left_out:
+            self._tell(trainer, self._left_out.pop(0))
+
+    def on_train_end(self, trainer: Trainer, model: Colorizer) -> None:
+        for optimizer in trainer.optimizers:
+            optimizer.found_inf = None
+
+    def _tell(self, trainer: Trainer, step: Step) -> None:
         name_of = trainer.datamodule.photographs["train"].name
-        names = [name_of(index) for each in self._batches for index in each.index.tolist()]
-        loss = sum(map(float, self._losses))
-        said = f"The loss of a step in epoch {trainer.current_epoch} is {loss:g}"
+        names = [name_of(index) for each in step.batches for index in each.index.tolist()]
+        loss = sum(map(float, step.losses))
+        said = f"The loss of a step in epoch {step.epoch} is {loss:g}"
         if torch.tensor(loss).isfinite():
-            said = f"A gradient or a statistic of a step in epoch {trainer.current_epoch} is not finite (loss {loss:g})"
-        place = self._save(trainer, names, loss)
+            said = f"A gradient or a statistic of a step in epoch {step.epoch} is not finite (loss {loss:g})"
+        place = self._save(trainer, step, names, loss)
         log.warning("%s: the step is left out.%s It was of %s.", said, place, ", ".join(map(shown, names)))
         if self.on_nonfinite == "stop":
             raise Stopped(f"{said}: callbacks.finite.on_nonfinite=skip would go on without it.")
@@ -106,19 +160,18 @@ class FiniteSteps(Callback):
         if self.on_nonfinite == "stop":
             raise Stopped(f"{said}: callbacks.finite.on_nonfinite=skip would go on.")
 
-    def _save(self, trainer: Trainer, names: list[str], loss: float) -> str:
+    def _save(self, trainer: Trainer, step: Step, names: list[str], loss: float) -> str:
         """Save the step's batch, unless there are many such; say where."""
         if self.saved == self.patience:
             return ""
         self.saved += 1
-        step = f"epoch{trainer.current_epoch:03d}_step{trainer.global_step:06d}"
+        name = f"epoch{step.epoch:03d}_step{step.number:06d}"
         rank = f"_rank{trainer.global_rank}" if trainer.world_size > 1 else ""
-        path = RunFolder(trainer.default_root_dir).nonfinite / f"{step}{rank}.pt"
+        path = RunFolder(trainer.default_root_dir).nonfinite / f"{name}{rank}.pt"
         content = {
-            "names": names, "loss": loss, "epoch": trainer.current_epoch, "step": trainer.global_step,
-            "seed": trainer.datamodule.seed,
-            "L": torch.cat([batch.L for batch in self._batches]).cpu(),
-            "ab": torch.cat([batch.ab for batch in self._batches]).cpu(),
+            "names": names, "loss": loss, "epoch": step.epoch, "step": step.number, "seed": trainer.datamodule.seed,
+            "L": torch.cat([batch.L for batch in step.batches]).cpu(),
+            "ab": torch.cat([batch.ab for batch in step.batches]).cpu(),
         }  # fmt: skip
         try:
             save_whole(content, path)

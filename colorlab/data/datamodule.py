@@ -56,8 +56,8 @@ class ColorDataModule(LightningDataModule):
             epoch; or disk, one file that is built before the first epoch and shared by all processes.
         cache_dir: where that file goes; None is the user's cache folder.
         decode: who decodes JPEGs in training, validation and test: the workers, or nvImageCodec on the
-            device of the model. auto is the workers, but beside a GPU where they are two or fewer and the
-            library is installed; more of them have been faster.
+            device of the model. auto is the workers, but beside a GPU where they are four or fewer and the
+            library is installed: more of them are faster.
         augment: what training pictures go through, on the device; None for nothing.
 
     Raises:

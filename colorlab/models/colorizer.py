@@ -229,7 +229,7 @@ class Colorizer(LightningModule):
         """A loss that nobody waits for: on a CPU this one, elsewhere the one asked for before, if there was any."""
         if loss.device.type == "cpu":
             return loss
-        before, self._underway = self._underway, loss.detach().to("cpu", non_blocking=True)
+        before, self._underway = self._underway, loss.detach().to("cpu", non_blocking=loss.is_cuda)
         return before
 
     def shows(self, batch_idx: int) -> bool:

@@ -110,10 +110,10 @@ def test_decoding_on_the_device_changes_nothing_in_any_epoch(folder: Path, tmp_p
 
 
 def test_few_workers_leave_decoding_to_a_gpu(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert module(folder, workers=2).decoder is None
+    assert module(folder, workers=4).decoder is None
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert module(folder, workers=2).decoder is not None
-    for settings in ({"workers": 3}, {"workers": 2, "cache": "ram"}, {"workers": 2, "decode": "workers"}):
+    assert module(folder, workers=4).decoder is not None
+    for settings in ({"workers": 5}, {"workers": 2, "cache": "ram"}, {"workers": 2, "decode": "workers"}):
         assert module(folder, **settings).decoder is None
 
 

@@ -69,11 +69,13 @@ class Given(LightningDataModule):
         return DataLoader(self.batches, batch_size=None, sampler=sampler)
 
 
-def fit(data: Given, folder: Path, build: type[Colorizer], objective: nn.Module, **settings: object) -> SimpleNamespace:
+def fit(
+    data: Given, folder: Path, build: type[Colorizer], objective: nn.Module, fused: bool = True, **settings: object
+) -> SimpleNamespace:
     """Train for an epoch; what came of it."""
     seed_everything(0, verbose=False)
     model = build(width=2)
-    model.prepare_training(objective, partial(torch.optim.Adam, lr=1e-2, weight_decay=1e-4, fused=True), Constant())
+    model.prepare_training(objective, partial(torch.optim.Adam, lr=1e-2, weight_decay=1e-4, fused=fused), Constant())
     finite, average = FiniteSteps(), EMAWeightAveraging(decay=0.9)
     callbacks: list[Callback] = [finite, average]
     trainer = Trainer(
@@ -103,7 +105,7 @@ def test_a_step_that_is_no_number_is_as_if_its_batch_had_not_been_there(
         build = ECCV16 if precision else (CUNet, ECCV16)[number // 2 % 2]  # CUNet's sigmoids cannot overflow
         place = chance.randrange(8)
         first = place - place % parts
-        settings = {"accumulate_grad_batches": parts, **precision}
+        settings = {"accumulate_grad_batches": parts, "fused": chance.random() < 0.7, **precision}
         expected = fit(Given(8).without(*range(first, first + parts)), tmp_path / "e", build, objective, **settings)
         folder, data = RunFolder(tmp_path / str(number)), Given(8, place, POISONS[poison])
         caplog.clear()
@@ -172,8 +174,8 @@ def test_processes_leave_a_step_out_together(tally, tmp_path: Path) -> None:
             place = {"poisoned": 6 + rank, "poison": POISONS[poison]}
             with tally.injecting("one process of two meets a NaN or infinite loss"):
                 folder = tmp_path / f"{rank}{poison[:5]}"
-                states = in_two_processes(folder, Given(16, **place))
-                expected = in_two_processes(folder / "expected", Given(16).without(6, 7))
+                states = in_two_processes(folder, Given(16, **place), fused=rank == 0)
+                expected = in_two_processes(folder / "expected", Given(16).without(6, 7), fused=rank == 0)
                 for one, other, want in zip(*states, expected[0], strict=True):
                     assert torch.equal(one, other)
                     assert torch.equal(one, want)
@@ -186,12 +188,12 @@ class Keep(Callback):
         torch.save(weights, Path(trainer.default_root_dir) / f"{trainer.global_rank}.pt")
 
 
-def in_two_processes(folder: Path, data: Given) -> list[list[Tensor]]:
+def in_two_processes(folder: Path, data: Given, fused: bool) -> list[list[Tensor]]:
     """What the weights are in each process after an epoch."""
     seed_everything(0, verbose=False)
     folder.mkdir(exist_ok=True)
     model = CUNet(width=2)
-    model.prepare_training(nn.MSELoss(), partial(torch.optim.Adam, lr=1e-2), Constant())
+    model.prepare_training(nn.MSELoss(), partial(torch.optim.Adam, lr=1e-2, fused=fused), Constant())
     trainer = Trainer(
         max_epochs=1, default_root_dir=folder, logger=False, accelerator="cpu", devices=2, strategy="ddp_fork",
         enable_progress_bar=False, enable_model_summary=False, enable_checkpointing=False,

@@ -8,7 +8,7 @@ import pytest
 import torch
 from skimage.color import rgb2lab
 
-from colorlab.color import exact, lab_to_rgb, lightness_of, rgb_to_lab
+from colorlab.color import _rgb_to_lab_by_formulas, exact, lab_to_rgb, lightness_of, rgb_to_lab
 from colorlab.data.decoding import read_photograph
 from colorlab.data.images import SAMPLES
 
@@ -71,13 +71,31 @@ def test_the_way_to_lab_and_back_returns_every_color(colors, autocast: bool) -> 
     assert torch.equal((back * 255).round().byte(), rgb)
 
 
-def test_kornias_lab_of_a_gpu_and_ours_of_a_cpu_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_kornias_lab_and_ours_of_a_cpu_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     rgb = cube_faces().flip(1)
     ours = torch.cat(rgb_to_lab(rgb), dim=1)
     monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)  # the other case in which it is kornia's
     theirs = torch.cat(rgb_to_lab(rgb), dim=1)
     assert torch.equal(theirs, kornia.color.rgb_to_lab(rgb.float() / 255))
     assert (theirs - ours).abs().max() < TOLERANCE
+
+
+@pytest.mark.parametrize("colors", [grays, cube_faces, photographs, dark, around_the_knees])
+def test_the_formulas_of_a_gpu_are_those_of_scikit_image_and_of_kornia(colors) -> None:
+    rgb = colors().float() / (1 if colors().is_floating_point() else 255)
+    lab = _rgb_to_lab_by_formulas(rgb)
+    assert np.abs(lab[0].numpy() - reference(rgb)).max() < TOLERANCE
+    assert (lab - kornia.color.rgb_to_lab(rgb)).abs().max() < TOLERANCE
+    odd = rgb * 3 - 1  # below 0 and above 1
+    assert torch.allclose(_rgb_to_lab_by_formulas(odd), kornia.color.rgb_to_lab(odd), rtol=1e-5, atol=1e-3)
+
+
+def test_the_formulas_have_kornias_gradient() -> None:
+    rgb = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    ours, theirs = (rgb.clone().requires_grad_() for _ in range(2))
+    _rgb_to_lab_by_formulas(ours).square().sum().backward()
+    kornia.color.rgb_to_lab(theirs).square().sum().backward()
+    assert torch.allclose(ours.grad, theirs.grad, rtol=1e-4, atol=1e-2)
 
 
 def test_black_and_white_are_the_ends_of_the_scale() -> None:

@@ -109,14 +109,6 @@ def test_decoding_on_the_device_changes_nothing_in_any_epoch(folder: Path, tmp_p
             assert all(torch.equal(part, same) for part, same in zip(one, other, strict=True))
 
 
-def test_few_workers_leave_decoding_to_a_gpu(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert module(folder, workers=4).decoder is None
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert module(folder, workers=4).decoder is not None
-    for settings in ({"workers": 5}, {"workers": 2, "cache": "ram"}, {"workers": 2, "decode": "workers"}):
-        assert module(folder, **settings).decoder is None
-
-
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", "bf16-true"])
 def test_lab_is_exact_whatever_the_precision_of_the_network(folder: Path, tmp_path: Path, precision: str) -> None:
     data = module(folder)

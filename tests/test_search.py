@@ -91,8 +91,11 @@ def test_a_hopeless_run_is_pruned_which_is_no_failure(monkeypatch: pytest.Monkey
         told(search, "done", 50.0, (49.0, 50.0))
     fixed = ("objective=mse", "optim.weight_decay=0", "callbacks.plateau.patience=5")
     words = (*SEARCH, *fixed, "sweep.trials=3", "sweep.startup=1")
-    workers = []  # that were not told to end, for whom the collector would wait
-    monkeypatch.setattr("colorlab.train._free_memory", lambda: workers.extend(multiprocessing.active_children()))
+    others = set(multiprocessing.active_children())  # of tests before this one
+    workers = set()  # that were not told to end, for whom the collector would wait
+    monkeypatch.setattr(
+        "colorlab.train._free_memory", lambda: workers.update(set(multiprocessing.active_children()) - others)
+    )
     assert exit_of(monkeypatch, *words) == 0
     assert not workers
     assert search.study.trials[-1].state is TrialState.PRUNED

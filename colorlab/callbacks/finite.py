@@ -2,6 +2,7 @@
 
 import logging
 import math
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,6 +19,7 @@ from colorlab.callbacks.disk import save_whole
 from colorlab.data.device import Batch
 from colorlab.data.images import shown
 from colorlab.errors import Stopped, UserError
+from colorlab.later import Later
 from colorlab.models.colorizer import Colorizer
 from colorlab.run_folder import RunFolder
 
@@ -26,20 +28,13 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class Step:
-    """An optimizer's step, whose photographs can be told when it has turned out that something was no number."""
+    """An optimizer's step, of which a person is told if it has to be left out."""
 
     batches: list[Batch]
     losses: list[Tensor]  # of each batch
     epoch: int
     number: int  # the run's steps up to it
-    nonfinite: Tensor | bool = False  # on the CPU, where it arrives when the device gets there
-    arrived: torch.cuda.Event | None = None
-
-    def is_nonfinite(self) -> bool:
-        """Whether it was; waits until it is known."""
-        if self.arrived is not None:
-            self.arrived.synchronize()
-        return bool(self.nonfinite)
+    in_a_row: int = 0  # steps left out up to it
 
 
 class FiniteSteps(Callback):
@@ -47,8 +42,8 @@ class FiniteSteps(Callback):
 
     Weights, the optimizer's state, BatchNorm's statistics and the epoch's `train/loss` stay as they were
     before the step; of several processes all leave it out, and so does the whole of an accumulated step.
-    A fused optimizer leaves it out on the device, and nobody waits: a person is told a step later. For
-    another one, and in 16-mixed, training waits for the device once a step.
+    A fused optimizer leaves it out on the device, and nobody waits: a person is told a step later. With
+    another one, in 16-mixed, and on MPS, training waits for the device once a step.
 
     A batch is saved as `nonfinite/epochNNN_stepNNNNNN.pt` in the run's folder, to be looked at and run
     again: `torch.load` gives its names, epoch, step, seed, loss, L and ab.
@@ -66,12 +61,16 @@ class FiniteSteps(Callback):
             raise UserError(f"callbacks.finite.patience={patience} must be at least 1.")
         self.on_nonfinite, self.patience = on_nonfinite, patience
         self.in_a_row = self.saved = 0
+        self._forget()
+
+    def _forget(self) -> None:
+        self._before: list[Tensor] = []  # what changes in a step, as it was
+        self._step = Step([], [], 0, 0)
+        self._last: tuple[Step, Later] | None = None  # and whether it was left out, which is not known yet
+        self._left_out: list[Step] = []  # whom nobody has been told of
 
     def on_train_start(self, trainer: Trainer, model: Colorizer) -> None:
-        self._before: list[Tensor] = []  # what changes, as it was
-        self._step = Step([], [], 0, 0)
-        self._unknown: Step | None = None  # the last step, of which the device has yet to tell
-        self._left_out: list[Step] = []  # steps that are yet to be told of
+        self._forget()
 
     def on_train_batch_start(self, trainer: Trainer, model: Colorizer, batch: Batch, batch_idx: int) -> None:
         if batch_idx % trainer.accumulate_grad_batches == 0:
@@ -86,42 +85,32 @@ class FiniteSteps(Callback):
 
     def on_before_optimizer_step(self, trainer: Trainer, model: Colorizer, optimizer: Optimizer) -> None:
         tensors = [*self._step.losses, *(buffer for buffer in model.buffers() if buffer.is_floating_point())]
-        scaled = trainer.precision_plugin.precision == "16-mixed"  # by who has overflows, and leaves them out itself
-        if not scaled:
+        scaler = getattr(trainer.precision_plugin, "scaler", None)  # has overflows, and leaves them out itself
+        if scaler is None:
             tensors += [weight.grad for weight in model.parameters() if weight.grad is not None]
-        nonfinite = ~get_total_norm(tensors).isfinite()
+        nonfinite = (~get_total_norm(tensors).isfinite()).float()
         if trainer.world_size > 1:
-            torch.distributed.all_reduce(nonfinite := nonfinite.float())
-        self._look_back()
-        if getattr(optimizer, "_step_supports_amp_scaling", False) and not scaled:
-            self._leave_out_if(nonfinite > 0, model, optimizer)
-            return
-        self._step.nonfinite = bool(nonfinite)
-        self._unknown = self._step
-        if self._look_back():
-            _leave_out(optimizer, getattr(trainer.precision_plugin, "scaler", None))
+            torch.distributed.all_reduce(nonfinite)
+        self._judge_last()
+        self._last = self._step, Later(nonfinite)
+        if scaler is None and _decides_on_the_device(optimizer, nonfinite.device):
+            optimizer.found_inf = (nonfinite > 0).float()
+            for state, before in zip(_changing(model), self._before, strict=True):
+                torch.where(nonfinite > 0, before, state, out=state)
+        elif self._judge_last():
+            _leave_out(optimizer, scaler)
             for state, before in zip(_changing(model), self._before, strict=True):
                 state.copy_(before)
 
-    def _leave_out_if(self, nonfinite: Tensor, model: Colorizer, optimizer: Optimizer) -> None:
-        """Let the device decide whether the step changes anything, as it does for torch's GradScaler."""
-        optimizer.found_inf = nonfinite.float()
-        for state, before in zip(_changing(model), self._before, strict=True):
-            torch.where(nonfinite, before, state, out=state)
-        self._step.nonfinite = nonfinite.to("cpu", non_blocking=nonfinite.is_cuda)
-        if nonfinite.is_cuda:
-            self._step.arrived = torch.cuda.Event()
-            self._step.arrived.record()
-        self._unknown = self._step
-
-    def _look_back(self) -> bool:
-        """See whether the last step was left out."""
-        step, self._unknown = self._unknown, None
-        if step is None:
+    def _judge_last(self) -> bool:
+        """Count the last step among those left out, or not; wait until that is known."""
+        if self._last is None:
             return False
-        left_out = step.is_nonfinite()
-        self._left_out += [step] * left_out
-        self.in_a_row = self.in_a_row + 1 if left_out else 0
+        (step, nonfinite), self._last = self._last, None
+        left_out = bool(nonfinite.get())
+        self.in_a_row = step.in_a_row = self.in_a_row + 1 if left_out else 0
+        if left_out:
+            self._left_out.append(step)
         return left_out
 
     def on_train_batch_end(
@@ -129,27 +118,51 @@ class FiniteSteps(Callback):
     ) -> None:
         """Here, between two steps, is where a run may stop."""
         if trainer.is_last_batch:
-            self._look_back()
-        while self._left_out:
-            self._tell(trainer, self._left_out.pop(0))
+            self._judge_last()
+        self._tell(trainer)
+
+    def on_train_epoch_end(self, trainer: Trainer, model: Colorizer) -> None:
+        """Of an epoch that ends early, too."""
+        self._judge_last()
+        self._tell(trainer)
+
+    def on_exception(self, trainer: Trainer, model: Colorizer, exception: BaseException) -> None:
+        with suppress(Exception):  # what has happened is told by others
+            self._judge_last()
+            self._tell(trainer, stop=False)
+        self._end(trainer)
 
     def on_train_end(self, trainer: Trainer, model: Colorizer) -> None:
+        self._end(trainer)
+
+    def _end(self, trainer: Trainer) -> None:
+        self._forget()
         for optimizer in trainer.optimizers:
             optimizer.found_inf = None
 
-    def _tell(self, trainer: Trainer, step: Step) -> None:
-        name_of = trainer.datamodule.photographs["train"].name
-        names = [name_of(index) for each in step.batches for index in each.index.tolist()]
-        loss = sum(map(float, step.losses))
-        said = f"The loss of a step in epoch {step.epoch} is {loss:g}"
-        if torch.tensor(loss).isfinite():
-            said = f"A gradient or a statistic of a step in epoch {step.epoch} is not finite (loss {loss:g})"
-        place = self._save(trainer, step, names, loss)
-        log.warning("%s: the step is left out.%s It was of %s.", said, place, ", ".join(map(shown, names)))
-        if self.on_nonfinite == "stop":
-            raise Stopped(f"{said}: callbacks.finite.on_nonfinite=skip would go on without it.")
-        if self.in_a_row >= self.patience:
-            raise Stopped(f"{said}, the last of {self.patience} such steps in a row: lower optim.lr.")
+    def _tell(self, trainer: Trainer, stop: bool = True) -> None:
+        """Tell a person of the steps that were left out, and stop the run if it is to.
+
+        Raises:
+            Stopped: it is.
+        """
+        reason = ""
+        while self._left_out:
+            step = self._left_out.pop(0)
+            name_of = trainer.datamodule.photographs["train"].name
+            names = [name_of(index) for each in step.batches for index in each.index.tolist()]
+            loss = sum(map(float, step.losses))
+            said = f"The loss of a step in epoch {step.epoch} is {loss:g}"
+            if torch.tensor(loss).isfinite():
+                said = f"A gradient or a statistic of a step in epoch {step.epoch} is not finite (loss {loss:g})"
+            place = self._save(trainer, step, names, loss)
+            log.warning("%s: the step is left out.%s It was of %s.", said, place, ", ".join(map(shown, names)))
+            if self.on_nonfinite == "stop":
+                reason = reason or f"{said}: callbacks.finite.on_nonfinite=skip would go on without it."
+            elif step.in_a_row >= self.patience:
+                reason = f"{said}, the last of {self.patience} such steps in a row: lower optim.lr."
+        if reason and stop:
+            raise Stopped(reason)
 
     def on_validation_end(self, trainer: Trainer, model: Colorizer) -> None:
         loss = float(trainer.callback_metrics.get("val/loss", 0))
@@ -178,6 +191,16 @@ class FiniteSteps(Callback):
         except OSError as error:
             return f" (It cannot be saved: {error.strerror}.)"
         return f" It is saved in {path}."
+
+
+def _decides_on_the_device(optimizer: Optimizer, device: torch.device) -> bool:
+    """Whether an optimizer can be told there, as torch's GradScaler tells it, that its next step is to change nothing.
+
+    A fused one can; but on MPS it does not listen, and SGD, if it is told so at its first step, never
+    fills the memory of its momentum.
+    """
+    fused = getattr(optimizer, "_step_supports_amp_scaling", False)
+    return fused and device.type in ("cpu", "cuda") and bool(optimizer.state)
 
 
 def _leave_out(optimizer: Optimizer, scaler: GradScaler | None) -> None:

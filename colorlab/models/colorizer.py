@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 
 from colorlab.bins import STRIDE, annealed_mean
 from colorlab.errors import UserError
+from colorlab.later import Later
 from colorlab.metrics import IN_TRAINING, Name, scores
 from colorlab.schedules import Constant, Schedule
 
@@ -61,7 +62,7 @@ class Colorizer(LightningModule):
         self._compiled_network: Callable[[Tensor], Tensor] | None = None
         self.plateau_factor = 1.0
         self.learned = torch.zeros(2)  # loss × pictures, and pictures, of the epoch so far
-        self._underway: Tensor | None = None  # a loss on its way from the device
+        self._underway: Later | None = None
 
     def initialize(self, weights: str | None) -> None:
         """Draw the weights, or read them from the file `weights`.
@@ -197,6 +198,7 @@ class Colorizer(LightningModule):
             group.update({key: value for key, value in optimizer.defaults.items() if key in group})
             _fit_state(group, optimizer.state)
         self.learned = self.learned.to(self.device)
+        self._underway = None
 
     def on_train_batch_start(self, batch: object, batch_idx: int) -> None:
         batch_idx -= batch_idx % self.trainer.accumulate_grad_batches  # as in the one batch they stand for
@@ -226,11 +228,11 @@ class Colorizer(LightningModule):
         return loss
 
     def _computed(self, loss: Tensor) -> Tensor | None:
-        """A loss that nobody waits for: on a CPU this one, elsewhere the one asked for before, if there was any."""
+        """A loss that is already computed: on a CPU this one, elsewhere the one shown before it, if there was any."""
         if loss.device.type == "cpu":
             return loss
-        before, self._underway = self._underway, loss.detach().to("cpu", non_blocking=loss.is_cuda)
-        return before
+        before, self._underway = self._underway, Later(loss)
+        return before and before.get()
 
     def shows(self, batch_idx: int) -> bool:
         """Whether the progress bar gets the numbers of this step: they cost, so it does not at each."""

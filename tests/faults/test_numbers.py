@@ -2,6 +2,7 @@
 
 import logging
 import random
+from contextlib import suppress
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -203,12 +204,14 @@ def in_two_processes(folder: Path, data: Given, fused: bool) -> list[list[Tensor
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(2)]
 
 
+@pytest.mark.parametrize("fused", [True, False])
 @pytest.mark.parametrize("poison", POISONS)
-def test_a_run_stops_if_asked(tally, tmp_path: Path, poison: str) -> None:
+def test_a_run_stops_if_asked(tally, tmp_path: Path, poison: str, fused: bool) -> None:
+    """A fused optimizer's at the step after it, which is when it is known of."""
     with tally.injecting("a step is no number in a run that is to stop at it"):
         model = ECCV16(width=2)
         objective = Root() if "gradient of a finite" in poison else nn.MSELoss()
-        model.prepare_training(objective, partial(torch.optim.Adam, lr=1e-2), Constant())
+        model.prepare_training(objective, partial(torch.optim.Adam, lr=1e-2, fused=fused), Constant())
         last = Last(str(tmp_path))
         trainer = Trainer(
             max_epochs=1, default_root_dir=tmp_path, logger=False, accelerator="cpu", enable_progress_bar=False,
@@ -217,9 +220,73 @@ def test_a_run_stops_if_asked(tally, tmp_path: Path, poison: str) -> None:
         )  # fmt: skip
         with pytest.raises(Stopped, match=r"on_nonfinite=skip would go on"):
             trainer.fit(model, datamodule=Given(8, 4, POISONS[poison]))
-        assert trainer.global_step == 5
+        assert trainer.global_step == 5 + fused
+        assert trainer.optimizers[0].found_inf is None
         assert all(state.isfinite().all() for state in model.state_dict().values())
         assert not (tmp_path / "last.ckpt").exists()
+
+
+class Ends(Callback):
+    """Ends a run after a step as Ctrl-C does, after the other callbacks have had their turn."""
+
+    def __init__(self, after: int) -> None:
+        self.after = after
+
+    def on_train_batch_end(self, trainer: Trainer, *_: object) -> None:
+        if trainer.global_step == self.after:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("fused", [True, False])
+def test_a_step_that_is_the_last_of_a_run_is_told_of_too(
+    tally, tmp_path: Path, caplog: pytest.LogCaptureFixture, fused: bool
+) -> None:
+    ways = {"steps": {"max_steps": 5}, "interrupted": {"callbacks": [FiniteSteps(), Ends(after=5)]}}
+    for way, settings in ways.items():
+        with tally.injecting("the last step of a run is no number"):
+            caplog.clear()
+            model, folder = ECCV16(width=2), RunFolder(tmp_path / way)
+            model.prepare_training(nn.MSELoss(), partial(torch.optim.Adam, lr=1e-2, fused=fused), Constant())
+            trainer = Trainer(
+                default_root_dir=folder.path, logger=False, accelerator="cpu", enable_progress_bar=False,
+                enable_model_summary=False, enable_checkpointing=False,
+                **{"max_epochs": 1, "callbacks": [FiniteSteps()], **settings},
+            )  # fmt: skip
+            with suppress(SystemExit, KeyboardInterrupt):
+                trainer.fit(model, datamodule=Given(8, 4, POISONS["a NaN in L"]))
+            assert [path.name for path in folder.nonfinite.iterdir()] == ["epoch000_step000005.pt"]
+            assert "the step is left out" in caplog.text
+
+
+@pytest.mark.parametrize("fused", [True, False])
+def test_of_steps_that_end_a_run_together_each_is_told_of(tally, tmp_path: Path, fused: bool) -> None:
+    with tally.injecting("the last two steps of an epoch are no numbers"):
+        model, folder, data = ECCV16(width=2), RunFolder(tmp_path), Given(8, 7, POISONS["a NaN in L"])
+        data.batches[6].L[0] = float("nan")
+        model.prepare_training(nn.MSELoss(), partial(torch.optim.Adam, lr=1e-2, fused=fused), Constant())
+        trainer = Trainer(
+            max_epochs=1, default_root_dir=tmp_path, logger=False, accelerator="cpu", enable_progress_bar=False,
+            enable_model_summary=False, enable_checkpointing=False, callbacks=[FiniteSteps(patience=2)],
+        )  # fmt: skip
+        with pytest.raises(Stopped, match="the last of 2 such steps in a row"):
+            trainer.fit(model, datamodule=data)
+        assert len(list(folder.nonfinite.iterdir())) == 2
+
+
+@pytest.mark.parametrize("optim", [partial(torch.optim.SGD, momentum=0.9), torch.optim.AdamW])
+def test_a_first_step_that_is_no_number_leaves_no_trace_in_the_optimizer(tally, tmp_path: Path, optim) -> None:
+    with tally.injecting("the first step of a run is no number"):
+        weights = []
+        for data in (Given(4, 0, POISONS["a NaN in L"]), Given(4).without(0)):
+            torch.manual_seed(0)
+            model = ECCV16(width=2)
+            model.prepare_training(nn.MSELoss(), partial(optim, lr=1e-6, fused=True), Constant())
+            Trainer(
+                max_epochs=1, default_root_dir=tmp_path, logger=False, accelerator="cpu", enable_progress_bar=False,
+                enable_model_summary=False, enable_checkpointing=False, callbacks=[FiniteSteps()],
+            ).fit(model, datamodule=data)  # fmt: skip
+            weights.append([*model.state_dict().values()])
+        assert all(map(torch.equal, *weights))
 
 
 class Scripted(CUNet):

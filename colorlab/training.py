@@ -2,6 +2,7 @@
 
 import os
 import shlex
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -155,8 +156,10 @@ def _learn(
     try:
         with enough_memory(data, trainer):
             trainer.fit(model, datamodule=data, ckpt_path=checkpoint, weights_only=True)
-    finally:  # after an exception at a validation, Lightning leaves the workers to the collector, which waits 5 s each
-        trainer.fit_loop.teardown()
+    except BaseException:  # at a validation Lightning leaves the workers to the collector, which waits 5 s for each
+        with suppress(Exception):  # which would hide this one
+            trainer.fit_loop.teardown()
+        raise
     best, score = _best(trainer, folder)
     if test and data.names["test"]:
         if best:  # by ckpt_path, Lightning's weight averaging would put back the weights that were not averaged

@@ -41,13 +41,17 @@ def kinds_of_jpeg(picture: Image.Image) -> dict[str, bytes]:
         kinds[f"turned {orientation}"] = saved(exif=exif)
     srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     whole = saved(quality=92)
+    small = saved(picture.resize((40, 30)))
+    thumbnail = b"\xff\xe1" + (len(small) + 8).to_bytes(2) + b"Exif\0\0" + small
     spoiled = whole[: len(whole) // 3] + whole[len(whole) // 2 :]
     return kinds | {
         "gray": saved(picture.convert("L")), "Adobe RGB components": saved(keep_rgb=True),
-        "restart markers": saved(restart_marker_blocks=3), "two in one": saved(kind="mpo", save_all=True),
-        "more after its end": saved() + b"more", "sRGB profile": saved(icc_profile=srgb),
-        "CMYK": saved(picture.convert("CMYK")), "other profile": saved(icc_profile=swap_primaries(srgb)),
-        "spoiled": spoiled,
+        "restart markers": saved(restart_marker_blocks=3), "more after its end": saved() + b"more",
+        "two in one": saved(kind="mpo", save_all=True, append_images=[picture.rotate(180)]),
+        "with a thumbnail": whole[:2] + thumbnail + whole[2:],
+        "with a scan's mark in a comment": saved(comment=b"\xff\xda\xff\xc0"),
+        "sRGB profile": saved(icc_profile=srgb), "other profile": saved(icc_profile=swap_primaries(srgb)),
+        "CMYK": saved(picture.convert("CMYK")), "spoiled": spoiled,
     }  # fmt: skip
 
 

@@ -22,7 +22,7 @@ from PIL import Image
 from torch import Tensor
 
 from colorlab.color import GRAY_AB, rgb_to_lab
-from colorlab.data.decoding import TURNS, orientation_of_plain_jpeg, read_file
+from colorlab.data.decoding import TURNS, orientation_of_common_jpeg, read_file
 from colorlab.data.images import Photographs, Pictures, resize
 from colorlab.errors import UserError
 
@@ -52,7 +52,7 @@ class EncodedBatch(NamedTuple):
 
 
 class EncodedPhotographs(Photographs):
-    """Photographs whose plain JPEGs are delivered as files; what else there is, the workers decode.
+    """Photographs whose common JPEGs are delivered as files; all others the workers decode.
 
     A JPEG without color, and one that the device cannot decode, are the workers' from the next time on:
     they fill their place as they do for all. Which these are, a process and its workers share.
@@ -70,7 +70,7 @@ class EncodedPhotographs(Photographs):
             return self.decoded(index)
         try:
             content = read_file(self.root / self.name(index))
-            orientation = orientation_of_plain_jpeg(content)
+            orientation = orientation_of_common_jpeg(content)
         except Exception:  # whatever is wrong, with the file or the disk, is met again
             return self.decoded(index)
         if orientation is None:

@@ -11,7 +11,7 @@ from pictures import MACAW, kinds_of_jpeg
 from PIL import Image
 
 from colorlab.data import jpeg
-from colorlab.data.decoding import orientation_of_plain_jpeg
+from colorlab.data.decoding import orientation_of_common_jpeg
 from colorlab.data.images import GRAY, SAMPLES, Photographs, Pictures, find_photographs
 from colorlab.data.jpeg import FOR_WORKERS, Decoder, EncodedBatch, EncodedPhotographs
 from colorlab.errors import UserError
@@ -65,12 +65,12 @@ def test_every_kind_of_jpeg_comes_out_as_the_workers_decode_it(
 
 
 def test_the_device_is_left_what_all_decoders_read_alike(kinds: Path) -> None:
-    lies = {path.stem: orientation_of_plain_jpeg(path.read_bytes()) for path in kinds.iterdir()}
+    lies = {path.stem: orientation_of_common_jpeg(path.read_bytes()) for path in kinds.iterdir()}
     assert {kind for kind, orientation in lies.items() if orientation is None} == FOR_WORKERS_FROM_THE_START
     assert [lies[f"turned {orientation}"] for orientation in range(1, 9)] == list(range(1, 9))
     cut = MACAW.read_bytes()[:-2]
-    assert orientation_of_plain_jpeg(cut) is None
-    assert orientation_of_plain_jpeg(cut + b"\xff\xd9" + bytes(20)) == 1
+    assert orientation_of_common_jpeg(cut) is None
+    assert orientation_of_common_jpeg(cut + b"\xff\xd9" + bytes(20)) == 1
 
 
 def test_a_damaged_photograph_is_told_as_the_workers_tell_it(tmp_path: Path, decoder: Decoder) -> None:

@@ -68,8 +68,8 @@ _settings = _Settings()
 def rgb_to_lab(rgb: Tensor) -> tuple[Tensor, Tensor]:
     """Split a picture into lightness and color.
 
-    By kornia's formulas. On a CPU tables of its two curves take a quarter of its time; on a GPU it would bring
-    its constants there anew each time, for which a program waits until all before is done.
+    By kornia, or its formulas. On a CPU tables of its two curves take a quarter of its time. On a GPU kornia copies
+    its constants there at each call, and a program waits for that until all before is done; its formulas need none.
 
     Args:
         rgb: [B, 3, H, W]; uint8 in 0..255, or floating point in 0..1.

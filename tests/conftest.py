@@ -29,8 +29,6 @@ SMALL = (
 )  # fmt: skip
 """Overrides that make a run of seconds on the built-in photographs."""
 
-gc.disable()  # while all is imported
-
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 FLAGS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
@@ -40,10 +38,15 @@ FLAGS = (
 Command = Callable[..., subprocess.CompletedProcess]
 
 
-def pytest_collection_finish() -> None:
-    """What is there now stays: nobody need look through it for garbage again and again."""
-    gc.freeze()
-    gc.enable()
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[object]:
+    """What is imported stays: nobody need look through it for garbage again and again."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.fixture(scope="session", autouse=True)

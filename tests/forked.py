@@ -104,8 +104,7 @@ def _run(
     rehearse: Callable[[], None] | None,
     surroundings: Mapping[str, str] | None,
 ) -> None:
-    gc.freeze()
-    gc.enable()
+    gc.freeze()  # the server's
     multiprocessing.set_start_method("fork", force=True)  # as where nobody chose another
     MEDIA_TMP.name = tempfile.mkdtemp(dir=os.environ["WANDB_DIR"])  # the server's goes away with the first child
     os.setsid()

@@ -162,8 +162,10 @@ def test_a_plateau_decays_at_once_by_hand(train: Command, tmp_path: Path) -> Non
     run = RunFolder(tmp_path / "run")
 
     def wait_for(rate: float) -> None:
+        deadline = time.monotonic() + 300
         while pytest.approx(rate) not in read_metrics(run).get("optim/lr", {}).values():
             assert training.process.is_alive(), training.printed.read_text()
+            assert time.monotonic() < deadline
             time.sleep(0.02)
 
     wait_for(1e-3)

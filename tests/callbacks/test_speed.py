@@ -65,5 +65,4 @@ def test_waiting_for_photographs_counts_and_validation_does_not(
         num_sanity_val_steps=0, enable_progress_bar=False, enable_model_summary=False, enable_checkpointing=False,
     )  # fmt: skip
     trainer.fit(model, DataLoader(Slow(0.25, clock), batch_size=2), DataLoader(Slow(100, clock), batch_size=2))
-    print(model.speeds)
     assert model.speeds == pytest.approx([8 / (4 * 0.5 + 8 * 0.25)] * 3)

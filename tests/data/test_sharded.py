@@ -101,6 +101,7 @@ def test_training_photographs_are_the_folders_to_the_byte(folder: ColorDataModul
 
 
 def test_the_device_decodes_the_files_of_shards(packed: Path) -> None:
+    pytest.importorskip("nvidia.nvimgcodec", reason="not made for Macs")
     usual, on_device = sharded(packed), sharded(packed, decode="device")
     for expected, files in zip(loader(usual), loader(on_device), strict=True):
         found = on_device.decoder(files, on_device.photographs["train"], torch.device("cpu"))

@@ -89,6 +89,11 @@ def rgb_to_lab(rgb: Tensor) -> tuple[Tensor, Tensor]:
     return lab[:, :1], lab[:, 1:]
 
 
+def has_color(ab: Tensor) -> Tensor:
+    """Which pictures, ab [B, 2, H, W], are not gray: [B] bool."""
+    return ab.abs().amax(dim=(1, 2, 3)) > GRAY_AB
+
+
 def lightness_of(picture: Tensor) -> Tensor:
     """The L of pictures, without their ab: quicker than `rgb_to_lab`.
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from colorlab.bins import STRIDE, rebalancing, soft_encode
-from colorlab.color import GRAY_AB
+from colorlab.color import has_color
 from colorlab.data.prior import read_prior
 from colorlab.errors import UserError
 
@@ -45,7 +45,7 @@ class Classification(nn.Module):
             logits: [B, 313, h, w] of any floating type; computed in float32.
             ab: the true color, [B, 2, H, W], where h and w are at least a quarter of H and W.
         """
-        colorful = ab.abs().amax(dim=(1, 2, 3)) > GRAY_AB
+        colorful = has_color(ab)
         ab = ab[..., ::STRIDE, ::STRIDE] if self.target == "pick" else F.avg_pool2d(ab, STRIDE, ceil_mode=True)
         height, width = ab.shape[-2:]
         index, share = soft_encode(ab, self.k, self.sigma)

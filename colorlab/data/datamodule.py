@@ -89,7 +89,7 @@ class ColorDataModule(LightningDataModule):
         if size is None and cache != "none":
             raise UserError(f"data.cache={cache} keeps pictures of one size: set data.size, or data.cache=none.")
         if decode == "device" and cache != "none":
-            raise UserError(f"data.cache={cache} keeps what workers decode: leave out it or data.decode=device.")
+            raise UserError(f"data.cache={cache} keeps what workers decode: drop it, or data.decode=device.")
         if min(val_fraction, test_fraction) < 0 or val_fraction + test_fraction >= 1:
             raise UserError("data.val_fraction and data.test_fraction must be at least 0 and together below 1.")
         self.size, self.batch_size, self.seed, self.augment = size, batch_size, seed, augment

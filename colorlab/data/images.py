@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.transforms import v2
 
-from colorlab.color import GRAY_AB, rgb_to_lab
+from colorlab.color import has_color, rgb_to_lab
 from colorlab.data.decoding import read_file, read_photograph
 from colorlab.errors import UserError
 
@@ -240,7 +240,7 @@ def is_gray(rgb: Tensor) -> bool:
     if (seen.amax(dim=0) - seen.amin(dim=0)).max() > COLORFUL_SPREAD:  # as in most pictures
         return False
     _, ab = rgb_to_lab(seen[None])
-    return bool(ab.abs().max() <= GRAY_AB)
+    return not has_color(ab)
 
 
 def _holds_anything(folder: Any) -> bool:

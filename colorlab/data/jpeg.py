@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from colorlab.color import GRAY_AB, rgb_to_lab
+from colorlab.color import has_color, rgb_to_lab
 from colorlab.data.decoding import TURNS, orientation_of_common_jpeg, read_file
 from colorlab.data.images import Photographs, Pictures, resize
 from colorlab.errors import UserError
@@ -234,8 +234,8 @@ def _look_for_color(found: dict[int, Tensor], known: Tensor) -> None:
     new = [index for index in found if known[index] == NEW]
     if new:
         seen = torch.stack([found[index][:, ::4, ::4] for index in new])
-        colorful = rgb_to_lab(seen)[1].abs().amax(dim=(1, 2, 3)) > GRAY_AB
-        known[new] = torch.where(colorful.cpu(), COLORFUL, FOR_WORKERS).to(torch.uint8)
+        colorful = has_color(rgb_to_lab(seen)[1]).cpu()
+        known[new] = torch.where(colorful, COLORFUL, FOR_WORKERS).to(torch.uint8)
 
 
 @contextlib.contextmanager

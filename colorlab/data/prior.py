@@ -13,7 +13,7 @@ from rich.progress import track
 from torch import Tensor
 
 from colorlab.bins import CENTERS, COUNT, prior_of_histogram
-from colorlab.color import GRAY_AB
+from colorlab.color import has_color
 from colorlab.data.cache import FORMAT, fingerprint
 from colorlab.data.datamodule import ColorDataModule
 from colorlab.data.device import split_lab
@@ -41,7 +41,7 @@ def count_colors(data: ColorDataModule, split: Part = "train") -> Tensor:
     histogram = torch.zeros(256 * 256, dtype=torch.int64, device=device)
     for pictures in track(data.reader(split), "Counting colors", transient=True):
         _, ab, _ = split_lab(pictures.rgb.to(device), pictures.index)
-        ab = ab[ab.abs().amax(dim=(1, 2, 3)) > GRAY_AB]
+        ab = ab[has_color(ab)]
         place = (ab.round().long() + 128).clamp(0, 255)
         histogram += torch.bincount((place[:, 0] * 256 + place[:, 1]).flatten(), minlength=256 * 256)
     return histogram.reshape(256, 256).cpu()

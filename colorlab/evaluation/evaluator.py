@@ -9,7 +9,7 @@ from lightning.pytorch.loggers import Logger
 from PIL import Image, ImageOps
 from torch import Tensor, nn
 
-from colorlab.color import GRAY_AB, rgb_to_lab
+from colorlab.color import has_color, rgb_to_lab
 from colorlab.config import Plan
 from colorlab.data import ColorDataModule
 from colorlab.data.images import GRAY, Photographs, Pictures, Skipped
@@ -41,7 +41,7 @@ class Contest(LightningModule):
     def on_after_batch_transfer(self, batch: Pictures, dataloader_idx: int) -> tuple[Tensor, Tensor]:
         """Leave out what cannot be judged; the rgb of the rest, and which photographs they are."""
         rgb = batch.rgb.float() / 255
-        gray = rgb_to_lab(rgb)[1].abs().amax(dim=(1, 2, 3)) <= GRAY_AB
+        gray = ~has_color(rgb_to_lab(rgb)[1])
         skipped = [*batch.skipped, *(Skipped(int(index), GRAY) for index in batch.index[gray])]
         self.data.note_skipped(batch._replace(skipped=skipped), self.photographs)
         return rgb[~gray], batch.index[~gray]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from colorlab.command_line import leave
 from colorlab.errors import UserError
-from colorlab.whole import write_whole
+from colorlab.files import write_text
 
 if TYPE_CHECKING:
     from wandb_workspaces.reports.v2 import LinePlot
@@ -102,7 +102,7 @@ def publish(workspace: "Workspace") -> str:
 
 def write_definition(workspace: "Workspace", path: Path) -> None:
     """Write what would be published; the file appears only when it is whole."""
-    write_whole(path, workspace._to_model().model_dump_json(by_alias=True, exclude_none=True, indent=2) + "\n")
+    write_text(path, workspace._to_model().model_dump_json(by_alias=True, exclude_none=True, indent=2) + "\n")
 
 
 def main() -> None:

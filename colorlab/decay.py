@@ -4,7 +4,8 @@ import argparse
 
 from colorlab.command_line import leave
 from colorlab.errors import UserError
-from colorlab.run_folder import RunFolder
+from colorlab.runs.decay_request import request_decay
+from colorlab.runs.folder import RunFolder
 
 
 def main() -> None:
@@ -13,7 +14,7 @@ def main() -> None:
     parser.add_argument("run_folder", metavar="RUN_FOLDER", help="the folder that the training printed at its start")
     folder = RunFolder(parser.parse_args().run_folder)
     try:
-        folder.ask_for_decay()
+        request_decay(folder)
     except UserError as error:
         leave(error)
     print(f"The run in {folder.path} will decay its learning rate at the end of this epoch.")

@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 from colorlab.command_line import leave, run
 from colorlab.config import check, conf_folder, plain
 from colorlab.errors import UserError
-from colorlab.run_folder import RunFolder
+from colorlab.runs.folder import RunFolder
 
 
 @hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name="prior")
@@ -17,7 +17,7 @@ def _job(cfg: DictConfig) -> None:
     folder = RunFolder(HydraConfig.get().runtime.output_dir)
     try:
         plan = check(plain(cfg)["data"], "data")
-        from colorlab.data.prior import count_colors, draw_prior, write_prior
+        from colorlab.data.color_histogram import count_colors, draw_prior, write_prior
 
         write_prior(folder.prior, count_colors(plan.build()))
         draw_prior(folder.prior, picture := folder.prior.with_suffix(".png"))

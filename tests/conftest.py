@@ -93,7 +93,7 @@ def exit_of(monkeypatch: pytest.MonkeyPatch, *overrides: str) -> int:
     """Run `colorlab.train` in this process, which saves the imports of a new one, and return its exit code."""
     from hydra.core.global_hydra import GlobalHydra
 
-    from colorlab.train import main
+    from colorlab.train.__main__ import main
 
     GlobalHydra.instance().clear()
     monkeypatch.setattr(sys, "argv", ["colorlab-train", *overrides])

@@ -26,15 +26,15 @@ from conftest import SMALL
 from wandb.sdk.data_types._private import MEDIA_TMP
 
 from colorlab.loggers import read_metrics
-from colorlab.run_folder import RunFolder
+from colorlab.runs.folder import RunFolder
 
 RUN = (*SMALL, "data.workers=0", "callbacks.last.every_n_train_steps=3", "hydra.run.dir=run")
 QUICK = ("metrics=[psnr]", "callbacks.comparison=null", "callbacks.curves=null", "trainer.max_epochs=3")
 """Of three epochs, without pictures."""
 
 HEAVY = (
-    "lightning.pytorch", "colorlab.train", "colorlab.data.prior", "colorlab.models", "colorlab.loggers",
-    "colorlab.callbacks.evaluation", "colorlab.callbacks.interruption", "forked",
+    "lightning.pytorch", "colorlab.train.__main__", "colorlab.data.color_histogram", "colorlab.models",
+    "colorlab.loggers", "colorlab.callbacks.evaluation", "colorlab.callbacks.interruption", "forked",
 )  # fmt: skip
 
 _context = multiprocessing.get_context("forkserver")
@@ -160,9 +160,11 @@ def goes_on_to(undisturbed: RunFolder, where: Path, *more: str) -> bool:
 
 def same(one: RunFolder, other: RunFolder) -> bool:
     """Whether two runs have the same checkpoints, weights, optimizer's state and rows: bit by bit."""
-    names = [sorted(path.name for path in run.checkpoints.iterdir() if path.suffix != ".part") for run in (one, other)]
+    names = [
+        sorted(path.name for path in run.checkpoints.path.iterdir() if path.suffix != ".part") for run in (one, other)
+    ]
     assert names[0] == names[1]
-    first, second = (torch.load(run.newest_checkpoint(), weights_only=True) for run in (one, other))
+    first, second = (torch.load(run.checkpoints.newest(), weights_only=True) for run in (one, other))
     assert first["global_step"] == second["global_step"]
     for state in ("state_dict", "optimizer_states"):
         torch.testing.assert_close(first[state], second[state], rtol=0, atol=0)

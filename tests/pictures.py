@@ -8,8 +8,8 @@ import numpy as np
 import simplejpeg
 from PIL import Image, ImageCms
 
-from colorlab.data.decoding import read_photograph
-from colorlab.data.images import SAMPLES
+from colorlab.data.photographs import SAMPLES
+from colorlab.images.decoding import read_photograph
 
 MACAW = SAMPLES / "explore_world_animals_scarlet_macaw.jpg"
 

@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 
 from colorlab.config import check, conf_folder, plain
 from colorlab.errors import UserError
-from colorlab.experiment import check_experiment
+from colorlab.train.experiment import check_experiment
 
 CONF = conf_folder()
 GROUPS = ("model", "optim", "schedule", "objective", "data", "callbacks", "logger", "trainer", "experiment")

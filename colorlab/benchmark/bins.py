@@ -13,7 +13,7 @@ from torch import Tensor
 from colorlab.benchmark.measuring import Result, in_a_fresh_process, now, peak, reset_peak
 from colorlab.bins import CENTERS, COUNT, STRIDE
 from colorlab.data import ColorDataModule
-from colorlab.data.device import split_lab
+from colorlab.data.batch import split_lab
 from colorlab.objectives import Classification
 
 NEIGHBORS, SIGMA = 5, 5.0

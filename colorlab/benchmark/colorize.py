@@ -15,11 +15,11 @@ from rich.console import Console
 from rich.progress import track
 
 from colorlab.benchmark.measuring import Result, in_a_fresh_process, peak, reset_peak
-from colorlab.coloring.album import Errand, How, color_pictures
-from colorlab.data.images import SAMPLES
+from colorlab.colorize.album import Errand, How, color_pictures
+from colorlab.data.photographs import SAMPLES
 from colorlab.models import ECCV16, Colorizer
 from colorlab.models.weights import load
-from colorlab.run_folder import find_checkpoint
+from colorlab.runs.checkpoints import find_checkpoint
 
 SIZES = {"500 pixels": (500, 375), "12 megapixels": (4000, 3000), "100 megapixels": (11_600, 8700)}
 """Width and height of the photographs."""

@@ -21,9 +21,9 @@ from torchvision.transforms import v2
 
 from colorlab.benchmark.measuring import Result, now
 from colorlab.data import ColorDataModule
-from colorlab.data.device import split_lab
-from colorlab.data.images import Pictures, resize
+from colorlab.data.batch import split_lab
 from colorlab.data.jpeg import Decoder
+from colorlab.data.photographs import Pictures, resize
 from colorlab.errors import UserError
 
 Lab = tuple[Tensor, Tensor]

@@ -20,13 +20,13 @@ from torch import Tensor
 
 from colorlab.benchmark.measuring import Result
 from colorlab.color import lab_to_rgb
-from colorlab.coloring.film import Steadier
-from colorlab.coloring.picture import pixels_of, predict, shrink
-from colorlab.data.images import SAMPLES
+from colorlab.colorize.film import Steadier
+from colorlab.data.photographs import SAMPLES
 from colorlab.metrics import colorfulness_of
 from colorlab.models import Colorizer
+from colorlab.models.inference import pixels_of, predict, shrink
 from colorlab.models.weights import load
-from colorlab.run_folder import find_checkpoint
+from colorlab.runs.checkpoints import find_checkpoint
 
 WINDOW, STEP = (256, 320), (1, 2)
 """Height and width of a frame, and how far down and right it moves; in pixels of what the network is shown."""

@@ -27,11 +27,11 @@ from colorlab.callbacks.speed import Speed
 from colorlab.command_line import quiet_libraries
 from colorlab.config import Plan
 from colorlab.data import ColorDataModule
-from colorlab.data.device import Batch, RandomCropFlip
-from colorlab.hardware import fast_settings
+from colorlab.data.batch import Batch, RandomCropFlip
 from colorlab.loggers import MetricsCSV
 from colorlab.models import ECCV16, Colorizer, CUNet
 from colorlab.schedules import Constant
+from colorlab.train.hardware import fast_settings
 
 MODELS: dict[str, type[Colorizer]] = {"eccv16": ECCV16, "cunet": CUNet}
 OURS, BARE, EAGER, REAL = "colorlab", "bare loop", "bare loop, fp32 eager", "colorlab, photographs"
@@ -132,7 +132,7 @@ class Resident(Dataset):
 
 
 def train(setting: Setting, folder: str, callbacks: list[Callback], epochs: int, **data: Any) -> Trainer:
-    """Train as `colorlab.training` does, with all that it has on."""
+    """Train as `colorlab.train.training` does, with all that it has on."""
     model = setting.build()
     optim = Plan(torch.optim.Adam, {"lr": 1e-3, "weight_decay": 1e-4, "fused": True}).partial()
     model.prepare_training(nn.MSELoss(), optim, Constant(), compile_network=setting.compiled)

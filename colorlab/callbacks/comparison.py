@@ -10,11 +10,12 @@ from PIL import Image
 from torch import Tensor
 
 from colorlab.bins import STRIDE, mode
+from colorlab.files import optional_file
+from colorlab.images.contact_sheet import Row, draw_sheet, picture_of, save_sheet
 from colorlab.loggers import log_picture
 from colorlab.metrics import scores
 from colorlab.models.colorizer import ColorBatch, Colorizer, Prediction
-from colorlab.run_folder import RunFolder, dispensable
-from colorlab.sheet import Row, draw_sheet, picture_of, save_sheet
+from colorlab.runs.folder import RunFolder
 
 
 class Comparison(Callback):
@@ -78,7 +79,7 @@ class Comparison(Callback):
         names = trainer.datamodule.photographs[split].name
         named = [(Path(names(index)).stem, row) for index, row in sorted(rows.items())]
         path = RunFolder(trainer.default_root_dir).comparison / file
-        with dispensable(path):
+        with optional_file(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             save_sheet(draw_sheet(named), path)
             log_picture(trainer.loggers, f"pictures/{split}", path, trainer.global_step, trainer.current_epoch)

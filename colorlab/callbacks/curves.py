@@ -7,9 +7,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from colorlab.files import optional_file
 from colorlab.loggers import read_metrics
 from colorlab.models.colorizer import Colorizer
-from colorlab.run_folder import RunFolder, dispensable
+from colorlab.runs.folder import RunFolder
 
 PANELS = (
     ("loss", "linear", ("train/loss", "val/loss")),
@@ -25,7 +26,7 @@ class Curves(Callback):
     def on_fit_end(self, trainer: Trainer, model: Colorizer) -> None:
         folder = RunFolder(trainer.default_root_dir)
         if trainer.is_global_zero and folder.metrics.exists():
-            with dispensable(folder.curves):
+            with optional_file(folder.curves):
                 draw_curves(read_metrics(folder), folder.curves)
 
 

@@ -11,14 +11,14 @@ from lightning import Callback, Trainer
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from colorlab.errors import Stopped, UserError
+from colorlab.files import atomic_path
 from colorlab.models.colorizer import Colorizer
-from colorlab.run_folder import RunFolder
-from colorlab.whole import whole
+from colorlab.runs.folder import RunFolder
 
 log = logging.getLogger(__name__)
 
 
-def save_whole(content: dict[str, Any], path: Path) -> None:
+def save_atomically(content: dict[str, Any], path: Path) -> None:
     """`torch.save` into a file that appears when it is whole.
 
     Raises:
@@ -26,13 +26,13 @@ def save_whole(content: dict[str, Any], path: Path) -> None:
     """
     saved = io.BytesIO()
     torch.save(content, saved)  # into a file it would not raise OSError
-    with whole(path) as part, part.open("wb") as file:
+    with atomic_path(path) as part, part.open("wb") as file:
         file.write(saved.getbuffer())
         file.flush()
         os.fsync(file.fileno())
 
 
-class WholeFiles(TorchCheckpointIO):
+class AtomicCheckpointIO(TorchCheckpointIO):
     """Writes a checkpoint beside its place, and moves it there when it is whole.
 
     Lightning itself writes it into the system's temporary folder. From there, if that is another disk,
@@ -46,7 +46,7 @@ class WholeFiles(TorchCheckpointIO):
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
         try:
-            save_whole(checkpoint, Path(path))
+            save_atomically(checkpoint, Path(path))
             self.failed = False
         except OSError as error:
             self.failed = True
@@ -58,7 +58,7 @@ class WholeFiles(TorchCheckpointIO):
 
 
 class Disk(Callback):
-    """Write checkpoints as `WholeFiles` does; go on without those that cannot be written, or stop.
+    """Write checkpoints as `AtomicCheckpointIO` does; go on without those that cannot be written, or stop.
 
     Who goes on tries again with each checkpoint that is due, so that room made in time loses nothing.
 
@@ -70,7 +70,7 @@ class Disk(Callback):
     """
 
     def __init__(self, on_full: Literal["go_on", "stop"] = "go_on") -> None:
-        self.on_full, self.files = on_full, WholeFiles()
+        self.on_full, self.files = on_full, AtomicCheckpointIO()
 
     def setup(self, trainer: Trainer, model: Colorizer, stage: str) -> None:
         trainer.strategy.checkpoint_io = self.files
@@ -88,7 +88,7 @@ class Disk(Callback):
             return
         folder = RunFolder(trainer.default_root_dir)
         try:
-            left = f"make room, and resume={folder.path} goes on from {folder.newest_checkpoint().name}"
+            left = f"make room, and resume={folder.path} goes on from {folder.checkpoints.newest().name}"
         except UserError:
             left = "make room"
-        raise Stopped(f"The run's newest checkpoint cannot be written to {folder.checkpoints}: {left}.")
+        raise Stopped(f"The run's newest checkpoint cannot be written to {folder.checkpoints.path}: {left}.")

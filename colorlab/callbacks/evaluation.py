@@ -7,10 +7,10 @@ from pathlib import Path
 import torch
 from lightning import Callback, Trainer
 
-from colorlab.data.prior import cached_prior
+from colorlab.data.color_histogram import cached_prior
 from colorlab.errors import UserError
-from colorlab.evaluation.jury import Jury, Record, mean_of
 from colorlab.metrics import Colored
+from colorlab.metrics.jury import Jury, Record, mean_of
 from colorlab.models.colorizer import ColorBatch, Colorizer, Prediction
 
 

@@ -15,13 +15,13 @@ from torch.amp import GradScaler
 from torch.nn.utils import get_total_norm
 from torch.optim import Optimizer
 
-from colorlab.callbacks.disk import save_whole
-from colorlab.data.device import Batch
-from colorlab.data.images import shown
+from colorlab.callbacks.disk import save_atomically
+from colorlab.data.batch import Batch
+from colorlab.data.photographs import shown
 from colorlab.errors import Stopped, UserError
-from colorlab.later import Later
 from colorlab.models.colorizer import Colorizer
-from colorlab.run_folder import RunFolder
+from colorlab.models.host_copy import HostCopy
+from colorlab.runs.folder import RunFolder
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +66,7 @@ class FiniteSteps(Callback):
     def _forget(self) -> None:
         self._before: list[Tensor] = []  # what changes in a step, as it was
         self._step = Step([], [], 0, 0)
-        self._last: tuple[Step, Later] | None = None  # and whether it was left out, which is not known yet
+        self._last: tuple[Step, HostCopy] | None = None  # and whether it was left out, which is not known yet
         self._left_out: list[Step] = []  # whom nobody has been told of
 
     def on_train_start(self, trainer: Trainer, model: Colorizer) -> None:
@@ -92,7 +92,7 @@ class FiniteSteps(Callback):
         if trainer.world_size > 1:
             torch.distributed.all_reduce(nonfinite)
         self._judge_last()
-        self._last = self._step, Later(nonfinite)
+        self._last = self._step, HostCopy(nonfinite)
         if scaler is None and _decides_on_the_device(optimizer, nonfinite.device):
             optimizer.found_inf = (nonfinite > 0).float()
             for state, before in zip(_changing(model), self._before, strict=True):
@@ -187,7 +187,7 @@ class FiniteSteps(Callback):
             "ab": torch.cat([batch.ab for batch in step.batches]).cpu(),
         }  # fmt: skip
         try:
-            save_whole(content, path)
+            save_atomically(content, path)
         except OSError as error:
             return f" (It cannot be saved: {error.strerror}.)"
         return f" It is saved in {path}."

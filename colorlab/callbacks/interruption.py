@@ -13,7 +13,7 @@ from lightning import Callback, Trainer
 from colorlab.callbacks.last import Last, ends_whole
 from colorlab.errors import Interrupted
 from colorlab.models.colorizer import Colorizer
-from colorlab.status import Status, is_first_process
+from colorlab.runs.status import Status, is_first_process
 
 KILL = getattr(signal, "SIGKILL", signal.SIGTERM)
 """On Windows, which has no SIGKILL, SIGTERM cannot be heard and ends a process at once."""

@@ -9,7 +9,8 @@ from lightning.pytorch.trainer.states import TrainerFn
 
 from colorlab.errors import UserError, did_you_mean
 from colorlab.models.colorizer import Colorizer
-from colorlab.run_folder import RunFolder
+from colorlab.runs.decay_request import take_decay_request
+from colorlab.runs.folder import RunFolder
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +58,7 @@ class PlateauDecay(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, model: Colorizer) -> None:
         """Decay when asked by hand: here, and not after validation, to act with no validation too."""
-        asked = trainer.is_global_zero and RunFolder(trainer.default_root_dir).take_decay_request()
+        asked = trainer.is_global_zero and take_decay_request(RunFolder(trainer.default_root_dir))
         if trainer.strategy.broadcast(asked):
             self.decay(trainer, model, "as asked")
         model.log("optim/decays", float(len(self.decays)))  # a curve whose steps mark them

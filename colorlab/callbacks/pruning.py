@@ -7,7 +7,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 
 from colorlab.errors import Pruned, UserError
 from colorlab.models.colorizer import Colorizer
-from colorlab.search import import_optuna, load_trial
+from colorlab.sweeps.search import import_optuna, load_trial
 
 
 class Pruning(Callback):

@@ -17,9 +17,9 @@ from rich.progress import track
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from colorlab.data.images import GRAY, Names, Photographs, Reading
+from colorlab.data.photographs import GRAY, Names, Photographs, Reading
 from colorlab.errors import UserError
-from colorlab.whole import whole
+from colorlab.files import atomic_path
 
 FORMAT = 1
 """Of what reading gives: another number, where the same file comes to other bytes, lets all files be read anew."""
@@ -144,7 +144,7 @@ class DiskCache(Cache):
                 " take another data.cache_dir=…, or a smaller data.size."
             )
         try:
-            with whole(path) as part:
+            with atomic_path(path) as part:
                 with part.open("wb") as file:
                     if hasattr(os, "posix_fallocate"):  # takes its room now: what is written into a mapping of a disk
                         os.posix_fallocate(file.fileno(), 0, self.bytes)  # that has become full would end the process

@@ -11,9 +11,11 @@ import torch
 from lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
+from colorlab.data.batch import Batch, RandomCropFlip, split_lab
 from colorlab.data.cache import Cache, CachedPhotographs, DiskCache, MemoryCache
-from colorlab.data.device import Batch, RandomCropFlip, split_lab
-from colorlab.data.images import (
+from colorlab.data.jpeg import Decoder, EncodedBatch, EncodedPhotographs
+from colorlab.data.loader import Order, ResumableLoader, outlive_first_signal
+from colorlab.data.photographs import (
     GRAY,
     SAMPLES,
     Names,
@@ -25,8 +27,6 @@ from colorlab.data.images import (
     shown,
     split_photographs,
 )
-from colorlab.data.jpeg import Decoder, EncodedBatch, EncodedPhotographs
-from colorlab.data.loader import Order, ResumableLoader, outlive_first_signal
 from colorlab.errors import UserError
 
 log = logging.getLogger(__name__)

@@ -22,9 +22,9 @@ from PIL import Image
 from torch import Tensor
 
 from colorlab.color import has_color, rgb_to_lab
-from colorlab.data.decoding import TURNS, orientation_of_common_jpeg, read_file
-from colorlab.data.images import Photographs, Pictures, resize
+from colorlab.data.photographs import Photographs, Pictures, resize
 from colorlab.errors import UserError
+from colorlab.images.decoding import TURNS, orientation_of_common_jpeg, read_file
 
 NEW, COLORFUL, FOR_WORKERS = range(3)
 

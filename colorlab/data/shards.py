@@ -1,155 +1,129 @@
-"""Shards: photographs packed into a few large files, for a store that is fast by the file and slow by the picture.
+"""ShardedDataModule: photographs in shards, as ColorDataModule has them from a folder."""
 
-The format is WebDataset's: plain tar files, `train-000000.tar` and so on, that `tar` lists and every
-WebDataset reader takes. Beside them lies `index.npz`: the photographs' names, and where in which shard
-each one's bytes are. It is written last, so that a build that was killed is no half set of shards
-but none.
-
-Only the format is WebDataset's. In its own reader, and in litdata's, the order of an epoch depends on
-the number of workers and processes, and WebDataset's knows no place in an epoch to go on from. With the
-index one can point into a shard as into a folder, so what reads a folder reads shards, `Photographs`
-and `ResumableLoader`; and splits, augmentation, processes and resumes are those of a folder.
-"""
-
-import hashlib
-import io
-import re
-import stat
-import zipfile
-from pathlib import PurePosixPath
-from types import SimpleNamespace
-from typing import NamedTuple
+import threading
+from collections.abc import Iterator
+from contextlib import suppress
+from itertools import chain
+from typing import Literal
 
 import numpy as np
 
-from colorlab.data.images import Split
-from colorlab.data.store import Bucket, Folder
+from colorlab.data.batch import RandomCropFlip
+from colorlab.data.datamodule import ColorDataModule
+from colorlab.data.loader import Order
+from colorlab.data.object_store import Bucket, store_at
+from colorlab.data.photographs import Part, Photographs, Split
+from colorlab.data.shard_index import Shards
 from colorlab.errors import UserError
 
-INDEX = "index.npz"
-SHARD = re.compile(r"(train|val|test)-\d{6}\.tar(\.part)?")
-HOW = "python -m colorlab.shards data=folder data.root=PHOTOS out=SHARDS writes them"
+AHEAD = 3
+"""How many shards are fetched before their first photograph is due."""
 
 
-class Index(NamedTuple):
-    """Where each photograph is. N photographs, in the order in which they are stored, in S shards."""
+class ShardedDataModule(ColorDataModule):
+    """Shards, in a folder or a bucket, as batches of (L, ab).
 
-    names: np.ndarray  # [N] bytes, as the file system spells them
-    by_name: np.ndarray  # [N] int64, the photographs in the order of their names
-    starts: np.ndarray  # [N] int64, first byte in the shard
-    sizes: np.ndarray  # [N] int64, bytes
-    times: np.ndarray  # [N] int64, when the file was last changed, in ns
-    shards: np.ndarray  # [S] names of the shards
-    ends: np.ndarray  # [S] int64, how many photographs there are up to a shard's end
-    lengths: np.ndarray  # [S] int64, bytes
-
-
-class Shards:
-    """Photographs in shards, as if they lay in a folder: `shards / name` is one, with what `Path` has to read it.
+    Which photographs train and which judge was decided when the shards were written.
 
     Args:
-        store: where the shards are.
+        root: a folder of shards, or its URL in an object store: s3://bucket/folder.
+        size, batch_size, seed, workers, decode, augment: as in ColorDataModule.
+        window: how many shards are mixed at a time; see `ShardOrder`.
+        disk_gigabytes: how much of the local disk the copies of buckets' shards may take.
 
     Raises:
-        UserError: there are none, or not all of them.
+        UserError: there are no shards or not all of them, or the disk's share is too small for the window.
     """
 
-    def __init__(self, store: Folder | Bucket) -> None:
-        self.store = store
-        found = store.sizes()
-        if INDEX not in found:
-            parts = any(SHARD.fullmatch(name) for name in found)
-            state = "an unfinished build of shards" if parts else "no shards"
-            raise UserError(f"data.root={store} holds {state} (there is no {INDEX}): {HOW}.")
-        self.index = _read_index(store)
-        for name, length in zip(self.index.shards.tolist(), self.index.lengths.tolist(), strict=True):
-            if found.get(name) != length:
-                state = f"has {found[name]} bytes in place of {length}" if name in found else "is missing"
-                raise UserError(f"data.root={store} is not whole: {name} {state}; copy or write the shards again.")
+    def __init__(
+        self,
+        root: str,
+        size: int | None = 256,
+        batch_size: int = 32,
+        seed: int = 0,
+        workers: int | None = None,
+        decode: Literal["auto", "workers", "device"] = "auto",
+        augment: RandomCropFlip | None = None,
+        window: int = 16,
+        disk_gigabytes: float = 20.0,
+    ) -> None:
+        if window < 1:
+            raise UserError(f"data.window={window} must be at least 1.")
+        self.window, self.disk_gigabytes = window, disk_gigabytes
+        super().__init__(root, size, batch_size, seed=seed, workers=workers, decode=decode, augment=augment)
 
-    def __str__(self) -> str:
-        return str(self.store)
+    def _find(self, root: str, *_: float) -> tuple[Shards, dict[Split, list[str]]]:
+        shards = Shards(store_at(root, int(self.disk_gigabytes * 1e9)))
+        lengths = shards.index.lengths
+        wanted = min(self.window + AHEAD + 1, len(lengths)) * int(lengths.max())
+        if isinstance(shards.store, Bucket) and wanted > shards.store.limit:
+            raise UserError(
+                f"data.disk_gigabytes={self.disk_gigabytes:g} is too small: data.window={self.window} shards and those"
+                f" fetched ahead take {wanted / 1e9:.3g} GB."
+            )
+        return shards, {split: shards.names(split) for split in ("train", "val", "test")}
 
-    def __truediv__(self, name: str) -> "Member":
-        return Member(self, name)
+    def files(self, split: Part) -> list[str]:
+        """The names of a split's photographs, in the order in which they are stored: each shard is read once."""
+        return list(chain(*self.names.values())) if split == "all" else self.names[split]
 
-    def of(self, split: Split) -> tuple[np.ndarray, np.ndarray]:
-        """The photographs of a split as places in the index, [n], and the shard of each, [n], both ascending."""
-        (shards,) = np.nonzero(np.char.startswith(self.index.shards, f"{split}-"))
-        starts = np.concatenate(([0], self.index.ends))[shards]
-        counts = self.index.ends[shards] - starts
-        first = starts[0] if len(shards) else 0
-        return np.arange(first, first + counts.sum()), np.repeat(shards, counts)
-
-    def names(self, split: Split) -> list[str]:
-        """The names of a split's photographs, in the order in which they are stored."""
-        places, _ = self.of(split)
-        return [name.decode(errors="surrogateescape") for name in self.index.names[places]]
-
-    def place(self, name: str) -> int:
-        """Where in the index a photograph is.
-
-        Raises:
-            FileNotFoundError: nowhere.
-        """
-        index, wanted = self.index, name.encode(errors="surrogateescape")
-        at = np.searchsorted(index.names, wanted, sorter=index.by_name)
-        if at == len(index.names) or index.names[index.by_name[at]] != wanted:
-            raise FileNotFoundError(f"{self} holds no {name}")
-        return int(index.by_name[at])
-
-    def fetch(self, shard: int) -> None:
-        """Have a shard on the local disk."""
-        self.store.local(str(self.index.shards[shard]), int(self.index.lengths[shard]))
-
-    def read(self, place: int) -> bytes:
-        """The bytes of a photograph."""
-        index = self.index
-        shard = int(np.searchsorted(index.ends, place, side="right"))
-        name, size = str(index.shards[shard]), int(index.sizes[place])
-        while True:
-            try:
-                with open(self.store.local(name, int(index.lengths[shard])), "rb") as file:
-                    file.seek(index.starts[place])
-                    content = file.read(size)
-            except FileNotFoundError:  # another process needed the room just now
-                continue
-            except OSError as error:  # the disk's fault, and not the photograph's
-                raise UserError(f"{self}/{name} cannot be read: {error.strerror}.") from error
-            if len(content) < size:
-                raise UserError(f"{self}/{name} has become shorter while it was read.")
-            return content
+    def _order(self, processes: int, rank: int) -> Order:
+        place = {"num_replicas": processes, "rank": rank, "seed": self.seed}
+        return ShardOrder(self.photographs["train"], self.root, self.window, **place)
 
 
-class Member(NamedTuple):
-    """A photograph in shards, with the face of a `Path`."""
+class ShardOrder(Order):
+    """The order of an epoch in which only about `window` shards are needed at a time.
 
-    shards: Shards
-    name: str
+    Shards come in an order drawn for the epoch, one after the other, and the photographs of each are
+    strewn evenly over the next `window` shards' time. So shards are fetched at an even pace, each
+    once an epoch and machine, and a batch is drawn from `window` shards. That is a little less
+    random than a draw from all of them, and no matter where shards are random samples themselves,
+    as `colorlab.shards` deals them. What stays: photographs that share a shard meet within a window
+    in each epoch. Up to `window` shards are shuffled as a whole.
 
-    def __str__(self) -> str:
-        return f"{self.shards}/{self.name}"
+    The order depends on the seed and the epoch alone, and processes take turns in it: they share a
+    global batch, whatever their number. Each machine fetches every shard.
 
-    @property
-    def suffix(self) -> str:
-        return PurePosixPath(self.name).suffix
+    Args:
+        dataset: the training photographs, in the order in which they are stored.
+        shards: where they lie.
+        window: as above.
+        place: DistributedSampler's num_replicas, rank and seed.
+    """
 
-    def read_bytes(self) -> bytes:
-        return self.shards.read(self.shards.place(self.name))
+    def __init__(self, dataset: Photographs, shards: Shards, window: int, **place: int) -> None:
+        super().__init__(dataset, **place)
+        self.shards, self.window = shards, window
+        _, self._shard_of = shards.of("train")
 
-    def stat(self) -> SimpleNamespace:
-        """Size and time of the file that was packed."""
-        place, index = self.shards.place(self.name), self.shards.index
-        return SimpleNamespace(
-            st_mode=stat.S_IFREG, st_size=int(index.sizes[place]), st_mtime_ns=int(index.times[place])
-        )
+    def __iter__(self) -> Iterator[int]:
+        indices = np.resize(self._draw(), self.total_size)[self.rank :: self.num_replicas][self.skip :]
+        return self._fetching(indices) if isinstance(self.shards.store, Bucket) else map(int, indices)
 
+    def _draw(self) -> np.ndarray:
+        """All photographs in the epoch's order: [N]."""
+        chance = np.random.RandomState((self.seed, self.epoch))  # draws alike in every version of numpy
+        shards, shard_of = np.unique(self._shard_of, return_inverse=True)
+        if len(shards) <= self.window:
+            return chance.permutation(len(shard_of))
+        turns = chance.permutation(len(shards))[shard_of]
+        return np.argsort(turns + self.window * chance.random_sample(len(shard_of)), kind="stable")
 
-def _read_index(store: Folder | Bucket) -> Index:
-    content = store.read(INDEX)
-    store.version = hashlib.blake2b(content, digest_size=6).hexdigest() + "-"
-    try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-            return Index(**{field: arrays[field] for field in Index._fields})
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise UserError(f"data.root={store} holds no shards: its {INDEX} is something else; {HOW}.") from error
+    def _fetching(self, indices: np.ndarray) -> Iterator[int]:
+        """Hand out indices; meanwhile, shards whose first is near are fetched."""
+        _, firsts = np.unique(self._shard_of[indices], return_index=True)
+        firsts.sort()
+        coming = self._shard_of[indices[firsts]].tolist()
+        fetched = due = 0
+        for place, index in enumerate(indices):
+            if due < len(firsts) and place == firsts[due]:
+                due += 1
+                for shard in coming[fetched : due + AHEAD]:
+                    threading.Thread(target=self._fetch, args=(shard,), daemon=True).start()
+                fetched = max(fetched, due + AHEAD)
+            yield int(index)
+
+    def _fetch(self, shard: int) -> None:
+        with suppress(UserError):  # who needs the shard will meet it too, and say so
+            self.shards.fetch(shard)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from colorlab.command_line import leave, quiet_libraries
 from colorlab.errors import UserError
-from colorlab.run_folder import BUILT_IN, find_checkpoint
-from colorlab.serving import listen
+from colorlab.runs.checkpoints import BUILT_IN, find_checkpoint
+from colorlab.web.serving import listen
 
 if TYPE_CHECKING:
     from colorlab.models import Colorizer

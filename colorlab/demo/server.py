@@ -23,13 +23,13 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import ClientDisconnect
 
 from colorlab.color import lightness_of
-from colorlab.coloring.album import reason_of
-from colorlab.coloring.files import format_to_write, open_picture, write_picture
-from colorlab.coloring.picture import join, pixels_of
-from colorlab.data.decoding import Frame, PictureFile
+from colorlab.colorize.album import reason_of
 from colorlab.errors import UserError
+from colorlab.images.decoding import Frame, PictureFile
+from colorlab.images.picture_files import format_to_write, open_picture, write_picture
 from colorlab.models import Colorizer
-from colorlab.serving import HEADERS, PAGE_HEADERS
+from colorlab.models.inference import join, pixels_of
+from colorlab.web.serving import HEADERS, PAGE_HEADERS
 
 SHOWN = 1600
 """Pixels of the long side, at most, of what the page shows; what it downloads is as large as what came."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from colorlab.command_line import leave, quiet_libraries
 from colorlab.errors import UserError
-from colorlab.run_folder import BUILT_IN, find_checkpoint, sha256_of
+from colorlab.runs.checkpoints import BUILT_IN, find_checkpoint, sha256_of
 
 if TYPE_CHECKING:
     from colorlab.export.parity import Program

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from colorlab.errors import UserError
-from colorlab.evaluation.report import Report, read_report, write_markdown
+from colorlab.evaluate.report import Report, read_report, write_markdown
 from colorlab.models import Colorizer
 
 CARD = """---

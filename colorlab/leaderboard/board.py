@@ -12,8 +12,8 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from colorlab.errors import UserError, did_you_mean
+from colorlab.files import atomic_path
 from colorlab.leaderboard.run import Run
-from colorlab.whole import whole
 
 STYLES = {"done": "green", "running": "cyan", "failed": "red", "killed": "red"}
 
@@ -207,7 +207,7 @@ def write_csv(board: Board, path: Path) -> None:
     columns = [
         "run", *board.keys, "status", "reason", *NUMBERS, "max_epochs", "best_epoch", "monitor", *tests,
     ]  # fmt: skip
-    with whole(path, shared=True) as part, part.open("w", newline="", encoding="utf-8") as file:
+    with atomic_path(path, shared=True) as part, part.open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)
         table.writerow(columns)
         for run in board.runs:

@@ -14,10 +14,10 @@ from urllib.parse import quote, urlsplit
 from PIL import Image
 
 from colorlab.errors import UserError
+from colorlab.files import write_text
+from colorlab.images.contact_sheet import Row, read_sheet
 from colorlab.leaderboard.board import NUMBERS, Board, cell
 from colorlab.leaderboard.run import Run
-from colorlab.sheet import Row, read_sheet
-from colorlab.whole import write_whole
 
 EDGE = 144
 """The long side of an embedded picture in pixels: 50 runs of ten photographs make a page of about 3 MB."""
@@ -33,7 +33,7 @@ def write_page(board: Board, path: Path) -> None:
     template = Path(__file__).with_name("page.html").read_text(encoding="utf-8")
     # Names reach the page as JSON and its script writes them as text: no name can become markup.
     content = json.dumps(content_of(board, path.parent.resolve()), ensure_ascii=False, allow_nan=False)
-    write_whole(path, template.replace('"CONTENT"', content.replace("<", "\\u003c")), shared=True)
+    write_text(path, template.replace('"CONTENT"', content.replace("<", "\\u003c")), shared=True)
 
 
 def content_of(board: Board, here: Path) -> dict[str, Any]:
@@ -102,9 +102,9 @@ def links(run: Run, here: Path) -> list[dict[str, str]]:
     folder = run.folder
     places: dict[str, Path | None] = {"folder": folder.path}
     with contextlib.suppress(UserError):  # it has none
-        places |= {"best checkpoint": folder.best_checkpoint(), "last checkpoint": folder.newest_checkpoint()}
+        places |= {"best checkpoint": folder.checkpoints.best(), "last checkpoint": folder.checkpoints.newest()}
     places |= {"configuration": folder.config, "log": folder.path / "train.log", "curves": folder.curves}
-    places |= {"comparison": folder.newest_comparison(), "tensorboard": folder.path / "tensorboard"}
+    places |= {"comparison": folder.newest_sheet(), "tensorboard": folder.path / "tensorboard"}
     found = [
         {"text": text, "href": quote(os.path.relpath(place.resolve(), here))}
         for text, place in places.items()

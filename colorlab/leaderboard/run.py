@@ -17,10 +17,10 @@ import torch
 from colorlab.command_line import key_of
 from colorlab.config import check
 from colorlab.errors import UserError
-from colorlab.experiment import GROUPS
 from colorlab.loggers import read_metrics
 from colorlab.models.colorizer import Colorizer
-from colorlab.run_folder import RunFolder
+from colorlab.runs.folder import RunFolder
+from colorlab.train.experiment import GROUPS
 
 MARKS = ("status.json", "overrides.yaml", "metrics.csv")
 """A folder with one of these is a run's."""

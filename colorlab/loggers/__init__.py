@@ -11,7 +11,7 @@ from colorlab.loggers.metrics_csv import MetricsCSV, read_metrics
 from colorlab.loggers.mlflow import MLflowInFolder, mlflow_logger
 from colorlab.loggers.tensorboard import TensorBoardInFolder
 from colorlab.loggers.wandb import WandbByEpoch, finish_tracker, wandb_logger
-from colorlab.run_folder import RunFolder
+from colorlab.runs.folder import RunFolder
 
 __all__ = [
     "MLflowInFolder", "MetricsCSV", "TensorBoardInFolder", "WandbByEpoch", "finish_tracker", "log_best",

@@ -9,8 +9,8 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
 from colorlab.errors import UserError
-from colorlab.run_folder import RunFolder, dispensable
-from colorlab.whole import whole
+from colorlab.files import atomic_path, optional_file
+from colorlab.runs.folder import RunFolder
 
 
 class MetricsCSV(Logger):
@@ -56,7 +56,7 @@ class MetricsCSV(Logger):
             columns = ["epoch", "step"]
             columns += sorted({name for row in self._rows.values() for name in row} - set(columns))
             # for now: each time all rows are written
-            with dispensable(self.path), whole(self.path) as part, part.open("w", newline="") as file:
+            with optional_file(self.path), atomic_path(self.path) as part, part.open("w", newline="") as file:
                 table = csv.DictWriter(file, columns)
                 table.writeheader()
                 table.writerows({"step": step, **row} for step, row in sorted(self._rows.items()))

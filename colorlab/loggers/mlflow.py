@@ -12,9 +12,9 @@ from lightning.pytorch.loggers import MLFlowLogger
 from lightning.pytorch.utilities import rank_zero_only
 
 from colorlab.errors import UserError
+from colorlab.files import write_text
 from colorlab.loggers.tracker import losable, pixels_in
-from colorlab.run_folder import RunFolder
-from colorlab.whole import write_whole
+from colorlab.runs.folder import RunFolder
 
 PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "4", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}
 """Half a minute of asking again, or two for a server that hangs, in which a run does not train."""
@@ -42,7 +42,7 @@ class MLflowInFolder(MLFlowLogger):
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
         run = self.experiment.get_run(self.run_id)
         self.experiment.update_run(self.run_id, status="RUNNING")
-        write_whole(self.folder.mlflow_id, self.run_id)
+        write_text(self.folder.mlflow_id, self.run_id)
         super().log_hyperparams({key: value for key, value in _leaves(params) if key not in run.data.params})
 
     def log_picture(self, name: str, path: Path, step: int, epoch: int | None = None) -> None:

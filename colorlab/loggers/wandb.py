@@ -14,10 +14,10 @@ from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.loggers.logger import rank_zero_experiment
 from lightning.pytorch.utilities import rank_zero_only
 
+from colorlab.files import write_text
 from colorlab.loggers.tracker import losable
 from colorlab.metrics import SCALES
-from colorlab.run_folder import RunFolder
-from colorlab.whole import write_whole
+from colorlab.runs.folder import RunFolder
 
 log = logging.getLogger(__name__)
 
@@ -108,7 +108,7 @@ def _wandb_id(file: Path) -> str:
     """The run's id in the file, made now if there is none; the other processes, which log nothing, need none."""
     if not file.exists():
         drawn = os.environ.get("WANDB_RUN_ID") if "WANDB_SWEEP_ID" in os.environ else None  # an agent has named it
-        write_whole(file, drawn or secrets.token_hex(4))
+        write_text(file, drawn or secrets.token_hex(4))
     return file.read_text()
 
 

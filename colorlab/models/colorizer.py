@@ -12,8 +12,8 @@ from torch.optim import Optimizer
 
 from colorlab.bins import STRIDE, annealed_mean
 from colorlab.errors import UserError
-from colorlab.later import Later
 from colorlab.metrics import IN_TRAINING, Name, scores
+from colorlab.models.host_copy import HostCopy
 from colorlab.schedules import Constant, Schedule
 
 Picture = TypeVar("Picture")
@@ -62,7 +62,7 @@ class Colorizer(LightningModule):
         self._compiled_network: Callable[[Tensor], Tensor] | None = None
         self.plateau_factor = 1.0
         self.learned = torch.zeros(2)  # loss × pictures, and pictures, of the epoch so far
-        self._underway: Later | None = None
+        self._underway: HostCopy | None = None
 
     def initialize(self, weights: str | None) -> None:
         """Draw the weights, or read them from the file `weights`.
@@ -144,8 +144,8 @@ class Colorizer(LightningModule):
         return output[..., :height, :width]
 
     def colorize(self, image: Picture, **how: Any) -> Picture:
-        """Color a PIL image, a NumPy array or a tensor of any size; see `colorlab.coloring.colorize`."""
-        from colorlab.coloring import colorize
+        """Color a PIL image, a NumPy array or a tensor of any size; see `colorlab.models.inference.colorize`."""
+        from colorlab.models.inference import colorize
 
         return colorize(self, image, **how)
 
@@ -231,7 +231,7 @@ class Colorizer(LightningModule):
         """A loss that is already computed: on a CPU this one, elsewhere the one shown before it, if there was any."""
         if loss.device.type == "cpu":
             return loss
-        before, self._underway = self._underway, Later(loss)
+        before, self._underway = self._underway, HostCopy(loss)
         return before and before.get()
 
     def shows(self, batch_idx: int) -> bool:

@@ -21,7 +21,7 @@ import colorlab
 from colorlab.config import check_arguments
 from colorlab.errors import UserError
 from colorlab.models.colorizer import Colorizer
-from colorlab.run_folder import BUILT_IN, PRETRAINED, find_checkpoint
+from colorlab.runs.checkpoints import BUILT_IN, PRETRAINED, find_checkpoint
 
 CONFIG = "config.json"
 

@@ -14,8 +14,8 @@ from omegaconf import DictConfig
 from colorlab.command_line import as_list, leave, quiet_libraries, run
 from colorlab.config import check, check_arguments, check_filing, conf_folder, plain
 from colorlab.errors import UserError
-from colorlab.serving import listen
 from colorlab.study.folder import StudyFolder
+from colorlab.web.serving import listen
 
 GROUPS = ("data", "trainer", "logger", "run")
 
@@ -73,7 +73,7 @@ def prepare(settings: Settings, cfg: dict[str, Any], folder: StudyFolder) -> dic
     if facts is None and not settings.checkpoint:
         raise UserError("checkpoint is missing: add checkpoint=… to the command.")
     quiet_libraries()
-    from colorlab.evaluation.contestants import fix_reading, read_contestants
+    from colorlab.evaluate.contestants import fix_reading, read_contestants
 
     contestants = read_contestants(settings.checkpoint or [])
     entered = {each.name: {"checkpoint": str(each.checkpoint), "sha256": each.sha256} for each in contestants}
@@ -84,9 +84,9 @@ def prepare(settings: Settings, cfg: dict[str, Any], folder: StudyFolder) -> dic
                 f"out={folder.path} holds a study of {', '.join(facts['checkpoints'])}: give another out=…."
             )
         return facts
-    from colorlab.data.images import content_fingerprint
-    from colorlab.evaluation.estimates import versions
-    from colorlab.evaluation.evaluator import trainer_of
+    from colorlab.data.photographs import content_fingerprint
+    from colorlab.evaluate.estimates import versions
+    from colorlab.evaluate.evaluator import trainer_of
     from colorlab.study.pictures import Painter
     from colorlab.study.store import fit_protocol
 

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from colorlab.whole import write_whole
+from colorlab.files import write_text
 
 
 class StudyFolder:
@@ -31,4 +31,4 @@ class StudyFolder:
 
     def write_facts(self, facts: dict[str, Any]) -> None:
         """Keep what the study depends on; last of all, when its pictures are whole."""
-        write_whole(self._facts, json.dumps(facts, indent=2, ensure_ascii=False))
+        write_text(self._facts, json.dumps(facts, indent=2, ensure_ascii=False))

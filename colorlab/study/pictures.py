@@ -9,10 +9,10 @@ from torch import Tensor
 
 from colorlab.color import rgb_to_lab
 from colorlab.data import ColorDataModule
-from colorlab.data.images import Photographs
-from colorlab.evaluation.contestants import Contestant
-from colorlab.evaluation.evaluator import Contest
-from colorlab.sheet import picture_of
+from colorlab.data.photographs import Photographs
+from colorlab.evaluate.contestants import Contestant
+from colorlab.evaluate.evaluator import Contest
+from colorlab.images.contact_sheet import picture_of
 from colorlab.study.store import VIGILANCE
 
 TRUE = "true"

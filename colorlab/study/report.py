@@ -11,8 +11,8 @@ import numpy as np
 from PIL import Image
 from rich.table import Table
 
-from colorlab.evaluation.estimates import LEVEL, RESAMPLES, Estimate
-from colorlab.sheet import Row, draw_sheet
+from colorlab.evaluate.estimates import LEVEL, RESAMPLES, Estimate
+from colorlab.images.contact_sheet import Row, draw_sheet
 from colorlab.study.pictures import TRUE, picture_path
 from colorlab.study.store import Answer
 

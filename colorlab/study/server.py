@@ -13,9 +13,9 @@ from fastapi.responses import HTMLResponse
 from pydantic import BaseModel, Field
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from colorlab.serving import HEADERS, PAGE_HEADERS, ShortBodies
 from colorlab.study.pictures import TRUE, picture_path
 from colorlab.study.store import NotAsked, Protocol, Side, Store, Trial
+from colorlab.web.serving import HEADERS, PAGE_HEADERS, ShortBodies
 
 COOKIE = "participant"
 

@@ -37,8 +37,8 @@ class OptunaSweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> None:
         from colorlab.config import check_arguments
-        from colorlab.search import Search, import_optuna
-        from colorlab.sweep import check_settings
+        from colorlab.sweeps.search import Search, import_optuna
+        from colorlab.sweeps.sweep import check_settings
 
         import_optuna()
         check_settings(self.config.sweep)
@@ -103,7 +103,7 @@ def _words(values: dict[str, Any]) -> list[str]:
 
 
 def _folder(result: JobReturn) -> Any:
-    from colorlab.run_folder import RunFolder
+    from colorlab.runs.folder import RunFolder
 
     return RunFolder(result.hydra_cfg.hydra.runtime.output_dir)
 

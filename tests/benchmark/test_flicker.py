@@ -9,7 +9,7 @@ from conftest import checkpoint_of
 
 from colorlab.benchmark import __main__ as command
 from colorlab.benchmark.flicker import WINDOW, flicker, pan
-from colorlab.data.images import SAMPLES
+from colorlab.data.photographs import SAMPLES
 from colorlab.models import CUNet
 
 

@@ -15,12 +15,12 @@ from torch import nn
 from colorlab.bins import CENTERS, COUNT
 from colorlab.callbacks.comparison import Comparison, compare
 from colorlab.data import ColorDataModule
-from colorlab.data.images import SAMPLES
+from colorlab.data.photographs import SAMPLES
+from colorlab.images.contact_sheet import CAPTION, CELL, GAP, HEADER, Row
 from colorlab.models import CUNet
 from colorlab.models.colorizer import Prediction
-from colorlab.run_folder import RunFolder
+from colorlab.runs.folder import RunFolder
 from colorlab.schedules import Constant
-from colorlab.sheet import CAPTION, CELL, GAP, HEADER, Row
 
 TEN_ROWS = (2 * (3 * (CELL + GAP) + 2 * GAP) + GAP, HEADER + 5 * (CELL + CAPTION + GAP))
 

@@ -9,13 +9,13 @@ from torch import nn
 
 from colorlab.callbacks.evaluation import Evaluation
 from colorlab.data import ColorDataModule
-from colorlab.data.prior import cached_prior
+from colorlab.data.color_histogram import cached_prior
 from colorlab.errors import UserError
-from colorlab.evaluation.jury import Jury, mean_of
 from colorlab.loggers import MetricsCSV, read_metrics
 from colorlab.metrics import IN_TRAINING, Colored
+from colorlab.metrics.jury import Jury, mean_of
 from colorlab.models import CUNet
-from colorlab.run_folder import RunFolder
+from colorlab.runs.folder import RunFolder
 from colorlab.schedules import Constant
 
 

@@ -15,12 +15,12 @@ from torch.utils.data import DataLoader
 
 from colorlab.callbacks.interruption import Interruption, Stopping
 from colorlab.callbacks.requeue import Requeue
-from colorlab.data.device import Batch
+from colorlab.data.batch import Batch
 from colorlab.errors import Interrupted
 from colorlab.models import CUNet
-from colorlab.run_folder import RunFolder
+from colorlab.runs.folder import RunFolder
+from colorlab.runs.status import Status
 from colorlab.schedules import Constant
-from colorlab.status import Status
 
 BATCHES = DataLoader([Batch(torch.full((1, 1, 16, 16), 50.0), torch.zeros(1, 2, 16, 16), torch.tensor([0]))] * 40, None)
 NUMBERS = {Interruption: signal.SIGTERM, Requeue: signal.SIGUSR1}

@@ -10,11 +10,11 @@ from torch.utils.data import DataLoader
 
 from colorlab.callbacks.interruption import Stopping
 from colorlab.callbacks.last import Last
-from colorlab.data.device import Batch
+from colorlab.data.batch import Batch
 from colorlab.errors import Interrupted
 from colorlab.loggers import MetricsCSV, read_metrics
 from colorlab.models import CUNet
-from colorlab.run_folder import RunFolder
+from colorlab.runs.folder import RunFolder
 from colorlab.schedules import Constant
 
 BATCH = Batch(torch.full((1, 1, 16, 16), 50.0), torch.zeros(1, 2, 16, 16), torch.tensor([0]))

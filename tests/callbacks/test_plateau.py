@@ -9,10 +9,11 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from colorlab.callbacks.plateau import PlateauDecay
-from colorlab.data.device import Batch
+from colorlab.data.batch import Batch
 from colorlab.errors import UserError
 from colorlab.models import CUNet
-from colorlab.run_folder import RunFolder
+from colorlab.runs.decay_request import request_decay, take_decay_request
+from colorlab.runs.folder import RunFolder
 from colorlab.schedules import Staged
 
 ONE_BATCH = DataLoader([Batch(torch.full((1, 16, 16), 50.0), torch.zeros(2, 16, 16), torch.tensor(0))])
@@ -67,9 +68,9 @@ def test_the_learning_rate_stops_at_its_minimum(tmp_path: Path) -> None:
 def test_without_patience_only_a_request_decays_and_it_does_so_once(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     folder.write_configuration({"callbacks": {"plateau": {"patience": None}}}, [])
-    folder.ask_for_decay()
+    request_decay(folder)
     assert fit(tmp_path, PlateauDecay(patience=None), [1, 1, 1]).lrs == pytest.approx([1, 0.1, 0.1])
-    assert not folder.take_decay_request()
+    assert not take_decay_request(folder)
 
 
 def test_after_a_decay_by_hand_the_wait_begins_anew(tmp_path: Path) -> None:
@@ -79,7 +80,7 @@ def test_after_a_decay_by_hand_the_wait_begins_anew(tmp_path: Path) -> None:
     class Asking(PlateauDecay):
         def on_train_epoch_start(self, trainer: Trainer, model: Scripted) -> None:
             if trainer.current_epoch == 2:
-                folder.ask_for_decay()
+                request_decay(folder)
 
     plateau = Asking(patience=3)
     fit(tmp_path, plateau, [1, 1, 1, 1, 1, 1, 1])
@@ -106,7 +107,7 @@ def test_impossible_numbers_are_refused(arguments: dict, sentence: str) -> None:
 def test_a_request_needs_a_run_that_would_take_it(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     with pytest.raises(UserError, match="is not the folder of a run"):
-        folder.ask_for_decay()
+        request_decay(folder)
     folder.write_configuration({"callbacks": {"best": {}}}, [])
     with pytest.raises(UserError, match="has no plateau callback"):
-        folder.ask_for_decay()
+        request_decay(folder)

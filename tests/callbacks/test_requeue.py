@@ -12,7 +12,7 @@ from forked import same
 from moments import at_call, signaled
 
 from colorlab.models import Colorizer
-from colorlab.run_folder import RunFolder
+from colorlab.runs.folder import RunFolder
 
 JOB = {"SLURM_JOB_ID": "7", "SLURM_STEP_ID": "0", "SLURM_PROCID": "0"}
 RUN = (

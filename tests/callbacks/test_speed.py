@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from colorlab.callbacks import speed
 from colorlab.callbacks.speed import Speed
-from colorlab.data.device import Batch
+from colorlab.data.batch import Batch
 from colorlab.models import CUNet
 from colorlab.schedules import Constant
 

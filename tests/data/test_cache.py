@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from colorlab.data.cache import Cache, CachedPhotographs, DiskCache, MemoryCache
-from colorlab.data.images import SAMPLES, Names, Photographs, find_photographs
+from colorlab.data.photographs import SAMPLES, Names, Photographs, find_photographs
 from colorlab.errors import UserError
 
 SIZE = 24

@@ -12,8 +12,8 @@ from torch import nn
 
 from colorlab.color import rgb_to_lab
 from colorlab.data import ColorDataModule
-from colorlab.data.device import Batch, RandomCropFlip
-from colorlab.data.images import SAMPLES
+from colorlab.data.batch import Batch, RandomCropFlip
+from colorlab.data.photographs import SAMPLES
 from colorlab.errors import UserError
 from colorlab.models import CUNet
 from colorlab.schedules import Constant

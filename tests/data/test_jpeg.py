@@ -11,10 +11,10 @@ from pictures import MACAW, kinds_of_jpeg
 from PIL import Image
 
 from colorlab.data import jpeg
-from colorlab.data.decoding import orientation_of_common_jpeg
-from colorlab.data.images import GRAY, SAMPLES, Photographs, Pictures, find_photographs
 from colorlab.data.jpeg import FOR_WORKERS, Decoder, EncodedBatch, EncodedPhotographs
+from colorlab.data.photographs import GRAY, SAMPLES, Photographs, Pictures, find_photographs
 from colorlab.errors import UserError
+from colorlab.images.decoding import orientation_of_common_jpeg
 
 FOR_WORKERS_FROM_THE_START = {"gray", "Adobe RGB components", "more after its end", "CMYK", "other profile"}
 

@@ -25,12 +25,12 @@ from fastapi.testclient import TestClient
 from PIL import Image
 from skimage.color import rgb2lab
 
-from colorlab.data.decoding import PictureFile
-from colorlab.data.images import SAMPLES
+from colorlab.data.photographs import SAMPLES
 from colorlab.demo import server
 from colorlab.demo.server import Limits, make_app
+from colorlab.images.decoding import PictureFile
 from colorlab.models import ECCV16, CUNet
-from colorlab.serving import listen
+from colorlab.web.serving import listen
 
 BYTES = {"Content-Type": "application/octet-stream"}
 PHOTOGRAPH = SAMPLES / "explore_world_animals_scarlet_macaw.jpg"

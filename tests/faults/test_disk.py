@@ -14,12 +14,12 @@ from conftest import exit_of
 from hydra.core.global_hydra import GlobalHydra
 
 from colorlab.data.cache import CachedPhotographs, DiskCache
-from colorlab.data.images import SAMPLES, Names, Photographs, find_photographs
-from colorlab.data.prior import read_prior, write_prior
+from colorlab.data.color_histogram import read_prior, write_prior
+from colorlab.data.photographs import SAMPLES, Names, Photographs, find_photographs
 from colorlab.errors import UserError
 from colorlab.loggers import MetricsCSV, read_metrics
-from colorlab.run_folder import RunFolder
-from colorlab.shards import main as shards_main
+from colorlab.runs.folder import RunFolder
+from colorlab.shards.__main__ import main as shards_main
 
 RUN = (
     "model=cunet", "model.width=2", "data.size=16", "data.batch_size=16", "data.workers=0", "trainer=cpu",
@@ -65,7 +65,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> dict[str, torch.Tensor]
 
 
 def newest(folder: RunFolder) -> dict[str, torch.Tensor]:
-    return torch.load(folder.checkpoints / "last.ckpt", weights_only=True)["state_dict"]
+    return torch.load(folder.checkpoints.path / "last.ckpt", weights_only=True)["state_dict"]
 
 
 @pytest.mark.parametrize("on_full", ["go_on", pytest.param("stop", marks=pytest.mark.faults)])
@@ -83,7 +83,7 @@ def test_a_training_on_a_full_disk_says_so_keeps_its_checkpoints_and_can_go_on(
             written = capsys.readouterr()
             assert "Traceback" not in written.out + written.err
             assert not list(folder.path.rglob("*.part"))
-            for checkpoint in folder.checkpoints.glob("*.ckpt"):
+            for checkpoint in folder.checkpoints.path.glob("*.ckpt"):
                 assert torch.load(checkpoint, weights_only=True)["state_dict"].keys() == weights.keys()
             assert left in (0, 1)
             if left == 1:
@@ -91,7 +91,7 @@ def test_a_training_on_a_full_disk_says_so_keeps_its_checkpoints_and_can_go_on(
                 assert "newest checkpoint cannot be written" in written.err.splitlines()[-1]
                 assert folder.status()["status"] in ("failed", "running")  # the latter where its file has no room
             disk.empty()
-            again = (f"resume={folder.path}",) if any(folder.checkpoints.glob("*.ckpt")) else RUN
+            again = (f"resume={folder.path}",) if any(folder.checkpoints.path.glob("*.ckpt")) else RUN
             assert exit_of(monkeypatch, *again, f"hydra.run.dir={folder.path}") == 0
             assert sorted(read_metrics(folder)["val/loss"]) == [0, 1, 2]
             ended = newest(folder)

@@ -14,7 +14,7 @@ from forked import QUICK, RUN, Training, goes_on_to, session_of, trained
 from moments import at_call, half_way_into_a_checkpoint
 
 from colorlab.loggers import read_metrics
-from colorlab.run_folder import RunFolder
+from colorlab.runs.folder import RunFolder
 
 
 def test_a_run_killed_at_random_moments_again_and_again(tally, tmp_path: Path) -> None:
@@ -42,7 +42,7 @@ def test_a_run_killed_at_random_moments_again_and_again(tally, tmp_path: Path) -
 
 
 def wait_for_a_checkpoint(run: RunFolder, training: Training) -> None:
-    last = run.checkpoints / "last.ckpt"
+    last = run.checkpoints.path / "last.ckpt"
     before = last.stat().st_mtime_ns if last.exists() else 0
     while not last.exists() or last.stat().st_mtime_ns == before:
         assert training.process.is_alive(), training.printed.read_text()
@@ -86,7 +86,12 @@ def test_a_run_killed_at_a_moment(tally, tmp_path: Path, undisturbed: RunFolder,
 @pytest.mark.parametrize(
     ("what", "place", "calls", "words"),
     [
-        ("the colors are counted", "colorlab.data.prior:split_lab", 10, ("objective=rebalanced_classification",)),
+        (
+            "the colors are counted",
+            "colorlab.data.color_histogram:split_lab",
+            10,
+            ("objective=rebalanced_classification",),
+        ),
         ("the disk cache is built", "colorlab.data.cache:Cache.reading", 201, ("data.cache=disk",)),
     ],
     ids=["prior", "cache"],

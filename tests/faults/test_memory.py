@@ -14,7 +14,7 @@ from forked import Training, session_of
 from moments import short_of_memory
 
 from colorlab.loggers import read_metrics
-from colorlab.run_folder import RunFolder
+from colorlab.runs.folder import RunFolder
 
 MIB = 2**20
 RUN = (

@@ -20,12 +20,13 @@ from torch.utils.data import DataLoader, DistributedSampler
 
 from colorlab.callbacks.finite import FiniteCheckpoint, FiniteSteps
 from colorlab.callbacks.last import Last
-from colorlab.data.device import Batch
-from colorlab.data.prior import write_prior
+from colorlab.data.batch import Batch
+from colorlab.data.color_histogram import write_prior
 from colorlab.errors import Stopped
 from colorlab.models import ECCV16, Colorizer, CUNet
 from colorlab.objectives import Classification, RebalancedClassification
-from colorlab.run_folder import RunFolder, find_checkpoint
+from colorlab.runs.checkpoints import find_checkpoint
+from colorlab.runs.folder import RunFolder
 from colorlab.schedules import Constant
 
 POISONS = {
@@ -342,7 +343,7 @@ def test_a_learning_rate_of_a_million_ends_in_a_sentence(
         assert "the last of 10 such steps in a row: lower optim.lr" in written.err
         assert "Traceback" not in written.out + written.err
         assert len(list(folder.nonfinite.glob("*.pt"))) == 10
-        assert not list(folder.checkpoints.glob("eccv16_*"))
+        assert not list(folder.checkpoints.path.glob("eccv16_*"))
         assert folder.status()["error"] == "Stopped"
 
 

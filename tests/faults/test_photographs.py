@@ -22,9 +22,9 @@ from moments import at_call
 from PIL import ExifTags, Image, ImageCms
 
 from colorlab.data import ColorDataModule
-from colorlab.data.decoding import read_photograph
-from colorlab.data.images import SAMPLES
-from colorlab.run_folder import RunFolder
+from colorlab.data.photographs import SAMPLES
+from colorlab.images.decoding import read_photograph
+from colorlab.runs.folder import RunFolder
 
 RUN = (
     "model=cunet", "model.width=2", "data=folder", "data.root=photographs", "data.size=32", "data.batch_size=16",

@@ -12,7 +12,7 @@ import pytest
 from conftest import start
 from forked import QUICK, RUN, same, session_of
 
-from colorlab.run_folder import RunFolder
+from colorlab.runs.folder import RunFolder
 
 pytestmark = pytest.mark.faults
 TWO = (*RUN, *QUICK, "data.batch_size=8", "trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2")

@@ -12,7 +12,7 @@ from forked import QUICK, RUN, Training, goes_on_to, trained
 from moments import at_call, signaled
 
 from colorlab.loggers import read_metrics
-from colorlab.run_folder import RunFolder
+from colorlab.runs.folder import RunFolder
 
 SIGNALS = {"SIGTERM": 143, "Ctrl-C": 130}
 STEP = "lightning.pytorch.core.optimizer:LightningOptimizer.step"
@@ -50,7 +50,7 @@ def test_asked_once_it_saves_after_the_step_and_leaves(
             assert "Traceback" not in training.printed.read_text()
             status = RunFolder(where / "run").status()
             assert (status["status"], status["reason"]) == ("interrupted", name)
-            assert RunFolder(where / "run").newest_checkpoint().name == "last.ckpt"
+            assert RunFolder(where / "run").checkpoints.newest().name == "last.ckpt"
             assert goes_on_to(undisturbed, where)
 
 
@@ -98,7 +98,9 @@ def test_all_processes_asked_at_once_the_workers_too(tally, tmp_path: Path, name
 @pytest.mark.parametrize("name", SIGNALS)
 def test_asked_before_the_training_it_leaves_at_once(tally, tmp_path: Path, name: str) -> None:
     with tally.injecting(f"{name} before the training, while colors are counted"):
-        counting = partial(at_call, "colorlab.data.prior:split_lab", 3, do=partial(signaled, SIGNALS[name] - 128))
+        counting = partial(
+            at_call, "colorlab.data.color_histogram:split_lab", 3, do=partial(signaled, SIGNALS[name] - 128)
+        )
         words = (*RUN, *QUICK, "objective=rebalanced_classification")
         training = Training(*words, where=tmp_path, rehearse=counting)
         assert training.end() == SIGNALS[name], training.printed.read_text()

@@ -35,17 +35,17 @@ from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
-from colorlab.data.images import SAMPLES
-from colorlab.data.shards import INDEX
+from colorlab.data.photographs import SAMPLES
+from colorlab.data.shard_index import INDEX
 from colorlab.demo.server import Limits
 from colorlab.demo.server import make_app as make_demo
 from colorlab.models import CUNet
 from colorlab.models.weights import write_folder
-from colorlab.run_folder import RunFolder
-from colorlab.serving import listen
+from colorlab.runs.folder import RunFolder
 from colorlab.study.pictures import TRUE, picture_path
 from colorlab.study.server import make_app as make_study
 from colorlab.study.store import VIGILANCE, Protocol, Store
+from colorlab.web.serving import listen
 
 ON_SAMPLES = ("data.workers=0", "trainer=cpu")
 
@@ -252,9 +252,9 @@ def test_every_file_of_a_strangers_run_may_be_anything(
     for place, file in enumerate(files):
         for content in contents[place % tally.times(11, 1) :: tally.times(11, 1)]:
             shutil.rmtree(run.path, ignore_errors=True)
-            run.checkpoints.mkdir(parents=True)
-            with_code(run.checkpoints, canary)
-            shutil.copy(run.checkpoints / "zipped.ckpt", run.checkpoints / "last.ckpt")
+            run.checkpoints.path.mkdir(parents=True)
+            with_code(run.checkpoints.path, canary)
+            shutil.copy(run.checkpoints.path / "zipped.ckpt", run.checkpoints.path / "last.ckpt")
             run.write_configuration({"run": {}, "callbacks": {}}, [*SMALL])
             (run.path / file).write_text(content, encoding="latin-1")
             with tally.injecting("a file of a run's folder holds something else, or asks for an object"):

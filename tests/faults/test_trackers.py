@@ -18,7 +18,7 @@ from moments import at_call, child_killed, replaced_by_a_file
 from wandb_server import WandbServer, logged_in, logged_out, serve
 
 from colorlab.loggers import read_metrics
-from colorlab.run_folder import RunFolder
+from colorlab.runs.folder import RunFolder
 
 SHORT = (
     "model.width=2", "metrics=[psnr]", "trainer.max_epochs=2", "trainer.limit_train_batches=3",
@@ -45,7 +45,7 @@ def trained(
     assert "Traceback" not in printed, printed
     metrics = read_metrics(run)
     assert list(metrics["train/loss"]) == list(metrics["val/loss"]) == [0, 1]
-    names = {path.name.partition("_loss")[0] for path in run.checkpoints.glob("*.ckpt")}
+    names = {path.name.partition("_loss")[0] for path in run.checkpoints.path.glob("*.ckpt")}
     assert names == {"cunet_epoch000", "cunet_epoch001", "last.ckpt"}
     assert run.status()["status"] == "done"
     return [

@@ -19,7 +19,7 @@ from selenium.webdriver.common.by import By
 import colorlab
 from colorlab.leaderboard.__main__ import main
 from colorlab.loggers import read_metrics
-from colorlab.run_folder import RunFolder
+from colorlab.runs.folder import RunFolder
 
 SCRIPT = "<img src=x onerror='document.title=1'></script><script>document.title=2</script>"
 
@@ -100,7 +100,7 @@ def test_its_numbers_are_those_of_the_best_epoch(
         assert (row["model"], row["status"], row["epochs"], row["best_epoch"]) == (model, "done", "2", str(best))
         for column, metric in (("loss", "loss"), ("psnr", "psnr"), ("colorfulness", "colorfulness")):
             assert float(row[column]) == metrics[f"val/{metric}"][best]
-        network = colorlab.load(folder.newest_checkpoint())
+        network = colorlab.load(folder.checkpoints.newest())
         assert int(row["parameters"]) == sum(weights.numel() for weights in network.parameters())
         assert float(row["speed"]) > 0
         assert 0 < float(row["time"]) < 300
@@ -267,7 +267,7 @@ def test_links_lead_to_the_files_of_the_run(page: webdriver.Chrome, sweep: Simpl
     assert {"folder", "best checkpoint", "last checkpoint", "configuration", "curves"} <= set(paths)
     assert all(path.exists() for path in paths.values())
     run = RunFolder(paths["folder"])
-    assert paths["best checkpoint"] == run.best_checkpoint()
+    assert paths["best checkpoint"] == run.checkpoints.best()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -9,7 +9,7 @@ from lightning import Trainer, seed_everything
 from torch import nn
 from torch.utils.data import DataLoader
 
-from colorlab.data.device import Batch
+from colorlab.data.batch import Batch
 from colorlab.models import ECCV16, Colorizer, CUNet
 from colorlab.schedules import Constant
 

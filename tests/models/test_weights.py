@@ -14,7 +14,7 @@ from colorlab.data import ColorDataModule
 from colorlab.errors import UserError
 from colorlab.models import ECCV16, CUNet
 from colorlab.models.weights import write_safetensors
-from colorlab.run_folder import find_checkpoint
+from colorlab.runs.checkpoints import find_checkpoint
 from colorlab.schedules import Constant
 
 

@@ -26,7 +26,7 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
 from colorlab.config import conf_folder, plain
-from colorlab.data.images import SAMPLES, find_photographs
+from colorlab.data.photographs import SAMPLES, find_photographs
 from colorlab.errors import UserError
 from colorlab.models import CUNet
 from colorlab.study.__main__ import GROUPS, Settings, prepare

@@ -1,0 +1,1 @@
+"""The command `python -m colorlab.colorize`: color your own pictures and films."""

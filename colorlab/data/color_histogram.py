@@ -1,0 +1,103 @@
+"""The prior of the color bins: how often each color occurs in the photographs one trains on."""
+
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure
+from platformdirs import user_cache_path
+from rich.progress import track
+from torch import Tensor
+
+from colorlab.bins import CENTERS, COUNT, prior_of_histogram
+from colorlab.color import has_color
+from colorlab.data.batch import split_lab
+from colorlab.data.cache import FORMAT, fingerprint
+from colorlab.data.datamodule import ColorDataModule
+from colorlab.data.photographs import Part
+from colorlab.errors import UserError
+from colorlab.files import atomic_path
+
+
+def cached_prior(data: ColorDataModule, split: Part = "train") -> Path:
+    """The prior file of a split's photographs, counted now if they or their size are new."""
+    name = fingerprint(data.root, data.files(split), data.size, FORMAT)
+    path = user_cache_path("colorlab") / "priors" / f"{name}.npz"
+    if not path.exists():
+        write_prior(path, count_colors(data, split))
+    return path
+
+
+def count_colors(data: ColorDataModule, split: Part = "train") -> Tensor:
+    """Count the colors of a split's photographs on the device, gray pictures left out.
+
+    Returns:
+        histogram: [256, 256] int64, how many pixels had a = row − 128 and b = column − 128, rounded.
+    """
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    histogram = torch.zeros(256 * 256, dtype=torch.int64, device=device)
+    for pictures in track(data.reader(split), "Counting colors", transient=True):
+        _, ab, _ = split_lab(pictures.rgb.to(device), pictures.index)
+        ab = ab[has_color(ab)]
+        place = (ab.round().long() + 128).clamp(0, 255)
+        histogram += torch.bincount((place[:, 0] * 256 + place[:, 1]).flatten(), minlength=256 * 256)
+    return histogram.reshape(256, 256).cpu()
+
+
+def write_prior(path: Path, histogram: Tensor) -> None:
+    """Save a count of colors and the prior it makes; the file appears only when it is whole.
+
+    Raises:
+        UserError: nothing was counted, or the file cannot be written.
+    """
+    if not histogram.sum():
+        raise UserError("There is no color to count in these photographs.")
+    try:
+        with atomic_path(path, shared=True) as part, part.open("wb") as file:
+            np.savez_compressed(file, histogram=histogram.numpy(), prior=prior_of_histogram(histogram).numpy())
+    except OSError as error:
+        raise UserError(f"{path} cannot be written ({error.strerror}).") from error
+
+
+def read_prior(path: Path) -> Tensor:
+    """The prior in a file of `write_prior`: [313] float64, which sums to 1.
+
+    Raises:
+        UserError: the file is missing or holds no prior.
+    """
+    return torch.from_numpy(_read(path, "prior", (COUNT,)))
+
+
+def _read(path: Path, name: str, shape: tuple[int, ...]) -> np.ndarray:
+    if not path.is_file():
+        raise UserError(f"There is no prior at {path}: python -m colorlab.prior makes one.")
+    try:
+        with np.load(path, allow_pickle=False) as content:
+            found = content[name]
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise UserError(f"{path} is not a prior made by python -m colorlab.prior.") from error
+    if found.shape != shape or not np.isfinite(found).all() or found.min() < 0 or found.sum() <= 0:
+        raise UserError(f"{path} does not hold a prior of {COUNT} bins.")
+    return found
+
+
+def draw_prior(path: Path, picture: Path) -> None:
+    """Draw the colors counted in a prior's file over the ab plane, and the prior of each bin beside them."""
+    histogram, prior = _read(path, "histogram", (256, 256)), _read(path, "prior", (COUNT,))
+    figure = Figure(figsize=(11, 4.6), layout="constrained")
+    FigureCanvasAgg(figure)
+    counted, binned = figure.subplots(1, 2, sharex=True, sharey=True)
+    share = np.ma.masked_equal(histogram.T / histogram.sum(), 0)
+    image = counted.imshow(share, norm=LogNorm(), origin="lower", extent=(-128.5, 127.5, -128.5, 127.5))
+    figure.colorbar(image, ax=counted, label="share of the pixels")
+    occurs = prior > 0
+    dots = binned.scatter(*CENTERS[occurs].T, c=prior[occurs], s=26, marker="s", norm=LogNorm())
+    binned.scatter(*CENTERS[~occurs].T, s=26, marker="s", facecolors="none", edgecolors="0.6", linewidths=0.5)
+    figure.colorbar(dots, ax=binned, label="prior of the bin")
+    for axes, title in ((counted, "colors counted"), (binned, "the 313 bins, smoothed")):
+        axes.set(title=title, xlabel="a*  (green – red)", ylabel="b*  (blue – yellow)", aspect="equal")
+        axes.set(xlim=(-115, 115), ylim=(-125, 115))
+    figure.savefig(picture, dpi=100)

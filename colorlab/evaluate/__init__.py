@@ -1,0 +1,1 @@
+"""The command `python -m colorlab.evaluate`: judge trained models on photographs."""

@@ -1,1 +1,0 @@
-"""Judging trained models on photographs they did not see."""

@@ -1,0 +1,90 @@
+"""Write files that are either complete or absent, and read small ones. Imports nothing heavy."""
+
+import json
+import logging
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from colorlab.errors import UserError
+
+log = logging.getLogger(__name__)
+
+
+@contextmanager
+def atomic_path(file: Path, shared: bool = False) -> Iterator[Path]:
+    """Yield a temporary path that replaces `file` when the block succeeds, and is removed when it fails.
+
+    If the process is killed or the disk is full, `file` stays as it was.
+
+    Args:
+        file: the file to write; its folder is created.
+        shared: several processes may write the file at once; the last one wins.
+
+    Raises:
+        OSError: the file cannot be written; the error names it.
+    """
+    part = file.with_name(f"{file.name}.{secrets.token_hex(4)}.part" if shared else f"{file.name}.part")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        yield part
+        part.replace(file)
+    except BaseException as error:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:  # a full disk
+            with suppress(AttributeError):  # PyAV's errors have a read-only file name
+                error.filename = str(file)
+        raise
+
+
+def write_text(file: Path, content: str, shared: bool = False) -> None:
+    """Write a text in UTF-8, atomically."""
+    with atomic_path(file, shared) as part:
+        part.write_text(content, encoding="utf-8")
+
+
+def copy_file(source: Path, file: Path) -> None:
+    """Copy `source` to `file`, atomically; several processes may do so at once."""
+    with atomic_path(file, shared=True) as part:
+        shutil.copyfile(source, part)
+
+
+def write_json(file: Path, content: dict[str, Any]) -> None:
+    """Write a dictionary as indented JSON, atomically."""
+    write_text(file, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+
+
+def read_json(file: Path) -> dict[str, Any] | None:
+    """Return the dictionary in a JSON file; None if the file is missing.
+
+    Raises:
+        UserError: the file does not hold a JSON object.
+    """
+    if not file.is_file():
+        return None
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{file} cannot be read: {error}.") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{file} does not hold a JSON object.")
+    return content
+
+
+@contextmanager
+def optional_file(file: Path) -> Iterator[None]:
+    """Turn a failure to write a file that a run can do without into a warning."""
+    try:
+        yield
+    except OSError as error:
+        log.warning("%s cannot be written (%s): the run goes on without it.", file, error.strerror or error)
+
+
+def relative(path: str | Path) -> str:
+    """Return a path relative to the working folder, as a person would type it."""
+    return os.path.relpath(path)

@@ -1,0 +1,1 @@
+"""Picture files: decode, encode, color profiles, TIFF, contact sheets."""

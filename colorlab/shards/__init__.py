@@ -1,0 +1,1 @@
+"""The command `python -m colorlab.shards`: pack photographs into shards."""

@@ -1,0 +1,1 @@
+"""The command `python -m colorlab.train`: train one experiment, or a sweep of them."""

@@ -1,0 +1,1 @@
+"""What the pages of `colorlab.demo` and `colorlab.study` share: the local web server."""

@@ -1,0 +1,295 @@
+"""The command that judges models, as real processes on real photographs."""
+
+import csv
+import hashlib
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from conftest import checkpoint_of, run_command
+from hydra import compose, initialize_config_dir
+from PIL import Image, ImageChops
+from torchvision.transforms.v2.functional import resize
+
+import colorlab
+from colorlab.color import rgb_to_lab
+from colorlab.config import conf_folder, plain
+from colorlab.data.photographs import SAMPLES, find_photographs
+from colorlab.errors import UserError
+from colorlab.evaluate.__main__ import evaluate
+from colorlab.evaluate.against import compare
+from colorlab.evaluate.report import read_report
+from colorlab.export.__main__ import main as export
+from colorlab.images.contact_sheet import CAPTION, CELL, GAP, HEADER
+from colorlab.images.decoding import read_photograph
+from colorlab.metrics import ON_PICTURES, Colored, measure
+from colorlab.models import CUNet
+
+COUNT = 6
+
+
+def run(folder: Path, *overrides: str) -> subprocess.CompletedProcess:
+    words = ("trainer=cpu", "data=folder", "data.root=photographs", "data.workers=0", "split=all", *overrides)
+    return run_command("evaluate", *words, cwd=folder)
+
+
+@pytest.fixture(scope="module")
+def judged(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
+    """Two networks judged on six photographs, beside which lie a gray one and a broken one."""
+    folder = tmp_path_factory.mktemp("judged")
+    (root := folder / "photographs").mkdir()
+    for name in find_photographs(SAMPLES)[:: 201 // COUNT][:COUNT]:
+        shutil.copy(SAMPLES / name, root)
+    Image.new("RGB", (300, 200), "#808080").save(root / "gray.png")
+    models = {}
+    for seed, name in enumerate(("first", "second")):
+        torch.manual_seed(seed)
+        models[name] = CUNet(width=2).eval()
+        checkpoint_of(models[name], folder / f"{name}.ckpt")
+    done = run(folder, "checkpoint=first.ckpt,second.ckpt", "hydra.run.dir=out")
+    assert done.returncode == 0, done.stderr
+    found = json.loads((folder / "out" / "evaluation.json").read_text())
+    return SimpleNamespace(folder=folder, models=models, out=done.stdout, found=found, results=folder / "out")
+
+
+def pictures(path: Path) -> dict[tuple[str, str], dict[str, float]]:
+    """pictures.csv by model and picture."""
+    with path.open(newline="") as file:
+        return {
+            (row.pop("model"), row.pop("picture")): {name: float(value) for name, value in row.items()}
+            for row in csv.DictReader(file)
+        }
+
+
+def test_every_picture_has_the_scores_it_has_outside_the_command(judged: SimpleNamespace) -> None:
+    found = pictures(judged.results / "pictures.csv")
+    names = sorted(path.name for path in (judged.folder / "photographs").glob("*.jpg"))
+    assert set(found) == {(model, name) for model in ("gray", "true", "first", "second") for name in names}
+    for name in names:
+        rgb = read_photograph(judged.folder / "photographs" / name)[None].float() / 255
+        rgb = torch.nn.functional.interpolate(rgb, (256, 256), mode="bilinear", antialias=True)
+        lightness, true = rgb_to_lab((rgb * 255).round().to(torch.uint8))
+        with torch.no_grad():
+            predicted = {key: model(lightness) for key, model in judged.models.items()}
+        predicted |= {"gray": true * 0, "true": true}
+        for model, ab in predicted.items():
+            expected = measure(Colored(lightness, ab, true))
+            for metric in ON_PICTURES:
+                near = {"psnr": 0.1, "colorfulness": 0.1, "ciede2000": 0.05}.get(metric, 0.02)  # resized elsewhere
+                assert found[model, name][metric] == pytest.approx(expected[metric].item(), abs=near), (model, metric)
+
+
+def test_the_scores_of_a_model_are_the_means_of_its_pictures(judged: SimpleNamespace) -> None:
+    each = pictures(judged.results / "pictures.csv")
+    for model in ("gray", "first"):
+        rows = [values for (name, _), values in each.items() if name == model]
+        held = judged.found["models"][model]
+        for metric in ("psnr", "ssim", "ms_ssim", "ciede2000", "auc", "lite0_distance"):
+            mean = sum(row[metric] for row in rows) / COUNT
+            assert held[metric]["value"] == pytest.approx(mean, rel=1e-5)
+            assert held[metric]["low"] <= mean <= held[metric]["high"]
+
+
+def test_the_photograph_itself_is_beyond_reach(judged: SimpleNamespace) -> None:
+    true = judged.found["models"]["true"]
+    assert true["psnr"]["value"] == "inf"
+    assert true["delta_colorfulness"]["value"] == 0
+    assert true["ciede2000"]["value"] < 1e-4
+    assert true["lite0_agreement"]["value"] == 100
+
+
+def test_the_results_say_what_they_depend_on(judged: SimpleNamespace) -> None:
+    found = judged.found
+    assert (found["protocol"], found["split"], found["pictures"]) == ("stretch256", "all", COUNT)
+    file = (judged.folder / "first.ckpt").read_bytes()
+    assert found["checkpoints"]["first"]["sha256"] == hashlib.sha256(file).hexdigest()
+    assert found["versions"]["torch"] == torch.__version__.partition("+")[0]
+    assert found["prior"] == "the colors of the pictures judged"
+    assert set(found["left_out"]) == {"lpips", "fid", "kid"}
+    with (judged.results / "evaluation.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["model"] for row in rows] == ["gray", "true", "first", "second"]
+    for row in rows:
+        assert row["fingerprint"] == found["fingerprint"]
+        assert float(row["psnr"]) == float(found["models"][row["model"]]["psnr"]["value"])
+    markdown = (judged.results / "evaluation.md").read_text()
+    assert "| first |" in markdown
+    assert found["fingerprint"] in markdown
+
+
+def test_the_screen_shows_the_table_and_what_is_missing_from_it(judged: SimpleNamespace) -> None:
+    for words in ("PSNR (dB) ↑", "Lite0 agreement (%) ↑", "without LPIPS", "1 gray", "results: out"):
+        assert words in judged.out
+    assert f"{judged.found['models']['first']['psnr']['value']:.2f}" in judged.out
+
+
+def test_the_extremes_are_drawn(judged: SimpleNamespace) -> None:
+    for model in ("first", "second"):
+        for metric in ("psnr", "auc_rebalanced", "lite0_distance"):
+            stem = judged.results / "sheets" / f"{model}_{metric}"
+            best, worst = (Image.open(f"{stem}_{kind}.jpg") for kind in ("best", "worst"))
+            assert best.size == worst.size
+            assert best.tobytes() != worst.tobytes()
+    assert Image.open(judged.results / "evaluation.png").width > 600
+
+
+def test_ten_photographs_are_drawn_as_every_contestant_sees_them(judged: SimpleNamespace) -> None:
+    sheet = Image.open(judged.results / "sheets" / "side_by_side.jpg")
+    assert sheet.size == (4 * (CELL + GAP) + 3 * GAP, HEADER + COUNT * (CELL + CAPTION + GAP))
+    columns = [
+        sheet.crop((2 * GAP + place * (CELL + GAP), HEADER, (place + 1) * (CELL + GAP), sheet.height))
+        for place in range(4)
+    ]
+    true, gray, first, second = columns
+    colored, plain = (np.ptp(np.asarray(each, dtype=int), axis=2).mean() for each in (true, gray))
+    assert plain < 1 < colored
+    assert ImageChops.difference(first, second).getbbox()
+
+
+def test_the_tracker_gets_the_numbers_and_the_pictures(judged: SimpleNamespace) -> None:
+    (part,) = judged.results.glob("wandb/offline-run-*")
+    words = ("leet", "inspect", "--summary", "--json", part)
+    done = subprocess.run([Path(sys.executable).with_name("wandb"), *words], capture_output=True, text=True, check=True)
+    summary = json.dumps(json.loads(done.stdout))
+    assert f"{judged.found['models']['second']['ssim']['value']:.6f}"[:-1] in summary
+    assert "evaluation/first_psnr_worst" in summary
+
+
+def test_two_processes_and_another_batch_give_the_same_numbers(judged: SimpleNamespace) -> None:
+    two = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "data.batch_size=2", "logger=csv")
+    done = run(judged.folder, "checkpoint=first.ckpt,second.ckpt", *two, "hydra.run.dir=two")
+    assert done.returncode == 0, done.stderr
+    found = json.loads((judged.folder / "two" / "evaluation.json").read_text())
+    assert found["fingerprint"] == judged.found["fingerprint"]
+    for model, held in judged.found["models"].items():
+        for metric, estimate in held.items():
+            for key, value in estimate.items():
+                near = value if value in (None, "inf") else pytest.approx(value, rel=1e-4, abs=1e-5)
+                assert found["models"][model][metric][key] == near, (model, metric)
+    assert sorted(path.name for path in (judged.folder / "two" / "sheets").iterdir()) == sorted(
+        path.name for path in (judged.results / "sheets").iterdir()
+    )
+
+
+def judge(folder: Path, *overrides: str) -> dict:
+    """In this process."""
+    words = [f"data.root={folder / 'photographs'}", "data.workers=0", "trainer.enable_progress_bar=false", *overrides]
+    words = [f"++{word}" if "." in word.partition("=")[0] else word for word in words]
+    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+        cfg = plain(compose("evaluate", ["trainer=cpu", "data=folder", "logger=csv", *words]))
+    return evaluate(cfg, folder / "judged")
+
+
+def test_pictures_of_their_own_size_keep_their_lightness(judged: SimpleNamespace) -> None:
+    report = judge(
+        judged.folder, f"checkpoint=[{judged.folder}/first.ckpt]", "protocol=native", "split=all", "metrics=[psnr,ssim]"
+    )
+    assert report.metrics == ["psnr", "ssim"]
+    model = colorlab.load(judged.folder / "first.ckpt")
+    for place, name in enumerate(report.names):
+        lightness, true = rgb_to_lab(read_photograph(judged.folder / "photographs" / name)[None])
+        shown = resize(read_photograph(judged.folder / "photographs" / name)[None] / 255, [256, 256], antialias=True)
+        with torch.no_grad():
+            small = model(rgb_to_lab(shown.clamp(0, 1))[0])
+        predicted = {"gray": true * 0, "first": resize(small, list(true.shape[-2:]), antialias=False)}
+        for contestant, ab in predicted.items():
+            for metric, value in measure(Colored(lightness, ab, true), ["psnr", "ssim"]).items():
+                found = report.records[contestant][metric][place].item()
+                assert found == pytest.approx(value.item(), rel=1e-4), contestant
+
+
+def test_bf16_changes_the_prediction_and_not_the_judgement(judged: SimpleNamespace) -> None:
+    report = judge(
+        judged.folder, f"checkpoint=[{judged.folder}/first.ckpt]", "split=all", "trainer.precision=bf16-true"
+    )
+    for baseline in ("gray", "true"):
+        for metric, estimate in judged.found["models"][baseline].items():
+            assert vars(report.estimates[baseline][metric])["value"] == pytest.approx(
+                float(estimate["value"]), abs=1e-4
+            )
+    found, exact = (report.estimates["first"]["psnr"].value, judged.found["models"]["first"]["psnr"]["value"])
+    assert found == pytest.approx(exact, abs=0.2)
+
+
+def test_runs_trained_again_are_held_against_what_was_written(
+    judged: SimpleNamespace, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    """first does as well as written, second does not, third was not judged; on other photographs nothing is said."""
+    written = json.loads((judged.results / "evaluation.json").read_text())
+    written["models"]["second"]["psnr"] |= {"value": 40.0, "low": 39.0, "high": 41.0}
+    for key in ("models", "checkpoints"):
+        written[key]["third"] = written[key]["first"]
+    (file := tmp_path / "written.json").write_text(json.dumps(written))
+    files = ",".join(str(judged.folder / name) for name in ("first.ckpt", "second.ckpt"))
+    judge(judged.folder, f"checkpoint=[{files}]", "split=all", "metrics=[psnr,ssim]", f"against={file}")
+    now = judged.found["models"]["second"]["psnr"]["value"]
+    assert capsys.readouterr().out.splitlines()[-3:] == [
+        f"against {file}: 3 of 4 values lie within the written intervals",
+        f"  second: PSNR (dB) {now:.2f}, written 40.00 (39.00–41.00)",
+        "  third: not judged now",
+    ]
+    file.write_text(json.dumps(written | {"fingerprint": "of others"}))
+    assert compare(read_report(judged.results / "evaluation.json"), read_report(file), "it") == [
+        "not compared with it: it has another fingerprint"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "sentence"),
+    [
+        (["split=all", "against=nowhere.json"], "There is no evaluation at nowhere.json"),
+        (["checkpoint=[missing.ckpt]"], "missing.ckpt does not exist"),
+        (["checkpoint=[first.ckpt,first.ckpt]"], "twice"),
+        (["checkpoint=[photographs/gray.png]"], "not a checkpoint"),
+        (["split=all", "metrics=[pnsr]"], "did you mean psnr"),
+        (["run.notse=x"], "did you mean run.notes"),
+        (["split=all", "metrics=[fid]"], "inception=PATH"),
+        (["protocol=square"], "protocol=square must be one of stretch256, native"),
+        (["split=test"], "split=test of .*photographs is empty"),
+        (["data.size=64"], "data.size=64 is not protocol=stretch256"),
+        (["split=all", "prior=nowhere.npz"], "no prior at nowhere.npz"),
+        (["split=all", "alexnet=nowhere.pth"], "no weights for LPIPS at nowhere.pth"),
+    ],
+)
+def test_a_mistake_gets_a_sentence(
+    overrides: list[str], sentence: str, judged: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(judged.folder)
+    given = [] if "checkpoint" in overrides[0] else ["checkpoint=[first.ckpt]"]
+    with pytest.raises(UserError, match=sentence):
+        judge(judged.folder, *given, *overrides)
+
+
+def test_the_command_leaves_with_a_sentence_and_code_2(tmp_path: Path) -> None:
+    done = run_command("evaluate", "checkpiont=a.ckpt", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.strip() == "colorlab: Unknown key checkpiont: did you mean checkpoint?"
+
+
+def test_a_model_card_holds_the_table_and_no_path_of_this_machine(
+    judged: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.chdir(judged.folder)
+    words = ["first.ckpt", "--to", "huggingface", "-o", "painter", "--evaluation", "out/evaluation.json"]
+    monkeypatch.setattr(sys, "argv", ["colorlab-export", *words])
+    export()
+    card = Path("painter/README.md").read_text()
+    table = [line for line in (judged.results / "evaluation.md").read_text().splitlines() if line.startswith("|")]
+    assert len(table) == 6
+    assert "\n".join(table) in card
+    assert f"first: first.ckpt, SHA-256 {judged.found['checkpoints']['first']['sha256']}" in card
+    assert str(judged.folder) not in card
+    assert str(Path.home()) not in card
+    torch.manual_seed(7)
+    checkpoint_of(CUNet(width=2), judged.folder / "third.ckpt")
+    monkeypatch.setattr(sys, "argv", ["colorlab-export", "third.ckpt", *words[1:3], *words[5:]])
+    with pytest.raises(SystemExit, match="2"):
+        export()
+    assert "is of other files than this checkpoint: first, second." in capsys.readouterr().err
+    assert not Path("third").exists()

@@ -1,0 +1,185 @@
+"""Pictures of any size, kind and depth, against PyTorch's own whole-picture resizing and scikit-image's Lab."""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from skimage.color import rgb2lab
+from torch import Tensor
+
+from colorlab.color import lab_to_rgb, rgb_to_lab
+from colorlab.data.photographs import SAMPLES
+from colorlab.errors import UserError
+from colorlab.images.decoding import read_photograph
+from colorlab.models import ECCV16, CUNet, inference
+from colorlab.models.inference import colorize, join, shown_size, shrink
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def model() -> CUNet:
+    """A network with colors of its own: its weights are random, and their colors strong."""
+    torch.manual_seed(0)
+    drawn = CUNet(width=2).eval()
+    drawn.head.weight.data.mul_(100)
+    return drawn
+
+
+@pytest.fixture(scope="module")
+def photograph() -> Tensor:
+    return read_photograph(SAMPLES / "fishes_fish1.jpg")  # [3, 213, 320] uint8
+
+
+def lightness(rgb: np.ndarray) -> np.ndarray:
+    """scikit-image's L of [H, W, 3] uint8, uint16 or 0..1."""
+    return rgb2lab(rgb / (np.iinfo(rgb.dtype).max if rgb.dtype.kind == "u" else 1))[..., 0]
+
+
+KINDS = {
+    "pil": lambda rgb: Image.fromarray(rgb),
+    "pil_gray": lambda rgb: Image.fromarray(rgb).convert("L"),
+    "pil_palette": lambda rgb: Image.fromarray(rgb).convert("P"),
+    "array": lambda rgb: rgb,
+    "array_turned": lambda rgb: rgb[::-1, ::-1],
+    "array_gray": lambda rgb: rgb[..., 1],
+    "array_16": lambda rgb: rgb.astype(np.uint16) * 257,
+    "array_16_gray": lambda rgb: rgb[..., :1].astype(np.uint16) * 250 + 7,
+    "array_float64": lambda rgb: rgb / 255,
+    "tensor": lambda rgb: torch.from_numpy(rgb).movedim(-1, 0),
+    "tensor_gray": lambda rgb: torch.from_numpy(rgb[..., 0])[None],
+    "tensor_batch_float": lambda rgb: torch.from_numpy(rgb).movedim(-1, 0).repeat(2, 1, 1, 1) / 255,
+}
+
+
+def as_array(image: object) -> np.ndarray:
+    """Any kind as [H, W, 3]."""
+    if isinstance(image, Image.Image):
+        return np.asarray(image.convert("RGB"))
+    array = image.reshape(-1, *image.shape[-2:])[:3].movedim(0, -1).numpy() if isinstance(image, Tensor) else image
+    return (
+        np.repeat(array.reshape(*array.shape[:2], -1), 3, axis=2)[..., :3]
+        if array.ndim == 2 or (array.shape[2] == 1)
+        else array
+    )
+
+
+@pytest.mark.parametrize("guided", [False, True], ids=["bilinear", "guided"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_same_kind_comes_back_in_color_with_the_l_it_had(
+    model: CUNet, photograph: Tensor, kind: str, guided: bool
+) -> None:
+    image = KINDS[kind](photograph.movedim(0, -1).numpy())
+    colored = model.colorize(image, size=32, guided=guided)
+    assert type(colored) is (Image.Image if isinstance(image, Image.Image) else type(image))
+    assert getattr(colored, "dtype", None) == getattr(image, "dtype", None)
+    before, after = as_array(image), as_array(colored)
+    assert after.shape == before.shape
+    assert np.ptp(after.astype(float), axis=2).max() > np.ptp(before.astype(float), axis=2).max() * 0.1
+    # An 8-bit step is up to 0.4 of L; what sRGB cannot show must not have cost more.
+    assert np.abs(lightness(after) - lightness(before)).max() < (0.5 if after.dtype == np.uint8 else 0.01)
+
+
+def test_what_the_network_is_shown_is_the_picture_resized_as_a_whole() -> None:
+    pictures = torch.rand(2, 3, 157, 203)
+    for size in (32, 90, 300):
+        whole = F.interpolate(pictures, shown_size(157, 203, size), mode="bilinear", antialias=True)
+        assert (shrink(pictures, size, CPU) - rgb_to_lab(whole.clamp(0, 1))[0]).abs().max() < 1e-3
+
+
+def test_color_is_enlarged_as_a_whole_whatever_the_height_of_a_strip(
+    photograph: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pixels = photograph[None]
+    small, ab = shrink(pixels, 32, CPU), (torch.rand(1, 2, 32, 48) - 0.5) * 60
+    enlarged = F.interpolate(ab, pixels.shape[-2:], mode="bilinear")
+    whole = lab_to_rgb(rgb_to_lab(pixels)[0], enlarged, keep_L=True)
+    for strip in (1, 320 * 7, 2**20):
+        monkeypatch.setattr(inference, "STRIP", strip)
+        assert (join(pixels, small, ab) / 255 - whole).abs().max() < 0.51 / 255
+    guided = []
+    for strip in (1, 320 * 7, 2**20):
+        monkeypatch.setattr(inference, "STRIP", strip)
+        guided.append(join(pixels.float() / 255, small, ab, guided=True))
+    assert all((each - guided[0]).abs().max() < 1e-5 for each in guided)
+
+
+def test_guided_color_stops_where_the_picture_has_an_edge() -> None:
+    """A red square on gray whose colors the network saw at an eighth of the size."""
+    inside = torch.zeros(1, 1, 256, 256)
+    inside[..., 84:180, 84:180] = 1  # between the pixels of what the network saw
+    true_ab = inside * torch.tensor([60.0, 40.0])[:, None, None]
+    picture_ = lab_to_rgb(30 + 40 * inside, true_ab)
+    small, ab = shrink(picture_, 32, CPU), F.interpolate(true_ab, (32, 32), mode="bilinear", antialias=True)
+    wrong = {
+        guided: (rgb_to_lab(join(picture_, small, ab, guided))[1] - true_ab).square().mean().item()
+        for guided in (False, True)
+    }
+    assert wrong[True] < 0.5 * wrong[False]
+
+
+@pytest.mark.parametrize(
+    ("shape", "size", "shown"),
+    [((1000, 1500), 256, (256, 384)), ((1500, 1000), 64, (96, 64)), ((100, 4000), 256, (26, 1024)),
+     ((4000, 2), 64, (256, 16)), ((1, 1), 16, (16, 16))],
+)  # fmt: skip
+def test_the_network_is_shown_the_whole_aspect_within_bounds(
+    model: CUNet, shape: tuple[int, int], size: int, shown: tuple[int, int]
+) -> None:
+    assert shown_size(*shape, size) == shown
+    assert model.colorize(np.zeros(shape, np.uint8), size=size).shape == (*shape, 3)
+
+
+def test_saturation_and_temperature_change_color_alone(photograph: Tensor) -> None:
+    torch.manual_seed(0)
+    model = ECCV16(width=2, head="bins").eval()
+    gray = model.colorize(photograph, size=32, saturation=0)
+    assert (gray.max(dim=0).values - gray.min(dim=0).values.int()).max() <= 1
+    ways = [model.colorize(photograph, size=32, temperature=temperature) for temperature in (None, 0.38, 1.0)]
+    assert torch.equal(ways[0], ways[1])
+    assert not torch.equal(ways[0], ways[2])
+    assert model.temperature == 0.38
+
+
+def test_a_model_in_training_goes_on_as_it_was(photograph: Tensor) -> None:
+    model = CUNet(width=2)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    colored = model.colorize(photograph, size=32)
+    assert model.training
+    assert not colored.requires_grad
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+
+
+def test_alpha_and_what_belongs_to_a_pil_image_stay(model: CUNet, photograph: Tensor) -> None:
+    image = Image.fromarray(photograph.movedim(0, -1).numpy())
+    alpha = Image.linear_gradient("L").resize(image.size)
+    image.putalpha(alpha)
+    image.info["dpi"] = (300, 300)
+    colored = model.colorize(image, size=32)
+    assert colored.mode == "RGBA"
+    assert colored.getchannel("A").tobytes() == alpha.tobytes()
+    assert colored.info["dpi"] == (300, 300)
+
+
+@pytest.mark.parametrize(
+    ("image", "how", "sentence"),
+    [
+        ("old.jpg", {}, "A str is no picture"),
+        (np.zeros((4, 4, 4), np.uint8), {}, r"shape \(4, 4, 4\) is no picture"),
+        (np.zeros((4, 4), np.int64), {}, "int64 has no known range"),
+        (torch.zeros(4, 4), {}, r"shape \(4, 4\) is no picture"),
+        (torch.zeros(3, 4, 4, dtype=torch.int64), {}, "int64 has no known range"),
+        (np.zeros((0, 4), np.uint8), {}, "4×0 pixels has nothing to color"),
+        (np.full((4, 4), 7.0), {}, "must lie in 0..1"),
+        (np.full((4, 4), np.nan), {}, "must lie in 0..1"),
+        (Image.new("F", (4, 4)), {}, "floating-point pixels have no known white"),
+        (Image.new("I", (4, 4), 70000), {}, "gray beyond 16 bits has no known white"),
+        (np.zeros((4, 4), np.uint8), {"size": 8}, "size=8 must be at least 16"),
+        (np.zeros((4, 4), np.uint8), {"saturation": -1}, "saturation=-1 must be 0 or more"),
+        (np.zeros((4, 4), np.uint8), {"temperature": 0.5}, "this cunet has none"),
+    ],
+)
+def test_what_cannot_be_colored_is_said(model: CUNet, image: object, how: dict, sentence: str) -> None:
+    with pytest.raises(UserError, match=sentence):
+        colorize(model, image, **how)

@@ -1,0 +1,221 @@
+"""A search for the best of many runs."""
+
+import multiprocessing
+import signal
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from conftest import SMALL, exit_of
+from forked import Training
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.utils import JobReturn
+from moments import at_call
+from omegaconf import OmegaConf
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import TrialState
+from PIL import Image
+
+from colorlab.errors import UserError
+from colorlab.loggers import read_metrics
+from colorlab.runs.folder import RunFolder
+from colorlab.sweeps.search import Search
+from colorlab.sweeps.sweep import statuses
+from hydra_plugins.colorlab.optuna_sweeper import _distribution
+
+SEARCH = (
+    "sweep=optuna", *SMALL, "trainer.limit_train_batches=2", "callbacks.comparison=null", "callbacks.curves=null",
+    "callbacks.pruning.warmup=0", "hydra.sweep.dir=search",
+)  # fmt: skip
+SPACE = {"optim.lr": FloatDistribution(1e-5, 1e-2, log=True)}
+
+
+def told(search: Search, status: str, value: float, course: tuple[float, ...] = ()) -> None:
+    """A run of the search that was done elsewhere."""
+    (trial,) = search.ask()
+    for epoch, reported in enumerate(course):
+        trial.report(reported, epoch)
+    folder = RunFolder(search.folder / f"{trial.number}_run")
+    folder.write_configuration({"lr": trial.params["optim.lr"]}, [])
+    folder.write_status({"status": status, "started": "before"})
+    search.tell(trial, folder, value)
+
+
+def test_a_killed_search_goes_on_with_what_it_was_about_to_try(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, tmp_path: Path
+) -> None:
+    words = (*SEARCH, "sweep.trials=3", "objective=mse", "callbacks.plateau.patience=5")
+    in_the_second = partial(at_call, "lightning.pytorch.core.optimizer:LightningOptimizer.step", 6)
+    training = Training(*words, where=tmp_path, rehearse=in_the_second)
+    assert training.end() == -signal.SIGKILL, training.printed.read_text()
+    folder = tmp_path / "search"
+    (begun,) = folder.glob("1_*/status.json")
+    killed = RunFolder(begun.parent)
+    assert killed.status()["status"] == "running"
+
+    monkeypatch.chdir(tmp_path)
+    assert exit_of(monkeypatch, *words) == 0
+    jobs = statuses(folder)
+    assert [status["status"] for status in jobs.values()] == ["done", "running", "done", "done"]
+    tried = [[word for word in status["overrides"] if "optim." in word] for status in jobs.values()]
+    assert tried[1] == tried[2]
+    assert len({tuple(words) for words in tried}) == 3
+
+    reached = {name: max(read_metrics(RunFolder(folder / name))["val/psnr"].values())
+               for name, status in jobs.items() if status["status"] == "done"}  # fmt: skip
+    best = max(reached, key=reached.get)
+    told = capsys.readouterr().out
+    assert f"search: 3 runs to their end, 0 pruned, 0 failed; the best val/psnr is {reached[best]:.5g}, of " in told
+    assert (folder / "best.yaml").read_text() == (folder / best / "config.yaml").read_text()
+    with Image.open(folder / "study.png") as picture:
+        assert picture.size == (1080, 360)  # the runs' order, lr, weight decay
+    assert exit_of(monkeypatch, *words) == 0  # nothing is left to do
+    assert len(statuses(folder)) == 4
+
+    run = RunFolder(folder / best)
+    filed = OmegaConf.load(run.config).run
+    assert exit_of(monkeypatch, f"resume={run.path}", "trainer.max_epochs=3") == 0  # this run alone
+    assert sorted(read_metrics(run)["val/psnr"]) == [0, 1, 2]
+    assert len(statuses(folder)) == 4
+    assert OmegaConf.load(run.config).run == filed
+    assert (filed.group, filed.name) == ("search", best)
+
+
+def test_a_hopeless_run_is_pruned_which_is_no_failure(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    search = Search(Path("search"), SPACE, "val/psnr", trials=3, startup=1)
+    for _ in range(2):
+        told(search, "done", 50.0, (49.0, 50.0))
+    fixed = ("objective=mse", "optim.weight_decay=0", "callbacks.plateau.patience=5")
+    words = (*SEARCH, *fixed, "sweep.trials=3", "sweep.startup=1")
+    others = set(multiprocessing.active_children())  # of tests before this one
+    workers = set()  # that were not told to end, for whom the collector would wait
+    monkeypatch.setattr(
+        "colorlab.train.__main__._free_memory", lambda: workers.update(set(multiprocessing.active_children()) - others)
+    )
+    assert exit_of(monkeypatch, *words) == 0
+    assert not workers
+    assert search.study.trials[-1].state is TrialState.PRUNED
+    (run,) = Path("search").glob("2_lr*")
+    status = RunFolder(run).status()
+    assert status["status"] == "pruned"
+    assert status["reason"].endswith("after epoch 0, worse than the median")
+    assert list(read_metrics(RunFolder(run))["val/psnr"]) == [0]
+
+
+def test_a_failed_run_and_one_without_a_number_leave_the_search_going(tmp_path: Path) -> None:
+    search = Search(tmp_path, SPACE, "val/loss", trials=4)
+    told(search, "failed", float("nan"))
+    told(search, "done", float("nan"))
+    assert search.save() == "search: 0 runs to their end, 0 pruned, 2 failed"
+    told(search, "done", 3.0)
+    told(search, "done", 2.0)
+    assert search.left() == 0
+    assert f"the best val/loss is 2, of {tmp_path}/3_run" in search.save()
+    assert OmegaConf.load(search.best_config).lr == search.study.best_params["optim.lr"]
+
+
+class RayThatLoses:
+    """What the launcher uses of Ray, in this process; the first task's process dies."""
+
+    class exceptions:
+        class RayError(Exception):
+            pass
+
+    is_initialized, put = staticmethod(lambda: True), staticmethod(lambda value: value)
+
+    def __init__(self) -> None:
+        self.tasks = 0
+
+    def remote(self, **settings: object) -> Callable[[Callable], SimpleNamespace]:
+        return lambda run: SimpleNamespace(remote=lambda *words: partial(run, *words))
+
+    def get(self, task: Callable[[], JobReturn]) -> JobReturn:
+        self.tasks += 1
+        if self.tasks == 1:
+            raise self.exceptions.RayError("The worker died unexpectedly.")
+        return task()
+
+
+def test_a_run_whose_process_dies_counts_as_failed_and_the_search_goes_on(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    ray = RayThatLoses()
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    words = (*SEARCH, "sweep.trials=2", "objective=mse", "callbacks.plateau.patience=5", "hydra/launcher=ray")
+    for _ in range(2):
+        assert exit_of(monkeypatch, *words) == 0
+    assert ray.tasks == 2  # when it started again, nothing was left to do
+    assert "search: 1 runs to their end, 0 pruned, 1 failed; the best val/psnr is" in capsys.readouterr().out
+    assert [status["status"] for status in statuses(tmp_path / "search").values()] == ["done"]
+
+
+def test_a_search_that_goes_on_draws_other_values(tmp_path: Path) -> None:
+    for count in range(1, 4):
+        told(Search(tmp_path, SPACE, "val/loss", trials=9), "done", 1.0)
+        drawn = [trial.params["optim.lr"] for trial in Search(tmp_path, SPACE, "val/loss", trials=9).study.trials]
+        assert len(set(drawn)) == count
+
+
+def test_a_folder_holds_one_search(tmp_path: Path) -> None:
+    Search(tmp_path, SPACE, "val/psnr", trials=1)
+    Search(tmp_path, SPACE, "val/psnr", trials=2)
+    with pytest.raises(UserError, match=r"another metric, val/psnr: choose another hydra\.sweep\.dir"):
+        Search(tmp_path, SPACE, "val/ssim", trials=1)
+    with pytest.raises(UserError, match=r"holds a search with another space, .*optim.lr.*: choose another"):
+        Search(tmp_path, SPACE | {"seed": IntDistribution(1, 3)}, "val/psnr", trials=1)
+
+
+@pytest.mark.parametrize(
+    ("words", "distribution"),
+    [
+        ("interval(1,10)", FloatDistribution(1, 10)),
+        ("tag(log, interval(1e-5, 1e-2))", FloatDistribution(1e-5, 1e-2, log=True)),
+        ("int(interval(1,10))", IntDistribution(1, 10)),
+        ("range(3,16)", IntDistribution(3, 15)),
+        ("range(2,9,2)", IntDistribution(2, 8, step=2)),
+        ("range(0,1,0.25)", FloatDistribution(0, 0.75, step=0.25)),
+        ("choice(mse,[1,2],0.5)", CategoricalDistribution(["mse", "[1,2]", "0.5"])),
+        ("mse,l1", CategoricalDistribution(["mse", "l1"])),
+    ],
+)
+def test_hydras_words_mean_distributions(words: str, distribution: object) -> None:
+    assert _distribution(OverridesParser.create().parse_override(f"key={words}")) == distribution
+
+
+MISTAKES = {
+    "sweep.trials=0": "sweep.trials=0 must be at least 1.",
+    "optim.lr=abc": ": optim.lr=abc must be a number.",
+    "sweep.metric=val/lpips": "sweep.metric=val/lpips is not measured: see metrics, test and callbacks=evaluation.",
+    "sweep.trails=9": "Unknown key sweep.trails: did you mean sweep.trials?",
+    "sweep.trials=many": "sweep.trials=many must be a whole number.",
+    "sweep.metric=val/colorfulness": "sweep.metric=val/colorfulness is nothing to compare runs by: did you mean val/",
+    "objective=mse,l3": "objective=l3 does not exist: choose from: classification, l1, mse,",
+}
+
+
+@pytest.mark.parametrize("words", MISTAKES)
+def test_a_mistake_gets_one_sentence(
+    words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert exit_of(monkeypatch, *SEARCH, words) == 2
+    error = capsys.readouterr().err
+    assert MISTAKES[words] in error.strip().splitlines()[-1]
+    assert "Traceback" not in error
+    assert not list(tmp_path.glob("search/*/checkpoints"))
+
+
+def test_without_optuna_a_search_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in [name for name in sys.modules if name.split(".")[0] == "optuna"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    assert exit_of(monkeypatch, *SEARCH) == 2
+    assert capsys.readouterr().err == "colorlab: sweep=optuna needs Optuna: pip install 'colorlab[optuna]'.\n"

@@ -1,0 +1,131 @@
+"""Sweeps: many runs of one command."""
+
+import gc
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import SMALL, Command, exit_of
+from omegaconf import OmegaConf
+
+from colorlab.errors import UserError
+from colorlab.loggers import read_metrics
+from colorlab.models import Colorizer
+from colorlab.runs.folder import RunFolder
+from colorlab.sweeps.sweep import best_of, direction, job_name
+
+
+def models_in_memory() -> int:
+    return sum(issubclass(type(thing), Colorizer) for thing in gc.get_objects())
+
+
+def test_a_sweep_keeps_each_job_in_a_folder_that_tells_its_overrides(train: Command, tmp_path: Path) -> None:
+    """And each has a run of its own at the tracker, all of them in one group."""
+    small = [word for word in SMALL if word != "logger=csv"]
+    small += ["callbacks.curves=null", "debug=true", "logger=wandb"]
+    done = train("-m", *small, "optim.lr=1e-3,1e-4", "hydra.sweep.dir=runs/rates")
+    assert done.returncode == 0, done.stderr
+    assert "did not end well" not in done.stderr
+    runs = [RunFolder(tmp_path / "runs" / "rates" / name) for name in ("0_lr0.001", "1_lr0.0001")]
+    for run, lr in zip(runs, (1e-3, 1e-4), strict=True):
+        assert read_metrics(run)["optim/lr"] == {0: pytest.approx(lr)}
+        assert run.status()["status"] == "done"
+        assert run.status()["command"].endswith(f" logger=wandb optim.lr={lr}")
+        assert f"best checkpoint: runs/rates/{run.path.name}/checkpoints/cunet_epoch000_loss" in done.stdout
+        assert len(list((run.path / "wandb").glob(f"offline-run-*-{run.wandb_id.read_text()}"))) == 1
+        tracker = OmegaConf.load(run.config).logger.wandb
+        assert (tracker.group, tracker.name) == ("rates", run.path.name)
+    assert runs[0].wandb_id.read_text() != runs[1].wandb_id.read_text()
+
+
+def test_what_goes_wrong_in_a_sweep_is_told_at_its_end_and_the_other_jobs_are_done(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, tmp_path: Path
+) -> None:
+    """A mistake, and an exception of a library; equal jobs around them end alike, and nothing stays in memory."""
+    monkeypatch.chdir(tmp_path)
+    gc.collect()
+    before = models_in_memory()
+    jobs = (
+        "optim.lr=1e-2,abc,1e-2",
+        "callbacks.best.monitor=val/loss,val/los",
+        "callbacks.comparison=null",
+        "callbacks.curves=null",
+        "debug=true",
+    )
+    assert exit_of(monkeypatch, "-m", *SMALL, *jobs, "hydra.sweep.dir=sweep") == 1
+    assert models_in_memory() == before
+    names = [f"{2 * i + j}_lr{lr}_monitor-{monitor}" for i, lr in enumerate(("0.01", "-abc", "0.01"))
+             for j, monitor in enumerate(("valloss", "vallos"))]  # fmt: skip
+    assert sorted(path.name for path in (tmp_path / "sweep").iterdir() if path.is_dir()) == sorted(names)
+    head, *lines = capsys.readouterr().err.split("colorlab: ")[-1].strip().splitlines()
+    assert head == "4 of 6 jobs in sweep did not end well:"
+    assert lines[0].startswith(f"  {names[1]}, {names[5]}: MisconfigurationException: ")
+    assert lines[1] == f"  {names[2]}, {names[3]}: optim.lr=abc must be a number."
+    first, broken, mistake, _, last, _ = (RunFolder(tmp_path / "sweep" / name) for name in names)
+    assert [run.status()["status"] for run in (first, broken, mistake, last)] == ["done", "failed", "failed", "done"]
+    assert not mistake.config.exists()
+    one, other = (torch.load(run.checkpoints.newest(), weights_only=True)["state_dict"] for run in (first, last))
+    assert all(torch.equal(one[key], other[key]) for key in one)
+    assert read_metrics(first)["val/loss"] == read_metrics(last)["val/loss"]
+    for checkpoint in (tmp_path / "sweep").glob("*/checkpoints/*.ckpt"):
+        checkpoint.unlink()  # it is a sweep even so
+    assert exit_of(monkeypatch, "-m", *SMALL, *jobs, "hydra.sweep.dir=sweep") == 2
+    assert "colorlab: sweep holds a sweep already: resume=sweep/RUN goes on with a run" in capsys.readouterr().err
+
+
+def test_a_sweep_of_mistakes_alone_ends_with_exit_code_2(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, tmp_path: Path
+) -> None:
+    """Here: of jobs that would each start the sweep again in further processes."""
+    monkeypatch.chdir(tmp_path)
+    ddp = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "seed=1,2", "hydra.sweep.dir=sweep")
+    assert exit_of(monkeypatch, "-m", *SMALL, *ddp) == 2
+    error = capsys.readouterr().err
+    assert "Traceback" not in error
+    last = error.strip().splitlines()[-1]
+    assert last.startswith("  0_seed1, 1_seed2: trainer.strategy=ddp with 2 devices starts the whole command again")
+    assert last.endswith("hydra/launcher=submitit_slurm hydra.launcher.tasks_per_node=2.")
+    assert not list(tmp_path.glob("sweep/*/checkpoints"))
+
+
+@pytest.mark.parametrize("flag", [(), ("-m",)])
+def test_processes_that_would_keep_their_numbers_to_themselves_are_refused(
+    flag: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, tmp_path: Path
+) -> None:
+    """Loggers are copied into spawned and forked processes: what the test logs would replace metrics.csv."""
+    monkeypatch.chdir(tmp_path)
+    spawn = ("trainer.strategy=ddp_spawn", "trainer.devices=2", "hydra.run.dir=run", "hydra.sweep.dir=sweep")
+    assert exit_of(monkeypatch, *flag, *SMALL, *spawn) == 2
+    instead = "trainer.devices=1 or hydra/launcher=submitit_slurm" if flag else "trainer.strategy=ddp.\n"
+    error = capsys.readouterr().err
+    assert "trainer.strategy=ddp_spawn loses what is logged" in error
+    assert f"choose {instead}" in error
+    assert "Traceback" not in error
+
+
+@pytest.mark.parametrize(
+    ("overrides", "name"),
+    [
+        ("model=cunet ++optim.lr=0.001 ++model.activation=relu", "cunet_lr0.001_activation-relu"),
+        ("seed=3 ++schedule.lr=[[0,1],[20,0.1]] ++optim.lr=1e-3", "seed3_schedule.lr0,1,20,0.1_optim.lr1e-3"),
+        ("++data.root='/photos/a b' +trainer.profiler=null", "root-photosab_profiler-null"),
+        ("++optim.lr=0.00044303752452182633 seed=12345678901", "lr0.000443_seed12345678901"),
+        ("data=samples", "otherwise"),
+    ],
+)
+def test_a_jobs_name_is_short_and_safe(overrides: str, name: str) -> None:
+    words = overrides.replace("a b", "a~b").split()
+    assert job_name([word.replace("~", " ") for word in words], ["data"], "otherwise") == name
+
+
+def test_a_value_to_compare_runs_by_has_a_direction() -> None:
+    assert [direction(name) for name in ("val/loss", "train/loss", "test/psnr", "val/ciede2000")] == [
+        "min", "min", "max", "min",
+    ]  # fmt: skip
+    for name in ("val/colorfulness", "val/los", "loss", "speed/loss", "train/psnr"):
+        with pytest.raises(UserError, match=f"sweep.metric={name} is nothing to compare runs by"):
+            direction(name)
+    nan = float("nan")
+    assert best_of([nan, 3.0, 1.0], "min") == 1.0
+    assert best_of([2.0, nan, 3.0], "max") == 3.0
+    assert best_of([nan], "max") != best_of([nan], "max")

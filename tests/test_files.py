@@ -1,0 +1,50 @@
+"""Files that appear when they are whole."""
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from colorlab.files import atomic_path, write_text
+
+
+def test_a_file_takes_its_place_when_all_went_well(tmp_path: Path) -> None:
+    write_text(tmp_path / "sub" / "a.txt", "first")
+    with atomic_path(tmp_path / "sub" / "a.txt") as part:
+        part.write_text("second")
+        assert (tmp_path / "sub" / "a.txt").read_text() == "first"
+    assert (tmp_path / "sub" / "a.txt").read_text() == "second"
+    assert os.listdir(tmp_path / "sub") == ["a.txt"]
+
+
+def run_out_of_room(file: Path) -> None:
+    with atomic_path(file) as part:
+        part.write_text("half")
+        with open("/dev/full", "w") as full:
+            full.write("more")
+
+
+def be_stopped(file: Path) -> None:
+    with atomic_path(file, shared=True) as part:
+        part.write_text("half")
+        raise KeyboardInterrupt
+
+
+def test_what_went_wrong_leaves_the_one_before_and_nothing_else(tmp_path: Path) -> None:
+    write_text(tmp_path / "a.txt", "first")
+    with pytest.raises(OSError, match="No space left") as failed:
+        run_out_of_room(tmp_path / "a.txt")
+    assert (failed.value.errno, failed.value.filename) == (errno.ENOSPC, str(tmp_path / "a.txt"))
+    with pytest.raises(KeyboardInterrupt):
+        be_stopped(tmp_path / "a.txt")
+    assert os.listdir(tmp_path) == ["a.txt"]
+    assert (tmp_path / "a.txt").read_text() == "first"
+
+
+def test_two_may_write_a_shared_file_at_once_and_the_last_ones_stays(tmp_path: Path) -> None:
+    with atomic_path(tmp_path / "a.txt", shared=True) as one, atomic_path(tmp_path / "a.txt", shared=True) as other:
+        one.write_text("one")
+        other.write_text("other")
+    assert (tmp_path / "a.txt").read_text() == "one"
+    assert os.listdir(tmp_path) == ["a.txt"]

@@ -1,18 +1,21 @@
 """What the commands share on the way from the words typed to the work: free keys, and mistakes in one sentence."""
 
 import errno
+import functools
 import logging
 import os
 import re
 import sys
-import traceback
 import warnings
 from collections.abc import Callable
-from typing import NoReturn
+from typing import Any, NoReturn
 
+import hydra
 from hydra.errors import HydraException, MissingConfigException
+from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from colorlab.config import conf_folder
 from colorlab.errors import Stopped, UserError, did_you_mean, sentence_of
 
 EXTRAS = {"joblib": "joblib", "submitit_local": "slurm", "submitit_slurm": "slurm"}
@@ -20,17 +23,31 @@ EXTRAS = {"joblib": "joblib", "submitit_local": "slurm", "submitit_slurm": "slur
 UNWRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT)
 
 
-def run(job: Callable[[], None], keys: tuple[str, ...]) -> None:
-    """Run a command made by `hydra.main`; a mistake of the user's ends in one sentence and exit code 2.
+def run(name: str, job: Callable[[DictConfig], Any], keys: tuple[str, ...]) -> None:
+    """Run a Hydra command: compose its configuration from `sys.argv`, and call `job` with it.
+
+    Every mistake of the user's ends in one sentence and exit code 2.
 
     Args:
-        job: the command; it reads `sys.argv`.
-        keys: what stands at the top of its configuration, to suggest from.
+        name: of its file in conf/, without the suffix.
+        job: what the command does; in a multirun it is called once per job.
+        keys: the top level of its configuration, to suggest from.
     """
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come here as they are, not as Hydra prints them
+    composed = False
+
+    @functools.wraps(job)
+    def task(cfg: DictConfig) -> Any:
+        nonlocal composed
+        composed = True
+        try:
+            return job(cfg)
+        except (UserError, Stopped) as error:
+            leave(error)  # if it reached Hydra, Hydra would print a line of its own first
+
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # let errors through as they are
     try:
         sys.argv[1:] = [_free(argument) for argument in sys.argv[1:]]
-        job()
+        hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name=name)(task)()
     except (UserError, HydraException, OmegaConfBaseException) as error:
         leave(error, keys)
     except KeyboardInterrupt:
@@ -40,8 +57,8 @@ def run(job: Callable[[], None], keys: tuple[str, ...]) -> None:
         _leave_if_unwritable(error)
         raise
     except (ValueError, TypeError, AssertionError) as error:
-        _leave_if_unwritable(error.__cause__)  # what logging makes of it
-        if not _is_of_words(error):
+        _leave_if_unwritable(error.__cause__)  # logging wraps the OSError in a ValueError
+        if composed:
             raise
         leave(UserError(_misplaced(sys.argv[1:], error)))
 
@@ -102,15 +119,8 @@ def _free(argument: str) -> str:
     return f"++{argument}" if dotted and not argument.startswith("hydra.") else argument
 
 
-def _is_of_words(error: Exception) -> bool:
-    """Whether an error came up in putting the configuration together, and no job had begun."""
-    return any(frame.f_code.co_name == "load_configuration" for frame, _ in traceback.walk_tb(error.__traceback__))
-
-
 def _misplaced(arguments: list[str], error: Exception) -> str:
     """What is wrong with overrides that Hydra has no sentence for."""
-    from colorlab.config import conf_folder
-
     groups = [word for word in arguments if (conf_folder() / key_of(word)).is_dir()]
     for word in groups:
         if re.search(r"=(null|true|false|[\[\]\d., ]*)$", word):

@@ -2,34 +2,28 @@
 
 import os
 
-import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from colorlab.command_line import leave, run
-from colorlab.config import check, conf_folder, plain
-from colorlab.errors import UserError
+from colorlab.command_line import run
+from colorlab.config import check, plain
 from colorlab.runs.folder import RunFolder
 
 
-@hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name="prior")
 def _job(cfg: DictConfig) -> None:
     folder = RunFolder(HydraConfig.get().runtime.output_dir)
-    try:
-        plan = check(plain(cfg)["data"], "data")
-        from colorlab.data.color_histogram import count_colors, draw_prior, write_prior
+    plan = check(plain(cfg)["data"], "data")
+    from colorlab.data.color_histogram import count_colors, draw_prior, write_prior
 
-        write_prior(folder.prior, count_colors(plan.build()))
-        draw_prior(folder.prior, picture := folder.prior.with_suffix(".png"))
-    except UserError as error:
-        leave(error)
+    write_prior(folder.prior, count_colors(plan.build()))
+    draw_prior(folder.prior, picture := folder.prior.with_suffix(".png"))
     print(f"prior: {os.path.relpath(folder.prior)} (train with it: objective.prior={os.path.relpath(folder.prior)})")
     print(f"picture: {os.path.relpath(picture)}")
 
 
 def main() -> None:
     """Entry point of `colorlab-prior`."""
-    run(_job, keys=("data", "seed"))
+    run("prior", _job, ("data", "seed"))
 
 
 if __name__ == "__main__":

@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from colorlab.command_line import as_list, leave, quiet_libraries, run
-from colorlab.config import check, check_arguments, check_filing, conf_folder, plain
+from colorlab.command_line import as_list, quiet_libraries, run
+from colorlab.config import check, check_arguments, check_filing, plain
 from colorlab.errors import UserError
 
 if TYPE_CHECKING:
@@ -158,7 +157,6 @@ def _conclude(report: "Report", evaluator: "Evaluator", trainer: "Trainer", fold
         log_picture(trainer.loggers, f"evaluation/{picture.stem}", picture, step=0)
 
 
-@hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name="evaluate")
 def _job(cfg: DictConfig) -> None:
     from colorlab.loggers import finish_tracker
 
@@ -166,8 +164,6 @@ def _job(cfg: DictConfig) -> None:
     try:
         evaluate(plain(cfg), Path(HydraConfig.get().runtime.output_dir))
         failed = False
-    except UserError as error:
-        leave(error)
     finally:
         finish_tracker(failed)
 
@@ -176,7 +172,7 @@ def main() -> None:
     """Entry point of `colorlab-evaluate`."""
     sys.argv[1:] = as_list(sys.argv[1:], "checkpoint")
     sys.argv[1:] = as_list(sys.argv[1:], "metrics")
-    run(_job, (*Settings.__annotations__, *GROUPS))
+    run("evaluate", _job, (*Settings.__annotations__, *GROUPS))
 
 
 if __name__ == "__main__":

@@ -3,11 +3,10 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import hydra
 from omegaconf import DictConfig
 
-from colorlab.command_line import leave, run
-from colorlab.config import check, check_arguments, conf_folder, plain
+from colorlab.command_line import run
+from colorlab.config import check, check_arguments, plain
 from colorlab.errors import UserError
 
 if TYPE_CHECKING:
@@ -67,17 +66,13 @@ def shards(cfg: dict[str, Any]) -> None:
     print(f"train with them: python -m colorlab.train data=shards data.root={settings.out}")
 
 
-@hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name="shards")
 def _job(cfg: DictConfig) -> None:
-    try:
-        shards(plain(cfg))
-    except UserError as error:
-        leave(error)
+    shards(plain(cfg))
 
 
 def main() -> None:
     """Entry point of `colorlab-shards`."""
-    run(_job, (*Settings.__annotations__, "data", "seed"))
+    run("shards", _job, (*Settings.__annotations__, "data", "seed"))
 
 
 if __name__ == "__main__":

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import hydra
 from omegaconf import DictConfig
 
-from colorlab.command_line import as_list, leave, quiet_libraries, run
-from colorlab.config import check, check_arguments, check_filing, conf_folder, plain
+from colorlab.command_line import as_list, quiet_libraries, run
+from colorlab.config import check, check_arguments, check_filing, plain
 from colorlab.errors import UserError
 from colorlab.study.folder import StudyFolder
 from colorlab.web.serving import listen
@@ -177,7 +176,6 @@ def tell(folder: StudyFolder, logger: dict[str, Any] | None) -> None:
         log_picture(loggers, f"study/{sheet.stem}", sheet, step=0)
 
 
-@hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name="study")
 def _job(cfg: DictConfig) -> None:
     missing = [name for name in ("fastapi", "uvicorn") if importlib.util.find_spec(name) is None]
     failed = True
@@ -194,8 +192,6 @@ def _job(cfg: DictConfig) -> None:
         else:
             serve(settings, prepare(settings, content, folder), folder)
         failed = False
-    except UserError as error:
-        leave(error)
     finally:
         if (loggers := sys.modules.get("colorlab.loggers")) is not None:
             loggers.finish_tracker(failed)
@@ -205,7 +201,7 @@ def main() -> None:
     """Entry point of `colorlab-study`."""
     words = ["report=true" if word == "--report" else word for word in sys.argv[1:]]
     sys.argv[1:] = as_list(words, "checkpoint")
-    run(_job, (*Settings.__annotations__, *GROUPS))
+    run("study", _job, (*Settings.__annotations__, *GROUPS))
 
 
 if __name__ == "__main__":

@@ -7,13 +7,12 @@ import os
 import sys
 from contextlib import nullcontext
 
-import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from colorlab.command_line import leave, run
-from colorlab.config import conf_folder, plain
+from colorlab.config import plain
 from colorlab.errors import Interrupted, Preempted, Pruned, Stopped, UserError, sentence_of
 from colorlab.files import relative
 from colorlab.runs.folder import RunFolder
@@ -26,7 +25,6 @@ from colorlab.train.experiment import KEYS
 from colorlab.train.training import train
 
 
-@hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name="train")
 def _job(cfg: DictConfig) -> float | None:
     hydra_cfg = HydraConfig.get()
     in_sweep = hydra_cfg.mode is RunMode.MULTIRUN
@@ -40,8 +38,6 @@ def _job(cfg: DictConfig) -> float | None:
     try:
         return _train_alone(cfg, folder, status, in_sweep)
     except Exception as error:
-        if not in_sweep and isinstance(error, UserError | Stopped):
-            leave(error)  # Hydra would print a line of its own before it
         if not in_sweep:
             raise
         _tell(error, folder)
@@ -102,7 +98,7 @@ def main() -> None:
         sys.argv[1:] = words_again(with_run_of(sys.argv[1:]))
     except UserError as error:
         leave(error)
-    run(_job, KEYS)
+    run("train", _job, KEYS)
 
 
 if __name__ == "__main__":

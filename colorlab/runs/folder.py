@@ -1,7 +1,6 @@
 """A run's folder: which file lies where, and what the small ones hold. Imports nothing heavy."""
 
 import io
-import json
 import shutil
 from contextlib import suppress
 from pathlib import Path

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import colorlab
 from colorlab.command_line import as_typed, key_of
 from colorlab.errors import UserError
-from colorlab.train.experiment import GROUPS, KEYS
 from colorlab.runs.folder import RunFolder
+from colorlab.train.experiment import GROUPS, KEYS
 
 if TYPE_CHECKING:
     from colorlab.data import ColorDataModule

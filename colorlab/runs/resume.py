@@ -6,9 +6,9 @@ from pathlib import Path
 from colorlab.command_line import key_of
 from colorlab.config import Plan
 from colorlab.errors import UserError
-from colorlab.runs.origin import words_alone
-from colorlab.runs.folder import RunFolder
 from colorlab.runs.checkpoints import find_checkpoint
+from colorlab.runs.folder import RunFolder
+from colorlab.runs.origin import words_alone
 
 
 def requeued(folder: RunFolder) -> Path | None:

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
-from colorlab.files import optional_file
 from colorlab.errors import Pruned, Stopped, UserError, sentence_of
+from colorlab.files import optional_file
 from colorlab.runs.folder import RunFolder
 
 RANKS = ("RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "SLURM_PROCID")

@@ -11,14 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from colorlab.runs.decay_request import take_decay_request
-from colorlab.runs.decay_request import request_decay
 from colorlab.errors import UserError
-from colorlab.runs.resume import begin_anew, with_run_of
 from colorlab.files import copy_file
+from colorlab.runs.checkpoints import find_checkpoint, sha256_of
+from colorlab.runs.decay_request import request_decay, take_decay_request
 from colorlab.runs.folder import RunFolder
-from colorlab.runs.checkpoints import find_checkpoint
-from colorlab.runs.checkpoints import sha256_of
+from colorlab.runs.resume import begin_anew, with_run_of
 
 
 @pytest.fixture

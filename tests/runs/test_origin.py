@@ -10,9 +10,9 @@ import pytest
 from conftest import SMALL, exit_of
 from omegaconf import OmegaConf
 
-from colorlab.runs import origin
 from colorlab.data.photographs import SAMPLES
 from colorlab.loggers import read_metrics
+from colorlab.runs import origin
 from colorlab.runs.folder import RunFolder
 
 QUICK = (*SMALL, "trainer.limit_train_batches=2", "callbacks.comparison=null", "callbacks.curves=null")

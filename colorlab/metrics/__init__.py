@@ -9,6 +9,7 @@ from colorlab.metrics.per_picture import (
     auc_of_pixels,
     check_names,
     colorfulness_of,
+    direction,
     goodness,
     measure,
     scores,
@@ -16,5 +17,5 @@ from colorlab.metrics.per_picture import (
 
 __all__ = [
     "IN_TRAINING", "ON_PICTURES", "SCALES", "Colored", "Name", "auc_of_pixels", "check_names", "colorfulness_of",
-    "goodness", "measure", "scores",
+    "direction", "goodness", "measure", "scores",
 ]  # fmt: skip

@@ -252,6 +252,19 @@ SCALES = {
 """Every metric colorlab knows, in the order of its tables."""
 
 
+def direction(name: str) -> Literal["min", "max"] | None:
+    """Return whether a logged value should fall or rise; None if neither is better or the name is unknown.
+
+    Args:
+        name: of a metric or "loss", with or without a stage: "psnr", "val/psnr", "val/loss".
+    """
+    metric = name.rpartition("/")[2]
+    if metric == "loss":
+        return "min"
+    better = SCALES[metric].better if metric in SCALES else "nearer"
+    return "max" if better == "higher" else "min" if better == "lower" else None
+
+
 def goodness(metric: str, value: float, true: float) -> float:
     """A value turned so that higher is better, given the photograph's own value."""
     better = SCALES[metric].better

@@ -20,6 +20,7 @@ from colorlab.metrics.per_picture import (
     check_names,
     colorfulness_of,
     delta_e_2000,
+    direction,
     goodness,
     measure,
     scores,
@@ -201,3 +202,14 @@ def test_an_unknown_metric_gets_the_nearest_name() -> None:
 def test_goodness_is_higher_for_what_is_better(metric: str, better: float, worse: float) -> None:
     assert goodness(metric, better, true=40) > goodness(metric, worse, true=40)
     assert metric in SCALES
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("psnr", "max"), ("val/psnr", "max"), ("val/ciede2000", "min"), ("loss", "min"), ("val/loss", "min"),
+        ("val/colorfulness", None), ("speed/images_per_second", None),
+    ],
+)  # fmt: skip
+def test_direction_of_a_logged_value(name: str, expected: str | None) -> None:
+    assert direction(name) == expected

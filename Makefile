@@ -42,7 +42,7 @@ test: $(READY) browser  ## run the tests
 faults: $(READY)  ## inject every fault many times, and write the README's table: about half an hour
 	@mkdir -p runs && rm -f $(FAULTS)
 	FAULTS=$(CURDIR)/$(FAULTS) $(BIN)/python -m pytest tests/faults -m 'faults or not faults'; \
-		code=$$?; $(BIN)/python tests/faults/table.py $(FAULTS) README.md; exit $$code
+		code=$$?; $(BIN)/python tests/faults/table.py $(FAULTS) docs/reliability.md; exit $$code
 
 clusters: $(READY)  ## run the tests of launchers: joblib, submitit, Ray, and SLURM, which is installed where one may
 	@command -v slurmctld munged >/dev/null || \

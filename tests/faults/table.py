@@ -1,4 +1,4 @@
-"""Make the README's table of what `make faults` recorded: python tests/faults/table.py RECORD README"""
+"""Write the results of `make faults` into a page: `python tests/faults/table.py RECORD docs/reliability.md`."""
 
 import json
 import re
@@ -10,7 +10,11 @@ BEGIN, END = "<!-- made by make faults -->\n", "<!-- end -->"
 
 
 def table(record: str) -> str:
-    """The lines of a record as a table in Markdown: a row each fault, in the order they were first recorded."""
+    """Return a Markdown table with one row for each fault, in the order in which faults were first recorded.
+
+    Args:
+        record: JSON lines with the keys fault, injected and survived, as written by `conftest.Tally`.
+    """
     injected, survived = Counter(), Counter()
     for line in record.splitlines():
         row = json.loads(line)
@@ -22,6 +26,6 @@ def table(record: str) -> str:
 
 
 if __name__ == "__main__":
-    record, readme = map(Path, sys.argv[1:])
-    inside = re.compile(f"(?<={re.escape(BEGIN)}).*(?={re.escape(END)})", re.DOTALL)
-    readme.write_text(inside.sub(lambda _: table(record.read_text()), readme.read_text()))
+    record, page = map(Path, sys.argv[1:])
+    between_marks = re.compile(f"(?<={re.escape(BEGIN)}).*(?={re.escape(END)})", re.DOTALL)
+    page.write_text(between_marks.sub(lambda _: table(record.read_text()), page.read_text()))

@@ -78,7 +78,7 @@ def test_a_training_on_a_full_disk_says_so_keeps_its_checkpoints_and_can_go_on(
     for number in range(tally.times(1, 15)):
         folder = RunFolder(disk.path / f"run{number}")
         disk.leave(int(chance.uniform(0.2, 2.5) * MIB))
-        with tally.injecting(f"the disk becomes full while a training writes to it, which is to {on_full}"):
+        with tally.injecting(f"the disk fills up during training, callbacks.disk.on_full={on_full}"):
             left = exit_of(monkeypatch, *RUN, f"callbacks.disk.on_full={on_full}", f"hydra.run.dir={folder.path}")
             written = capsys.readouterr()
             assert "Traceback" not in written.out + written.err
@@ -104,7 +104,7 @@ def test_metrics_on_a_full_disk_are_written_when_there_is_room(tally, disk: Smal
         folder = disk.path / str(rows)
         folder.mkdir()
         logger = MetricsCSV(str(folder))
-        with tally.injecting("the disk becomes full while metrics.csv is written"):
+        with tally.injecting("the disk fills up while metrics.csv is written"):
             logger.log_metrics({"epoch": 0, "val/loss": 0.5}, 1)
             logger.save()
             before = logger.path.read_bytes()
@@ -133,7 +133,7 @@ def test_a_cache_has_its_room_before_it_is_filled(
         return read(photographs, index)
 
     for number in range(tally.times(1, 10)):
-        with tally.injecting("the disk becomes full while the cache is built"):
+        with tally.injecting("the disk fills up while the disk cache is built"):
             cache = DiskCache(SAMPLES, names, 24 + number, disk.path / "cache")
             with monkeypatch.context() as full:
                 full.setattr(Photographs, "read", filling)
@@ -143,7 +143,7 @@ def test_a_cache_has_its_room_before_it_is_filled(
             assert all(torch.equal(cached[index].rgb, plain[index].rgb) for index in range(len(names)))
         disk.empty()
         disk.leave(len(names) * 100)
-        with tally.injecting("the disk becomes full while the cache is built"):
+        with tally.injecting("the disk fills up while the disk cache is built"):
             other = DiskCache(SAMPLES, names, 50 + number, disk.path / "other")
             with pytest.raises(UserError, match=r"data\.cache=disk (needs|cannot use)"):
                 other.open(workers)
@@ -163,7 +163,7 @@ def test_shards_on_a_full_disk_are_no_shards(
     GlobalHydra.instance().clear()
     for _ in range(tally.times(2, 20)):
         disk.leave(int(chance.uniform(0, 5) * MIB))
-        with tally.injecting("the disk becomes full while shards are written"):
+        with tally.injecting("the disk fills up while shards are written"):
             with pytest.raises(SystemExit) as left:
                 shards_main()
             assert left.value.code == 2
@@ -179,7 +179,7 @@ def test_a_prior_on_a_full_disk_is_none(tally, disk: SmallDisk) -> None:
     path, histogram = disk.path / "prior.npz", torch.from_numpy(np.random.RandomState(0).randint(0, 99, (256, 256)))
     for room in np.linspace(0, 60_000, tally.times(2, 12)):
         disk.leave(int(room))
-        with tally.injecting("the disk becomes full while a prior is written"):
+        with tally.injecting("the disk fills up while a prior is written"):
             with pytest.raises(UserError, match=r"prior\.npz cannot be written"):
                 write_prior(path, histogram)
             assert list(disk.path.iterdir()) == [disk.filler]

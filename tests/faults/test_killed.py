@@ -22,7 +22,7 @@ def test_a_run_killed_at_random_moments_again_and_again(tally, tmp_path: Path) -
     print(f"seed {seed}")  # pytest shows it if the test fails
     moments = random.Random(seed)
     run, words = RunFolder(tmp_path / "run"), [*RUN, "trainer.max_epochs=1000"]
-    with tally.injecting("killed with -9 at random moments, one run again and again", times):
+    with tally.injecting("kill -9 at random moments, repeatedly on one run", times):
         for _ in range(times):
             training = Training(*words, where=tmp_path)
             while not run.overrides():
@@ -55,16 +55,16 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
 
 
 MOMENTS = {
-    "in a step": (partial(at_call, "lightning.pytorch.core.optimizer:LightningOptimizer.step"), range(1, 31)),
-    "in a validation": (partial(at_call, "colorlab.models.colorizer:Colorizer.validation_step"), range(1, 7)),
-    "between the checkpoint of an epoch and its losses in the CSV": (
+    "during a training step": (partial(at_call, "lightning.pytorch.core.optimizer:LightningOptimizer.step"), range(1, 31)),
+    "during validation": (partial(at_call, "colorlab.models.colorizer:Colorizer.validation_step"), range(1, 7)),
+    "between an epoch's checkpoint and its row in metrics.csv": (
         partial(at_call, "lightning.pytorch.trainer.trainer:_LoggerConnector.update_train_epoch_metrics"), range(1, 4),
     ),
-    "half-way into a checkpoint": (half_way_into_a_checkpoint, range(1, 16)),
-    "before a file that is written takes its place": (partial(at_call, "pathlib:Path.replace"), range(3, 33)),
+    "while a checkpoint is being written": (half_way_into_a_checkpoint, range(1, 16)),
+    "before a temporary file is renamed": (partial(at_call, "pathlib:Path.replace"), range(3, 33)),
 }  # fmt: skip
 """How to be killed, and the chances for it in a run; before the third file there is nothing yet to resume."""
-QUICK_ONE = "half-way into a checkpoint"
+QUICK_ONE = "while a checkpoint is being written"
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def test_a_run_killed_at_a_moment(tally, tmp_path: Path, undisturbed: RunFolder,
         print(f"chance {chance}")
         where = tmp_path / str(chance)
         where.mkdir()
-        with tally.injecting(f"killed with -9 {moment}"):
+        with tally.injecting(f"kill -9 {moment}"):
             training = Training(*RUN, *QUICK, where=where, rehearse=partial(be_killed, chance))
             assert training.end() == -signal.SIGKILL, training.printed.read_text()
             assert goes_on_to(undisturbed, where)
@@ -102,7 +102,7 @@ def test_a_run_killed_while_it_prepares(tally, tmp_path: Path, what: str, place:
         print(f"call {call}")
         where = tmp_path / str(call)
         where.mkdir()
-        with tally.injecting(f"killed with -9 while {what}"):
+        with tally.injecting(f"kill -9 while {what}"):
             training = Training(*RUN, *QUICK, *words, where=where, rehearse=partial(at_call, place, call))
             assert training.end() == -signal.SIGKILL, training.printed.read_text()
             assert goes_on_to(undisturbed, where)
@@ -122,7 +122,7 @@ def test_a_folder_that_trains_is_no_other_runs(tally, tmp_path: Path, trains: Tr
     run = RunFolder(tmp_path / "run")
     before = run.config.read_bytes(), run.status()
     for words in (RUN, ("resume=run",)):
-        with tally.injecting("a second run started in the folder of one that trains"):
+        with tally.injecting("a second run is started in the folder of a running one"):
             second = Training(*words, where=tmp_path, prints="second")
             assert second.end() == 2, second.printed.read_text()
             (said,) = second.printed.read_text().splitlines()
@@ -133,7 +133,7 @@ def test_a_folder_that_trains_is_no_other_runs(tally, tmp_path: Path, trains: Tr
 
 def test_workers_end_with_the_process_that_started_them(tally, tmp_path: Path, trains: Training) -> None:
     """And do not keep its folder until then."""
-    with tally.injecting("killed with -9, its workers not"):
+    with tally.injecting("kill -9 of the main process, with its data workers still running"):
         assert len(session_of(trains.process.pid)) >= 3
         os.kill(trains.process.pid, signal.SIGKILL)
         trains.end()

@@ -82,7 +82,7 @@ def taken(process: int) -> tuple[float, int]:
 
 @pytest.mark.faults
 def test_ten_thousand_steps_leak_neither_memory_nor_files(tally, tmp_path: Path) -> None:
-    with tally.injecting("10,000 steps in one training, for leaks of memory or files"):
+    with tally.injecting("a training of 10,000 steps, checked for leaks of memory and files"):
         training, run, begun = Training(*LONG, where=tmp_path), RunFolder(tmp_path / "run"), time.monotonic()
         course = []
         while training.process.is_alive():

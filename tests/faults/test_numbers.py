@@ -32,9 +32,9 @@ from colorlab.schedules import Constant
 POISONS = {
     "a NaN in L": ("L", float("nan")),
     "an infinite ab": ("ab", float("inf")),
-    "an ab of 1e25, whose square is infinite and whose gradient is not": ("ab", 1e25),
+    "an ab of 1e25, whose square overflows and whose gradient does not": ("ab", 1e25),
     "an L of 3e38, which overflows in bfloat16": ("L", 3e38),
-    "a NaN gradient of a finite loss": ("ab", 0.0),
+    "a NaN gradient and a finite loss": ("ab", 0.0),
 }
 
 
@@ -111,7 +111,7 @@ def test_a_step_that_is_no_number_is_as_if_its_batch_had_not_been_there(
         expected = fit(Given(8).without(*range(first, first + parts)), tmp_path / "e", build, objective, **settings)
         folder, data = RunFolder(tmp_path / str(number)), Given(8, place, POISONS[poison])
         caplog.clear()
-        with tally.injecting(f"a step meets {poison}"):
+        with tally.injecting(f"a training step with {poison}"):
             found = fit(data, folder.path, build, objective, **settings)
             assert all(torch.equal(*pair) for pair in zip(found.state, expected.state, strict=True))
             assert all(state.isfinite().all() for state in [*found.state, *found.averaged])
@@ -143,8 +143,8 @@ def test_a_scaled_step_that_is_no_number_changes_nothing_and_the_next_ones_do(
     tally, tmp_path: Path, fused: bool
 ) -> None:
     """In 16-mixed, whose scaler looks at the gradients of a fused optimizer later than at others'."""
-    for poison in ("a NaN in L", "an ab of 1e25, whose square is infinite and whose gradient is not"):
-        with tally.injecting("a step in 16-mixed is no number"):
+    for poison in ("a NaN in L", "an ab of 1e25, whose square overflows and whose gradient does not"):
+        with tally.injecting("a non-finite step in 16-mixed precision"):
             model, course = ECCV16(width=2), Course()
             model.prepare_training(nn.MSELoss(), partial(torch.optim.Adam, lr=1e-2, fused=fused), Constant())
             trainer = Trainer(
@@ -161,7 +161,7 @@ def test_a_scaled_step_that_is_no_number_changes_nothing_and_the_next_ones_do(
 def test_a_batch_that_does_not_fit_on_the_disk_takes_no_room(
     tally, full: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with tally.injecting("the disk has no room for the batch of a step that is no number"):
+    with tally.injecting("the disk is full when the batch of a non-finite step is saved"):
         (full / "filler").write_bytes(bytes(60 * 1024))
         fit(Given(8, 4, POISONS["a NaN in L"]), full, CUNet, nn.MSELoss())
         assert [path.name for path in full.rglob("*") if path.is_file()] == ["filler"]
@@ -172,9 +172,9 @@ def test_a_batch_that_does_not_fit_on_the_disk_takes_no_room(
 @pytest.mark.faults
 def test_processes_leave_a_step_out_together(tally, tmp_path: Path) -> None:
     for rank in range(2):
-        for poison in ("a NaN in L", "an ab of 1e25, whose square is infinite and whose gradient is not"):
+        for poison in ("a NaN in L", "an ab of 1e25, whose square overflows and whose gradient does not"):
             place = {"poisoned": 6 + rank, "poison": POISONS[poison]}
-            with tally.injecting("one process of two meets a NaN or infinite loss"):
+            with tally.injecting("a NaN or infinite loss in one of two processes"):
                 folder = tmp_path / f"{rank}{poison[:5]}"
                 states = in_two_processes(folder, Given(16, **place), fused=rank == 0)
                 expected = in_two_processes(folder / "expected", Given(16).without(6, 7), fused=rank == 0)
@@ -209,7 +209,7 @@ def in_two_processes(folder: Path, data: Given, fused: bool) -> list[list[Tensor
 @pytest.mark.parametrize("poison", POISONS)
 def test_a_run_stops_if_asked(tally, tmp_path: Path, poison: str, fused: bool) -> None:
     """A fused optimizer's at the step after it, which is when it is known of."""
-    with tally.injecting("a step is no number in a run that is to stop at it"):
+    with tally.injecting("a non-finite step with callbacks.finite.on_nonfinite=stop"):
         model = ECCV16(width=2)
         objective = Root() if "gradient of a finite" in poison else nn.MSELoss()
         model.prepare_training(objective, partial(torch.optim.Adam, lr=1e-2, fused=fused), Constant())
@@ -244,7 +244,7 @@ def test_a_step_that_is_the_last_of_a_run_is_told_of_too(
 ) -> None:
     ways = {"steps": {"max_steps": 5}, "interrupted": {"callbacks": [FiniteSteps(), Ends(after=5)]}}
     for way, settings in ways.items():
-        with tally.injecting("the last step of a run is no number"):
+        with tally.injecting("a non-finite last step of a run"):
             caplog.clear()
             model, folder = ECCV16(width=2), RunFolder(tmp_path / way)
             model.prepare_training(nn.MSELoss(), partial(torch.optim.Adam, lr=1e-2, fused=fused), Constant())
@@ -261,7 +261,7 @@ def test_a_step_that_is_the_last_of_a_run_is_told_of_too(
 
 @pytest.mark.parametrize("fused", [True, False])
 def test_of_steps_that_end_a_run_together_each_is_told_of(tally, tmp_path: Path, fused: bool) -> None:
-    with tally.injecting("the last two steps of an epoch are no numbers"):
+    with tally.injecting("two non-finite steps at the end of an epoch"):
         model, folder, data = ECCV16(width=2), RunFolder(tmp_path), Given(8, 7, POISONS["a NaN in L"])
         data.batches[6].L[0] = float("nan")
         model.prepare_training(nn.MSELoss(), partial(torch.optim.Adam, lr=1e-2, fused=fused), Constant())
@@ -276,7 +276,7 @@ def test_of_steps_that_end_a_run_together_each_is_told_of(tally, tmp_path: Path,
 
 @pytest.mark.parametrize("optim", [partial(torch.optim.SGD, momentum=0.9), torch.optim.AdamW])
 def test_a_first_step_that_is_no_number_leaves_no_trace_in_the_optimizer(tally, tmp_path: Path, optim) -> None:
-    with tally.injecting("the first step of a run is no number"):
+    with tally.injecting("a non-finite first step of a run"):
         weights = []
         for data in (Given(4, 0, POISONS["a NaN in L"]), Given(4).without(0)):
             torch.manual_seed(0)
@@ -369,7 +369,7 @@ def test_a_batch_without_any_color_has_a_gradient(tally, tmp_path: Path, build: 
     }
     for head, several in objectives.items():
         for objective in several:
-            with tally.injecting("a batch of gray pictures alone"):
+            with tally.injecting("a batch of gray pictures only"):
                 model = build(width=2, head=head)
                 model.prepare_training(objective, torch.optim.Adam, Constant())
                 loss = model.cost(model.run(torch.rand(2, 1, 16, 16) * 100), torch.zeros(2, 2, 16, 16))

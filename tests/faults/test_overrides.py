@@ -115,7 +115,7 @@ def test_any_overrides_build_or_end_in_a_sentence(
     )  # fmt: skip
     @given(st.lists(overrides(known), min_size=1, max_size=4))
     def check(words: list[str]) -> None:
-        with tally.injecting("an override is misspelled, of a wrong type, out of range or hostile"):
+        with tally.injecting("an override is misspelled, has a wrong type, is out of range or is malicious"):
             code = exit_of(monkeypatch, *small, *words, "hydra.run.dir=run")
             said = capsys.readouterr().err
             sentences = [line for line in said.splitlines() if line.startswith("colorlab: ")]

@@ -120,7 +120,7 @@ def test_files_fuzzed_from_photographs_are_read_or_refused(tally, tmp_path: Path
     """In a process of its own, whose crash would be seen."""
     count = tally.times(44, 660)
     paths, outcome = zoo(tmp_path / "zoo", count), tmp_path / "outcome"
-    with tally.injecting("a JPEG or PNG is cut off, or has wrong bits", times=count):
+    with tally.injecting("a JPEG or PNG file is truncated or corrupted", times=count):
         reader = multiprocessing.get_context("fork").Process(target=read_all, args=(paths, outcome))
         reader.start()
         reader.join(300)
@@ -217,7 +217,7 @@ def test_a_training_leaves_out_what_is_broken_and_names_it_once(tally, where: Pa
                 read_photograph(path)
             except Exception:
                 broken.append(path)
-        with tally.injecting("photographs that cannot be read, and links and names that are odd", len(broken)):
+        with tally.injecting("unreadable photographs, broken links and unusual file names", len(broken)):
             words = (*RUN, f"data.workers={workers}", f"data.cache={cache}")
             training = Training(*words, where=where)
             assert training.end() == 0, training.printed.read_text()
@@ -253,7 +253,7 @@ def test_photographs_that_nobody_may_read_are_left_out(tally, where: Path) -> No
     shutil.move(path, where / "closed")
     (where / "closed").chmod(0)
     data = ColorDataModule(str(where), size=32, workers=0)
-    with tally.injecting("permissions that let nobody read", times=3):
+    with tally.injecting("photographs without read permission", times=3):
         before = os.geteuid()
         os.seteuid(before or NOBODY)
         try:
@@ -315,7 +315,7 @@ def test_a_folder_vanishes_while_it_trains(tally, where: Path, workers: int, cac
     script = f"mv {folder} {elsewhere}"
     if what == "the disk":  # where it was mounted, a folder is left
         script += f" && mkdir {folder}"
-    with tally.injecting("the folder of the photographs vanishes during training"):
+    with tally.injecting("the folder of photographs disappears during training"):
         training = during(where, workers, cache, script)
         code = training.end()
         leaves_nothing(training)

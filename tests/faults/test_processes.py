@@ -55,7 +55,7 @@ def training(tmp_path: Path) -> Iterator[subprocess.Popen]:
 def test_one_of_two_is_killed(
     tally, tmp_path: Path, undisturbed: RunFolder, training: subprocess.Popen, rank: int
 ) -> None:
-    with tally.injecting(f"process {rank} of two killed with -9"):
+    with tally.injecting(f"kill -9 of process {rank} of two"):
         others = session_of(training.pid) - {training.pid}
         victims = [one for one in others if f"LOCAL_RANK={rank}" in environment(one)] if rank else [training.pid]
         os.kill(victims[0], signal.SIGKILL)

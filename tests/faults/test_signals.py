@@ -39,7 +39,7 @@ def test_asked_once_it_saves_after_the_step_and_leaves(
         place, call = random.choice([(STEP, random.randint(1, 29)), (VALIDATION, random.randint(1, 4))])
         print(f"call {call} of {place}")
         where = tmp_path / str(time_)
-        with tally.injecting(f"{name}, once: saved, exit code {code}"):
+        with tally.injecting(f"{name} once: the run is saved, exit code {code}"):
             training = begun(where, place, call, code - 128)
             assert training.end() == code, training.printed.read_text()
             said = [line for line in training.printed.read_text().splitlines() if line.startswith("colorlab: ")]
@@ -61,7 +61,7 @@ def test_asked_twice_it_leaves_at_once(tally, tmp_path: Path, undisturbed: RunFo
     for time_ in range(tally.times(1, 5)):
         call, where = random.randint(1, 30), tmp_path / str(time_)
         print(f"call {call}")
-        with tally.injecting(f"{name}, twice: leaves at once, exit code {code}"):
+        with tally.injecting(f"{name} twice: the run exits at once, exit code {code}"):
             training = begun(where, STEP, call, code - 128, code - 128)
             assert training.end() == code, training.printed.read_text()
             assert training.printed.read_text().splitlines()[-1] == f"colorlab: {name}: left at once."
@@ -80,7 +80,7 @@ def test_all_processes_asked_at_once_the_workers_too(tally, tmp_path: Path, name
         where = tmp_path / str(time_)
         where.mkdir()
         run = RunFolder(where / "run")
-        with tally.injecting(f"{name} to all processes of a run, its workers too"):
+        with tally.injecting(f"{name} to all processes of a run, data workers included"):
             training = Training(*workers, where=where)
             while len(read_metrics(run).get("val/loss", {})) < 2:
                 assert training.process.is_alive(), training.printed.read_text()
@@ -97,7 +97,7 @@ def test_all_processes_asked_at_once_the_workers_too(tally, tmp_path: Path, name
 
 @pytest.mark.parametrize("name", SIGNALS)
 def test_asked_before_the_training_it_leaves_at_once(tally, tmp_path: Path, name: str) -> None:
-    with tally.injecting(f"{name} before the training, while colors are counted"):
+    with tally.injecting(f"{name} before training starts, while colors are counted"):
         counting = partial(
             at_call, "colorlab.data.color_histogram:split_lab", 3, do=partial(signaled, SIGNALS[name] - 128)
         )

@@ -163,7 +163,7 @@ def test_no_command_runs_what_a_checkpoint_carries(
         sent += naming(tmp_path / "sent", canary)
     place = list(READERS).index(reader)
     for checkpoint in sent[place % tally.times(3, 1) :: tally.times(3, 1)]:
-        with tally.injecting("a checkpoint carries code, or names what to call"):
+        with tally.injecting("a checkpoint contains code or names a function to call"):
             code, said = leave(reader.split()[0], *(word.replace("CKPT", str(checkpoint)) for word in READERS[reader]))
             assert (code, canary.exists()) == (2, False), (checkpoint.name, said)
             assert re.search(rf"^colorlab: .*{checkpoint.stem}", said, re.MULTILINE), said
@@ -187,7 +187,7 @@ def test_no_other_file_is_unpickled(canary: Path, leave: Callable, tmp_path: Pat
         (*train, "objective=rebalanced_classification", "objective.prior=prior.npz", "prior.npz is not a prior"),
         (*train, "data=shards", "data.root=shards", "shards holds no shards"),
     ):
-        with tally.injecting("another file than a checkpoint carries code"):
+        with tally.injecting("another kind of file contains code"):
             code, said = leave(*words)
             assert (code, canary.exists()) == (2, False), (words, said)
             assert sentence in said
@@ -229,7 +229,7 @@ def test_a_run_of_a_stranger_is_not_repeated_when_it_does_more_than_to_train(
     RunFolder(run).config.write_text("run: {name: fish, group: pond}\ncallbacks: {}\n")
     words = hostile_words(canary, tmp_path)
     for hostile in words[(word == "resume") % tally.times(3, 1) :: tally.times(3, 1)]:
-        with tally.injecting("a run folder repeats an override that runs code, or tells a secret"):
+        with tally.injecting("the saved overrides of a run folder would run code or reveal a secret"):
             RunFolder(run).write_configuration(RunFolder(run).configuration(), [*SMALL, hostile])
             code, said = leave("train", f"{word}={run}")
             assert (code, canary.exists()) == (2, False), (hostile, said)
@@ -257,7 +257,7 @@ def test_every_file_of_a_strangers_run_may_be_anything(
             shutil.copy(run.checkpoints.path / "zipped.ckpt", run.checkpoints.path / "last.ckpt")
             run.write_configuration({"run": {}, "callbacks": {}}, [*SMALL])
             (run.path / file).write_text(content, encoding="latin-1")
-            with tally.injecting("a file of a run's folder holds something else, or asks for an object"):
+            with tally.injecting("a file of a run folder has unexpected content or requests an object"):
                 for reader in readers[: tally.times(3, 4)]:
                     code, said = leave(*reader)
                     assert (code in (0, 2), canary.exists()) == (True, False), (file, content, reader, said)
@@ -307,7 +307,7 @@ def test_a_picture_that_would_fill_the_memory_is_left_out_by_every_command(
     )  # fmt: skip
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     for command in commands[tally.times(1, 0) :]:
-        with tally.injecting("a picture of a few kilobytes unpacks to gigabytes", times=len(names)):
+        with tally.injecting("a picture of a few kilobytes decompresses to gigabytes", times=len(names)):
             code, said = leave(*command)
             assert code == (1 if command[0] == "colorize" else 0), said
             if command[0] == "colorize":
@@ -394,13 +394,13 @@ def test_a_page_gives_nothing_to_who_should_not_have_it(page: tuple[str, tuple[s
     refused[asking("POST", post, f"Content-Type: {kind}", "Content-Length: 99999999999")] = (413,)
     refused[asking("GET", "/", "X: " + "x" * 200_000)] = (400, 431)
     for request, codes in refused.items():
-        with tally.injecting("a visitor asks a page for what is not theirs, or sends too much"):
+        with tally.injecting("a web request asks for private files or sends too much data"):
             reply = say(place, request)
             assert status(reply) in codes, (request[:200], reply[:200])
             assert b"root:" not in reply
             assert b"access-control-allow-origin" not in reply.lower()
     piece = b"10000\r\n" + b" " * 0x10000 + b"\r\n"
-    with tally.injecting("a visitor asks a page for what is not theirs, or sends too much"):
+    with tally.injecting("a web request asks for private files or sends too much data"):
         began = asking("POST", post, f"Content-Type: {kind}", "Transfer-Encoding: chunked")
         assert status(say(place, began, *[piece] * 40)) in (413, 0)  # it hangs up while we are talking
     assert status(say(place, asking("GET", "/"))) == 200
@@ -415,7 +415,7 @@ def test_visitors_who_dawdle_keep_nobody_waiting(page: tuple[str, tuple[str, int
     lines = [socket.create_connection(place) for _ in range(count)]
     for i, line in enumerate(lines):
         line.sendall(halves[i % len(halves)])
-    with tally.injecting("visitors of a page begin a request and do not end it", times=count):
+    with tally.injecting("web requests that are started and never completed", times=count):
         assert status(say(place, asking("GET", "/"))) == 200
         without_a_head = [line for i, line in enumerate(lines) if i % len(halves) < 2]
         assert not select(without_a_head, [], [], 0)[0]  # they wait, too: none was sent away for it

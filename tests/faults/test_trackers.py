@@ -80,14 +80,14 @@ def mortal() -> Iterator[tuple[str, int]]:
 
 
 def test_nobody_is_logged_in_to_wandb(tally, tmp_path: Path) -> None:
-    with tally.injecting("nobody is logged in to wandb"):
+    with tally.injecting("no wandb login"):
         said = trained(tmp_path, "logger=wandb", surroundings=logged_out(tmp_path))
         assert said == ["upload to wandb: wandb sync run/wandb/offline-run-*"]
 
 
 @pytest.mark.faults
 def test_wandb_refuses_connections(tally, tmp_path: Path, wandb_server: WandbServer) -> None:
-    with tally.injecting("wandb's address refuses connections"):
+    with tally.injecting("wandb's server refuses connections"):
         said = trained(tmp_path, "logger=wandb", surroundings=logged_in(tmp_path, "http://127.0.0.1:9") | UNANSWERED)
         assert len(said) == 2
         assert said[0].startswith("wandb cannot be reached (")
@@ -96,7 +96,7 @@ def test_wandb_refuses_connections(tally, tmp_path: Path, wandb_server: WandbSer
 
 @pytest.mark.faults
 def test_wandb_never_answers(tally, tmp_path: Path, wandb_server: WandbServer) -> None:
-    with tally.injecting("wandb takes connections and never answers"), socket.create_server(("127.0.0.1", 0)) as silent:
+    with tally.injecting("wandb's server accepts connections and never answers"), socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"http://127.0.0.1:{silent.getsockname()[1]}"
         said = trained(tmp_path, "logger=wandb", surroundings=logged_in(tmp_path, address) | UNANSWERED)
         assert len(said) == 2
@@ -110,7 +110,7 @@ def test_wandb_is_gone_midway(
     tally, tmp_path: Path, mortal: tuple[str, int], wandb_server: WandbServer, number: int, happens: str
 ) -> None:
     address, process = mortal
-    with tally.injecting(f"wandb's server {happens} while a run trains"):
+    with tally.injecting(f"wandb's server {happens} during training"):
         gone, surroundings = partial(os.kill, process, number), logged_in(tmp_path, address)
         said = trained(tmp_path, "logger=wandb", midway=gone, surroundings=surroundings)
         assert len(said) == 1
@@ -120,7 +120,7 @@ def test_wandb_is_gone_midway(
 
 def test_wandbs_own_process_is_killed(tally, tmp_path: Path, mortal: tuple[str, int]) -> None:
     address, _ = mortal
-    with tally.injecting("kill -9 of wandb's own process"):
+    with tally.injecting("kill -9 of wandb's background process"):
         gone, surroundings = partial(child_killed, "wandb-core"), logged_in(tmp_path, address)
         said = trained(tmp_path, "logger=wandb", midway=gone, surroundings=surroundings)
         assert len(said) == 2
@@ -136,7 +136,7 @@ def test_wandbs_own_process_is_killed(tally, tmp_path: Path, mortal: tuple[str, 
     [(shutil.rmtree, "is removed"), pytest.param(replaced_by_a_file, "becomes a file", marks=pytest.mark.faults)],
 )
 def test_tensorboards_folder_is_gone_midway(tally, tmp_path: Path, gone: Callable, happens: str) -> None:
-    with tally.injecting(f"tensorboard's folder {happens} while a run trains"):
+    with tally.injecting(f"tensorboard's folder {happens} during training"):
         said = trained(tmp_path, "logger=tensorboard", midway=partial(gone, "run/tensorboard"))
         assert len(said) == 1
         assert said[0].startswith("tensorboard is lost (")
@@ -145,7 +145,7 @@ def test_tensorboards_folder_is_gone_midway(tally, tmp_path: Path, gone: Callabl
 @pytest.mark.faults
 @pytest.mark.parametrize(("number", "happens"), [(signal.SIGKILL, "dies"), (signal.SIGSTOP, "stops answering")])
 def test_mlflow_is_gone_midway(tally, tmp_path: Path, number: int, happens: str) -> None:
-    with mlflow_server(tmp_path) as (address, group), tally.injecting(f"mlflow's server {happens} while a run trains"):
+    with mlflow_server(tmp_path) as (address, group), tally.injecting(f"mlflow's server {happens} during training"):
         gone = partial(os.killpg, group, number)
         said = trained(tmp_path, "logger=mlflow", f"logger.mlflow.uri={address}", midway=gone)
         assert len(said) == 1

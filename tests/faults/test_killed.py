@@ -55,7 +55,9 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
 
 
 MOMENTS = {
-    "during a training step": (partial(at_call, "lightning.pytorch.core.optimizer:LightningOptimizer.step"), range(1, 31)),
+    "during a training step": (
+        partial(at_call, "lightning.pytorch.core.optimizer:LightningOptimizer.step"), range(1, 31),
+    ),
     "during validation": (partial(at_call, "colorlab.models.colorizer:Colorizer.validation_step"), range(1, 7)),
     "between an epoch's checkpoint and its row in metrics.csv": (
         partial(at_call, "lightning.pytorch.trainer.trainer:_LoggerConnector.update_train_epoch_metrics"), range(1, 4),

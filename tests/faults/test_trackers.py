@@ -96,7 +96,10 @@ def test_wandb_refuses_connections(tally, tmp_path: Path, wandb_server: WandbSer
 
 @pytest.mark.faults
 def test_wandb_never_answers(tally, tmp_path: Path, wandb_server: WandbServer) -> None:
-    with tally.injecting("wandb's server accepts connections and never answers"), socket.create_server(("127.0.0.1", 0)) as silent:
+    with (
+        tally.injecting("wandb's server accepts connections and never answers"),
+        socket.create_server(("127.0.0.1", 0)) as silent,
+    ):
         address = f"http://127.0.0.1:{silent.getsockname()[1]}"
         said = trained(tmp_path, "logger=wandb", surroundings=logged_in(tmp_path, address) | UNANSWERED)
         assert len(said) == 2

@@ -6,15 +6,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from wandb_server import WandbServer, logged_out
-
 from colorlab.dashboard import LOSS
+from support.wandb_server import WandbServer, logged_out
 
 
 def dashboard(*words: str, cwd: Path, server: WandbServer | None = None) -> subprocess.CompletedProcess:
     """Run the command, logged in or not: in a process, because wandb remembers who is."""
     command = [sys.executable, "-m", "colorlab.dashboard", *words]
-    surroundings = server.surroundings(cwd) if server else logged_out(cwd)
+    surroundings = server.environment(cwd) if server else logged_out(cwd)
     return subprocess.run(command, cwd=cwd, env=surroundings, text=True, capture_output=True, timeout=300)
 
 

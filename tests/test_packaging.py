@@ -7,7 +7,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from conftest import SMALL
+
+from support.commands import SMALL
 
 ROOT = Path(__file__).parent.parent
 

@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import pytest
-from conftest import run_command
 
 from colorlab.data import ColorDataModule
 from colorlab.data.color_histogram import cached_prior, read_prior
+from support.commands import run_command
 
 
 def test_the_command_saves_and_draws_the_prior_that_training_counts_for_itself(tmp_path: Path) -> None:

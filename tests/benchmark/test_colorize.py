@@ -6,18 +6,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import checkpoint_of
 from PIL import Image
 
 from colorlab.benchmark import __main__ as command
 from colorlab.benchmark.colorize import WAYS, _photographs
 from colorlab.models import CUNet
+from support.checkpoints import save_checkpoint
 
 
 def test_the_table_has_every_way_and_size(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    checkpoint_of(CUNet(width=2), tmp_path / "cunet.ckpt")
+    save_checkpoint(CUNet(width=2), tmp_path / "cunet.ckpt")
     monkeypatch.chdir(tmp_path)
     words = ["--checkpoint=cunet.ckpt", "--small=1", "--large=0", "--huge=0", "--rounds=1"]
     monkeypatch.setattr("sys.argv", ["colorlab-benchmark", "colorize", *words])

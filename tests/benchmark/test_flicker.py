@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import checkpoint_of
 
 from colorlab.benchmark import __main__ as command
 from colorlab.benchmark.flicker import WINDOW, flicker, pan
 from colorlab.data.photographs import SAMPLES
 from colorlab.models import CUNet
+from support.checkpoints import save_checkpoint
 
 
 def test_colors_that_move_with_the_picture_do_not_flicker() -> None:
@@ -24,7 +24,7 @@ def test_colors_that_move_with_the_picture_do_not_flicker() -> None:
 
 
 def test_the_table_tells_each_share(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    checkpoint_of(CUNet(width=2), tmp_path / "cunet.ckpt")
+    save_checkpoint(CUNet(width=2), tmp_path / "cunet.ckpt")
     monkeypatch.chdir(tmp_path)
     words = ["colorlab-benchmark", "flicker", "cunet.ckpt", "--photographs", "1", "--frames", "3"]
     monkeypatch.setattr("sys.argv", words)

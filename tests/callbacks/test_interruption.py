@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 import torch
 from lightning import Callback, Trainer
-from moments import signaled
 from torch import nn
 from torch.multiprocessing import ProcessExitedException
 from torch.utils.data import DataLoader
@@ -21,6 +20,7 @@ from colorlab.models import CUNet
 from colorlab.runs.folder import RunFolder
 from colorlab.runs.status import Status
 from colorlab.schedules import Constant
+from support.fault_injection import send_signals_to_self
 
 BATCHES = DataLoader([Batch(torch.full((1, 1, 16, 16), 50.0), torch.zeros(1, 2, 16, 16), torch.tensor([0]))] * 40, None)
 NUMBERS = {Interruption: signal.SIGTERM, Requeue: signal.SIGUSR1}
@@ -62,7 +62,7 @@ def stopping(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tm
 
 
 def asking(stopping: Stopping) -> partial:
-    return partial(signaled, NUMBERS[type(stopping)])
+    return partial(send_signals_to_self, NUMBERS[type(stopping)])
 
 
 def asked_at(hook: str, stopping: Stopping) -> At:

@@ -7,12 +7,12 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from conftest import SMALL, exit_of
-from forked import same
-from moments import at_call, signaled
 
 from colorlab.models import Colorizer
 from colorlab.runs.folder import RunFolder
+from support.commands import SMALL, train_exit_code
+from support.fault_injection import at_call, send_signals_to_self
+from support.runs import same_run
 
 JOB = {"SLURM_JOB_ID": "7", "SLURM_STEP_ID": "0", "SLURM_PROCID": "0"}
 RUN = (
@@ -43,12 +43,14 @@ def test_a_job_that_is_queued_again_ends_as_an_undisturbed_one_whatever_else_fol
 ) -> None:
     """Averaged weights, and a checkpoint that is due after the very step."""
     monkeypatch.chdir(tmp_path)
-    assert exit_of(monkeypatch, *RUN, "hydra.run.dir=undisturbed") == 0
+    assert train_exit_code(monkeypatch, *RUN, "hydra.run.dir=undisturbed") == 0
     with monkeypatch.context() as told:
         told.setattr(Colorizer, "training_step", Colorizer.training_step)  # as it is again afterwards
-        at_call("colorlab.models.colorizer:Colorizer.training_step", 7, do=partial(signaled, signal.SIGUSR1))
-        assert exit_of(monkeypatch, *RUN, "hydra.run.dir=run") == 143
+        at_call(
+            "colorlab.models.colorizer:Colorizer.training_step", 7, do=partial(send_signals_to_self, signal.SIGUSR1)
+        )
+        assert train_exit_code(monkeypatch, *RUN, "hydra.run.dir=run") == 143
     assert requeued.read_text() == "requeue 7\n"
     monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
-    assert exit_of(monkeypatch, *RUN, "hydra.run.dir=run") == 0
-    assert same(RunFolder(tmp_path / "run"), RunFolder(tmp_path / "undisturbed"))
+    assert train_exit_code(monkeypatch, *RUN, "hydra.run.dir=run") == 0
+    assert same_run(RunFolder(tmp_path / "run"), RunFolder(tmp_path / "undisturbed"))

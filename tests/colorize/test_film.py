@@ -11,9 +11,6 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 import torch
-from conftest import checkpoint_of
-from forked import Training
-from moments import at_call
 from PIL import Image
 from skimage.color import rgb2lab
 
@@ -25,6 +22,9 @@ from colorlab.colorize.film import Steadier, color_film
 from colorlab.data.photographs import SAMPLES
 from colorlab.errors import UserError
 from colorlab.models import CUNet
+from support.checkpoints import save_checkpoint
+from support.command_process import CommandProcess
+from support.fault_injection import at_call
 
 av = pytest.importorskip("av")
 Colorspace, Disposition = av.video.reformatter.Colorspace, av.stream.Disposition
@@ -398,12 +398,12 @@ def test_pieces_colored_in_another_way_are_not_taken(model: CUNet, tmp_path: Pat
 def test_a_killed_command_goes_on(tmp_path: Path) -> None:
     """A real process, killed with -9 in the middle of its second piece."""
     torch.manual_seed(0)
-    checkpoint_of(CUNet(width=2), tmp_path / "cunet.ckpt")
+    save_checkpoint(CUNet(width=2), tmp_path / "cunet.ckpt")
     make_film(tmp_path / "old.mp4", frames=130, sound=False)
     words = ("old.mp4", "--checkpoint", "cunet.ckpt", "-o", "new.mp4", "--size", "32", "--batch-size", "4")
     killed = partial(at_call, "colorlab.colorize.film:Encoder.write", 125)
-    coloring = Training(*words, where=tmp_path, rehearse=killed, prints=f"{tmp_path}_said", command="colorize")
-    assert coloring.end() == -signal.SIGKILL, coloring.printed.read_text()
+    coloring = CommandProcess(*words, cwd=tmp_path, before=killed, stdout=f"{tmp_path}_said", command="colorize")
+    assert coloring.wait() == -signal.SIGKILL, coloring.output()
     assert not (tmp_path / "new.mp4").exists()
     again = color_film(
         tmp_path / "old.mp4", tmp_path / "new.mp4", colorlab.load(tmp_path / "cunet.ckpt"), How(size=32, batch_size=4)
@@ -472,7 +472,7 @@ def test_the_command_says_what_is_wrong_with_a_film(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    checkpoint_of(CUNet(width=2), Path("cunet.ckpt"))
+    save_checkpoint(CUNet(width=2), Path("cunet.ckpt"))
     content = make_film(Path("good.mp4"), frames=3).read_bytes()
     Path("torn.mp4").write_bytes(content[: len(content) // 2])
     Path("text.mkv").write_text("no film")

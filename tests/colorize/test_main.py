@@ -21,9 +21,6 @@ import numpy as np
 import pytest
 import tifffile
 import torch
-from conftest import checkpoint_of
-from forked import Training
-from moments import half_way_into_a_file
 from PIL import Image, ImageCms, ImageSequence
 from PIL.TiffImagePlugin import IFDRational
 from rich.progress import Progress
@@ -35,6 +32,9 @@ from colorlab.data.photographs import SAMPLES
 from colorlab.images.decoding import Frame
 from colorlab.images.profiles import SRGB
 from colorlab.models import ECCV16, CUNet
+from support.checkpoints import save_checkpoint
+from support.command_process import CommandProcess
+from support.fault_injection import kill_during_file_write
 
 PHOTOGRAPH = SAMPLES / "fishes_fish1.jpg"
 ADOBE = imagecodecs.cms_profile("adobergb")
@@ -47,7 +47,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     model = CUNet(width=2)
     model.head.weight.data.mul_(100)  # strong colors
-    return checkpoint_of(model, tmp_path_factory.mktemp("model") / "cunet.ckpt")
+    return save_checkpoint(model, tmp_path_factory.mktemp("model") / "cunet.ckpt")
 
 
 @pytest.fixture
@@ -566,8 +566,8 @@ def test_a_killed_command_leaves_whole_files_only(checkpoint: Path, tmp_path: Pa
     for number in range(20):
         gray.resize((900, 600)).save(tmp_path / "album" / f"{number}.jpg")
     words = ("album", "--checkpoint", str(checkpoint), "-o", "new", "--size", "32")
-    coloring = Training(*words, where=tmp_path, rehearse=partial(half_way_into_a_file, 10), command="colorize")
-    assert coloring.end() == -signal.SIGKILL, coloring.printed.read_text()
+    coloring = CommandProcess(*words, cwd=tmp_path, before=partial(kill_during_file_write, 10), command="colorize")
+    assert coloring.wait() == -signal.SIGKILL, coloring.output()
     whole = list(tmp_path.glob("new/*.jpg"))
     assert 0 < len(whole) < 20
     assert list(tmp_path.glob("new/*.part"))

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from pictures import MACAW, kinds_of_jpeg
 from PIL import Image
 
 from colorlab.data import jpeg
@@ -15,6 +14,7 @@ from colorlab.data.jpeg import FOR_WORKERS, Decoder, EncodedBatch, EncodedPhotog
 from colorlab.data.photographs import GRAY, SAMPLES, Photographs, Pictures, find_photographs
 from colorlab.errors import UserError
 from colorlab.images.decoding import orientation_of_common_jpeg
+from support.image_files import MACAW, jpeg_variants
 
 FOR_WORKERS_FROM_THE_START = {"gray", "Adobe RGB components", "more after its end", "CMYK", "other profile"}
 
@@ -33,7 +33,7 @@ def decoder() -> Decoder:
 @pytest.fixture
 def kinds(macaw: Image.Image, tmp_path: Path) -> Path:
     """A folder of every kind of JPEG."""
-    for kind, content in kinds_of_jpeg(macaw).items():
+    for kind, content in jpeg_variants(macaw).items():
         (tmp_path / f"{kind}.jpg").write_bytes(content)
     return tmp_path
 

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from pictures import MACAW
 from PIL import Image
 from torchvision.transforms import v2
 
@@ -23,6 +22,7 @@ from colorlab.data.photographs import (
 )
 from colorlab.errors import UserError
 from colorlab.images.decoding import read_photograph
+from support.image_files import MACAW
 
 
 def psnr(one: np.ndarray, other: np.ndarray) -> float:

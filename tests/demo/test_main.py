@@ -12,8 +12,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from conftest import checkpoint_of, fits, screen
-from forked import Training
 from PIL import Image
 from selenium import webdriver
 from selenium.webdriver.common.action_chains import ActionChains
@@ -25,6 +23,9 @@ from skimage.color import rgb2lab
 from colorlab.data.photographs import SAMPLES
 from colorlab.demo.__main__ import main
 from colorlab.models import ECCV16, CUNet
+from support.browser import fits_width, set_screen_size
+from support.checkpoints import save_checkpoint
+from support.command_process import CommandProcess
 
 ADDRESS = r"http://127\.0\.0\.1:\d+"
 PHOTOGRAPH = SAMPLES / "explore_world_animals_scarlet_macaw.jpg"
@@ -36,8 +37,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two checkpoints, a large gray picture of a spiteful name, and a text."""
     folder = tmp_path_factory.mktemp("demo")
     torch.manual_seed(0)
-    checkpoint_of(CUNet(width=2), folder / "plain.ckpt")
-    checkpoint_of(ECCV16(width=2, head="bins"), folder / "bins.ckpt")
+    save_checkpoint(CUNet(width=2), folder / "plain.ckpt")
+    save_checkpoint(ECCV16(width=2, head="bins"), folder / "bins.ckpt")
     (folder / "pictures").mkdir()
     Image.open(PHOTOGRAPH).convert("L").resize((1801, 1203)).save(folder / "pictures" / NAME)
     shutil.copy(PHOTOGRAPH, folder / "pictures" / "macaw.jpg")
@@ -47,13 +48,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def address(folder: Path) -> Iterator[str]:
-    serving = Training("plain.ckpt", "bins.ckpt", "--port", "0", where=folder, prints=f"{folder}_said", command="demo")
-    while not (serving.printed.exists() and (found := re.search(ADDRESS, serving.printed.read_text()))):
+    serving = CommandProcess(
+        "plain.ckpt", "bins.ckpt", "--port", "0", cwd=folder, stdout=f"{folder}_said", command="demo"
+    )
+    while not (serving.stdout.exists() and (found := re.search(ADDRESS, serving.output()))):
         assert serving.process.is_alive()
         time.sleep(0.05)
     yield found[0]
     os.killpg(serving.process.pid, signal.SIGINT)
-    assert serving.end() == 0
+    assert serving.wait() == 0
 
 
 def wait(browser: webdriver.Chrome, condition: object) -> None:
@@ -91,7 +94,7 @@ def visit(folder: Path, address: str, browser: webdriver.Chrome) -> SimpleNamesp
     seen: dict[str, object] = {}
     (downloads := folder / "downloads").mkdir()
     browser.execute_cdp_cmd("Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(downloads)})
-    screen(browser, 1280, 800)
+    set_screen_size(browser, 1280, 800)
     browser.get(address)
     wait(browser, lambda browser: find(browser, "limits").text)
     seen["limits"] = find(browser, "limits").text
@@ -124,8 +127,8 @@ def visit(folder: Path, address: str, browser: webdriver.Chrome) -> SimpleNamesp
     seen["file"] = next(downloads.glob("*.png"))
     give(browser, folder / "pictures" / "macaw.jpg")
     wait(browser, lambda browser: "macaw" in find(browser, "facts").text)
-    screen(browser, 375, 740)
-    seen["phone"] = fits(browser)
+    set_screen_size(browser, 375, 740)
+    seen["phone"] = fits_width(browser)
     seen["complaints"] = [each for each in browser.get_log("browser") if "422" not in each["message"]]
     return SimpleNamespace(folder=folder, **{key.replace(" ", "_"): value for key, value in seen.items()})
 

@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import checkpoint_of
 
 from colorlab.color import rgb_to_lab
 from colorlab.data.photographs import SAMPLES, find_photographs
@@ -13,12 +12,13 @@ from colorlab.errors import UserError
 from colorlab.evaluate.contestants import _names, color, fix_reading, read_contestants
 from colorlab.images.decoding import read_photograph
 from colorlab.models import CUNet
+from support.checkpoints import save_checkpoint
 
 
 def run_folder(path: Path, *names: str) -> Path:
     (path / "checkpoints").mkdir(parents=True)
     for name in names:
-        checkpoint_of(CUNet(width=2), path / "checkpoints" / f"{name}.ckpt")
+        save_checkpoint(CUNet(width=2), path / "checkpoints" / f"{name}.ckpt")
     return path
 
 
@@ -51,12 +51,12 @@ def test_as_many_folders_stand_before_a_name_as_tell_it_from_the_others(tmp_path
     assert [contestant.name for contestant in found] == ["monday_rates_0_cunet", "tuesday_rates_0_cunet", "other"]
     for folder in ("one", "other"):
         (tmp_path / folder).mkdir(exist_ok=True)
-        checkpoint_of(CUNet(width=2), tmp_path / folder / "best.ckpt")
+        save_checkpoint(CUNet(width=2), tmp_path / folder / "best.ckpt")
     files = read_contestants([str(tmp_path / folder / "best.ckpt") for folder in ("one", "other")])
     assert [contestant.name for contestant in files] == ["one_best", "other_best"]
     assert _names([("run",), ("old", "run")]) == ["run", "old_run"]
     for suffix in ("ckpt", "pt"):
-        checkpoint_of(CUNet(width=2), tmp_path / f"twin.{suffix}")
+        save_checkpoint(CUNet(width=2), tmp_path / f"twin.{suffix}")
     with pytest.raises(UserError, match="same name, twin"):
         read_contestants([str(tmp_path / f"twin.{suffix}") for suffix in ("ckpt", "pt")])
 

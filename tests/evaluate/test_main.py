@@ -12,7 +12,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from conftest import checkpoint_of, run_command
 from hydra import compose, initialize_config_dir
 from PIL import Image, ImageChops
 from torchvision.transforms.v2.functional import resize
@@ -30,6 +29,8 @@ from colorlab.images.contact_sheet import CAPTION, CELL, GAP, HEADER
 from colorlab.images.decoding import read_photograph
 from colorlab.metrics import ON_PICTURES, Colored, measure
 from colorlab.models import CUNet
+from support.checkpoints import save_checkpoint
+from support.commands import run_command
 
 COUNT = 6
 
@@ -51,7 +52,7 @@ def judged(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     for seed, name in enumerate(("first", "second")):
         torch.manual_seed(seed)
         models[name] = CUNet(width=2).eval()
-        checkpoint_of(models[name], folder / f"{name}.ckpt")
+        save_checkpoint(models[name], folder / f"{name}.ckpt")
     done = run(folder, "checkpoint=first.ckpt,second.ckpt", "hydra.run.dir=out")
     assert done.returncode == 0, done.stderr
     found = json.loads((folder / "out" / "evaluation.json").read_text())
@@ -287,7 +288,7 @@ def test_a_model_card_holds_the_table_and_no_path_of_this_machine(
     assert str(judged.folder) not in card
     assert str(Path.home()) not in card
     torch.manual_seed(7)
-    checkpoint_of(CUNet(width=2), judged.folder / "third.ckpt")
+    save_checkpoint(CUNet(width=2), judged.folder / "third.ckpt")
     monkeypatch.setattr(sys, "argv", ["colorlab-export", "third.ckpt", *words[1:3], *words[5:]])
     with pytest.raises(SystemExit, match="2"):
         export()

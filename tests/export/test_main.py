@@ -14,7 +14,6 @@ import onnxruntime
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import checkpoint_of
 from safetensors import safe_open
 from skimage.color import lab2rgb, rgb2lab
 from torch import Tensor, nn
@@ -25,6 +24,7 @@ from colorlab.export.__main__ import main
 from colorlab.export.graph import Graph
 from colorlab.export.parity import difference
 from colorlab.models import ECCV16, Colorizer, CUNet
+from support.checkpoints import save_checkpoint
 
 
 class Stranger(nn.Module):
@@ -117,7 +117,7 @@ def test_onnx_colors_alike_in_any_batch_and_size(
     kind: str, rgb: bool, export: Export, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     model = lively(kind)
-    export(checkpoint_of(model, tmp_path / "model.ckpt"), "--to", "onnx", *["--rgb"] * rgb)
+    export(save_checkpoint(model, tmp_path / "model.ckpt"), "--to", "onnx", *["--rgb"] * rgb)
     said = capsys.readouterr().out
     assert float(re.search(r"by at most (\S+) (RGB|units of ab)", said)[1]) < (1e-4 if rgb else 1e-2)
     onnx.checker.check_model(tmp_path / "model.onnx", full_check=True)
@@ -134,7 +134,7 @@ def test_onnx_colors_alike_in_any_batch_and_size(
 def test_a_torch_archive_colors_alike_without_colorlab(export: Export, tmp_path: Path) -> None:
     """In a process of its own."""
     model = lively("cunet bins")
-    export(checkpoint_of(model, tmp_path / "model.ckpt"), "--to", "torch", "--rgb")
+    export(save_checkpoint(model, tmp_path / "model.ckpt"), "--to", "torch", "--rgb")
     facts = {"colorlab.json": ""}
     compare(model, torch.export.load(tmp_path / "model.pt2", extra_files=facts).module(), rgb=True)
     assert json.loads(facts["colorlab.json"])["colorizer"] == model.qualified_name()
@@ -154,7 +154,7 @@ def test_a_file_of_other_colors_is_not_left_behind(
     model = lively("cunet")
     monkeypatch.setattr(Graph, "_padded", lambda self, size: torch.arange(8 * ((size + 7) // 8)) % size)
     with pytest.raises(SystemExit, match="2"):
-        export(checkpoint_of(model, tmp_path / "model.ckpt"), "--to", "torch")
+        export(save_checkpoint(model, tmp_path / "model.ckpt"), "--to", "torch")
     assert "differ" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["model.ckpt"]
 
@@ -169,7 +169,7 @@ def test_a_file_whose_colors_are_no_numbers_is_not_left_behind(
     """Weights that float16 cannot hold become infinite."""
     model = lively("cunet")
     next(model.encoder.parameters()).data.mul_(1e6)
-    checkpoint = checkpoint_of(model, tmp_path / "model.ckpt")
+    checkpoint = save_checkpoint(model, tmp_path / "model.ckpt")
     with pytest.raises(SystemExit, match="2"):
         export(checkpoint, "--to", to, "--half")
     assert "The file's colors differ from the model's by nan" in capsys.readouterr().err
@@ -188,7 +188,7 @@ def test_the_largest_difference_is_found_wherever_it_is_and_no_number_is_none() 
 @pytest.mark.parametrize("to", ["safetensors", "huggingface"])
 def test_weights_come_back_bit_by_bit(kind: str, to: str, export: Export, tmp_path: Path) -> None:
     model = lively(kind)
-    export(checkpoint_of(model, tmp_path / "model.ckpt"), "--to", to)
+    export(save_checkpoint(model, tmp_path / "model.ckpt"), "--to", to)
     back = colorlab.load(tmp_path / ("model.safetensors" if to == "safetensors" else "model"))
     assert type(back) is type(model)
     assert dict(back.hparams) == dict(model.hparams)
@@ -200,7 +200,7 @@ def test_weights_come_back_bit_by_bit(kind: str, to: str, export: Export, tmp_pa
 @pytest.mark.parametrize("half", ["float16", "bfloat16"])
 def test_half_of_the_bytes_says_so_and_keeps_the_norms(half: str, export: Export, tmp_path: Path) -> None:
     model = lively("cunet")
-    export(checkpoint_of(model, tmp_path / "model.ckpt"), "--to", "safetensors", "--half", half)
+    export(save_checkpoint(model, tmp_path / "model.ckpt"), "--to", "safetensors", "--half", half)
     with safe_open(tmp_path / "model.safetensors", framework="pt") as file:
         assert file.metadata()["convolutions"] == half
         kinds = {name: file.get_tensor(name).dtype for name in file.keys()}  # noqa: SIM118
@@ -212,7 +212,7 @@ def test_half_of_the_bytes_says_so_and_keeps_the_norms(half: str, export: Export
 
 
 def test_force_replaces_a_models_files_and_no_others(export: Export, tmp_path: Path) -> None:
-    first, second = (checkpoint_of(CUNet(width=width), tmp_path / f"{width}.ckpt") for width in (2, 3))
+    first, second = (save_checkpoint(CUNet(width=width), tmp_path / f"{width}.ckpt") for width in (2, 3))
     export(first, "--to", "huggingface", "-o", tmp_path / "model")
     (tmp_path / "model" / "LICENSE").write_text("mine")
     export(second, "--to", "huggingface", "-o", tmp_path / "model", "--force")
@@ -235,7 +235,7 @@ def unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_published_weights_load_elsewhere_and_come_back_bit_by_bit(export: Export, tmp_path: Path, head: str) -> None:
     torch.manual_seed(3)
     model = ECCV16(head=head).eval()
-    checkpoint = checkpoint_of(model, tmp_path / "model.ckpt")
+    checkpoint = save_checkpoint(model, tmp_path / "model.ckpt")
     export(checkpoint, "--to", "published", "-o", tmp_path / "published.pth")
     stranger, lightness = Stranger().eval(), torch.rand(1, 1, 32, 48) * 100
     stranger.load_state_dict(torch.load(tmp_path / "published.pth", weights_only=True), strict=True)
@@ -252,7 +252,7 @@ def test_published_weights_load_elsewhere_and_come_back_bit_by_bit(export: Expor
 def test_a_folded_temperature_gives_our_colors_in_a_program_without_one(export: Export, tmp_path: Path) -> None:
     torch.manual_seed(3)
     model = ECCV16(head="bins").eval()
-    export(checkpoint_of(model, tmp_path / "model.ckpt"), "--to", "published", "--fold-temperature")
+    export(save_checkpoint(model, tmp_path / "model.ckpt"), "--to", "published", "--fold-temperature")
     stranger, lightness = Stranger().eval(), torch.rand(1, 1, 32, 48) * 100
     stranger.load_state_dict(torch.load(tmp_path / "model.pth", weights_only=True), strict=True)
     assert torch.allclose(stranger.model_out.weight[..., 0, 0].T * 110, CENTERS)
@@ -266,8 +266,8 @@ def test_a_folded_temperature_gives_our_colors_in_a_program_without_one(export: 
 def test_what_cannot_be_exported_is_said_and_nothing_is_overwritten(
     export: Export, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    cunet = checkpoint_of(CUNet(width=2), tmp_path / "cunet.ckpt")
-    narrow = checkpoint_of(ECCV16(width=2), tmp_path / "narrow.ckpt")
+    cunet = save_checkpoint(CUNet(width=2), tmp_path / "cunet.ckpt")
+    narrow = save_checkpoint(ECCV16(width=2), tmp_path / "narrow.ckpt")
     (tmp_path / "taken.pth").write_text("mine")
     (tmp_path / "note.ckpt").write_text("no weights")
     before = sorted(path.name for path in tmp_path.iterdir())

@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import exit_of
 from hydra.core.global_hydra import GlobalHydra
 
 from colorlab.data.cache import CachedPhotographs, DiskCache
@@ -20,6 +19,7 @@ from colorlab.errors import UserError
 from colorlab.loggers import MetricsCSV, read_metrics
 from colorlab.runs.folder import RunFolder
 from colorlab.shards.__main__ import main as shards_main
+from support.commands import train_exit_code
 
 RUN = (
     "model=cunet", "model.width=2", "data.size=16", "data.batch_size=16", "data.workers=0", "trainer=cpu",
@@ -60,7 +60,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> dict[str, torch.Tensor]
     """What the run comes to when nothing happens."""
     folder = tmp_path_factory.mktemp("undisturbed")
     with pytest.MonkeyPatch.context() as monkeypatch:
-        assert exit_of(monkeypatch, *RUN, f"hydra.run.dir={folder / 'run'}") == 0
+        assert train_exit_code(monkeypatch, *RUN, f"hydra.run.dir={folder / 'run'}") == 0
     return newest(RunFolder(folder / "run"))
 
 
@@ -79,7 +79,9 @@ def test_a_training_on_a_full_disk_says_so_keeps_its_checkpoints_and_can_go_on(
         folder = RunFolder(disk.path / f"run{number}")
         disk.leave(int(chance.uniform(0.2, 2.5) * MIB))
         with tally.injecting(f"the disk fills up during training, callbacks.disk.on_full={on_full}"):
-            left = exit_of(monkeypatch, *RUN, f"callbacks.disk.on_full={on_full}", f"hydra.run.dir={folder.path}")
+            left = train_exit_code(
+                monkeypatch, *RUN, f"callbacks.disk.on_full={on_full}", f"hydra.run.dir={folder.path}"
+            )
             written = capsys.readouterr()
             assert "Traceback" not in written.out + written.err
             assert not list(folder.path.rglob("*.part"))
@@ -92,7 +94,7 @@ def test_a_training_on_a_full_disk_says_so_keeps_its_checkpoints_and_can_go_on(
                 assert folder.status()["status"] in ("failed", "running")  # the latter where its file has no room
             disk.empty()
             again = (f"resume={folder.path}",) if any(folder.checkpoints.path.glob("*.ckpt")) else RUN
-            assert exit_of(monkeypatch, *again, f"hydra.run.dir={folder.path}") == 0
+            assert train_exit_code(monkeypatch, *again, f"hydra.run.dir={folder.path}") == 0
             assert sorted(read_metrics(folder)["val/loss"]) == [0, 1, 2]
             ended = newest(folder)
             assert all(torch.equal(weight, ended[name]) for name, weight in weights.items())

@@ -10,11 +10,12 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from forked import QUICK, RUN, Training, goes_on_to, session_of, trained
-from moments import at_call, half_way_into_a_checkpoint
 
 from colorlab.loggers import read_metrics
 from colorlab.runs.folder import RunFolder
+from support.command_process import CommandProcess, processes_in_session
+from support.fault_injection import at_call, kill_during_checkpoint
+from support.runs import QUICK, RUN, resumes_identically, train_undisturbed
 
 
 def test_a_run_killed_at_random_moments_again_and_again(tally, tmp_path: Path) -> None:
@@ -24,34 +25,34 @@ def test_a_run_killed_at_random_moments_again_and_again(tally, tmp_path: Path) -
     run, words = RunFolder(tmp_path / "run"), [*RUN, "trainer.max_epochs=1000"]
     with tally.injecting("kill -9 at random moments, repeatedly on one run", times):
         for _ in range(times):
-            training = Training(*words, where=tmp_path)
+            training = CommandProcess(*words, cwd=tmp_path)
             while not run.overrides():
-                assert training.process.is_alive(), training.printed.read_text()
+                assert training.process.is_alive(), training.output()
                 time.sleep(0.01)
             for _ in range(moments.randint(0, 5)):  # checkpoints further, however busy the machine is
                 wait_for_a_checkpoint(run, training)
             training.process.join(moments.uniform(0, 1))
-            assert training.process.is_alive(), training.printed.read_text()
+            assert training.process.is_alive(), training.output()
             training.kill()
-            training.end()
+            training.wait()
             words = ["resume=run"]
         epochs = max(read_metrics(run).get("val/loss", {0: 0})) + 2
         print(f"killed {times} times in {epochs - 1} epochs")
         end = f"trainer.max_epochs={epochs}"
-        assert goes_on_to(trained(tmp_path / "undisturbed", end), tmp_path, end)
+        assert resumes_identically(train_undisturbed(tmp_path / "undisturbed", end), tmp_path, end)
 
 
-def wait_for_a_checkpoint(run: RunFolder, training: Training) -> None:
+def wait_for_a_checkpoint(run: RunFolder, training: CommandProcess) -> None:
     last = run.checkpoints.path / "last.ckpt"
     before = last.stat().st_mtime_ns if last.exists() else 0
     while not last.exists() or last.stat().st_mtime_ns == before:
-        assert training.process.is_alive(), training.printed.read_text()
+        assert training.process.is_alive(), training.output()
         time.sleep(0.005)
 
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
-    return trained(tmp_path_factory.mktemp("undisturbed"), *QUICK)
+    return train_undisturbed(tmp_path_factory.mktemp("undisturbed"), *QUICK)
 
 
 MOMENTS = {
@@ -62,7 +63,7 @@ MOMENTS = {
     "between an epoch's checkpoint and its row in metrics.csv": (
         partial(at_call, "lightning.pytorch.trainer.trainer:_LoggerConnector.update_train_epoch_metrics"), range(1, 4),
     ),
-    "while a checkpoint is being written": (half_way_into_a_checkpoint, range(1, 16)),
+    "while a checkpoint is being written": (kill_during_checkpoint, range(1, 16)),
     "before a temporary file is renamed": (partial(at_call, "pathlib:Path.replace"), range(3, 33)),
 }  # fmt: skip
 """How to be killed, and the chances for it in a run; before the third file there is nothing yet to resume."""
@@ -79,9 +80,9 @@ def test_a_run_killed_at_a_moment(tally, tmp_path: Path, undisturbed: RunFolder,
         where = tmp_path / str(chance)
         where.mkdir()
         with tally.injecting(f"kill -9 {moment}"):
-            training = Training(*RUN, *QUICK, where=where, rehearse=partial(be_killed, chance))
-            assert training.end() == -signal.SIGKILL, training.printed.read_text()
-            assert goes_on_to(undisturbed, where)
+            training = CommandProcess(*RUN, *QUICK, cwd=where, before=partial(be_killed, chance))
+            assert training.wait() == -signal.SIGKILL, training.output()
+            assert resumes_identically(undisturbed, where)
 
 
 @pytest.mark.faults
@@ -99,50 +100,50 @@ def test_a_run_killed_at_a_moment(tally, tmp_path: Path, undisturbed: RunFolder,
     ids=["prior", "cache"],
 )
 def test_a_run_killed_while_it_prepares(tally, tmp_path: Path, what: str, place: str, calls: int, words: tuple) -> None:
-    undisturbed = trained(tmp_path / "undisturbed", *QUICK, *words)
+    undisturbed = train_undisturbed(tmp_path / "undisturbed", *QUICK, *words)
     for call in random.sample(range(1, calls + 1), tally.times(1, 5)):
         print(f"call {call}")
         where = tmp_path / str(call)
         where.mkdir()
         with tally.injecting(f"kill -9 while {what}"):
-            training = Training(*RUN, *QUICK, *words, where=where, rehearse=partial(at_call, place, call))
-            assert training.end() == -signal.SIGKILL, training.printed.read_text()
-            assert goes_on_to(undisturbed, where)
+            training = CommandProcess(*RUN, *QUICK, *words, cwd=where, before=partial(at_call, place, call))
+            assert training.wait() == -signal.SIGKILL, training.output()
+            assert resumes_identically(undisturbed, where)
             assert not list((where / "cache").rglob("*.part"))
 
 
 @pytest.fixture
-def trains(tmp_path: Path) -> Iterator[Training]:
+def trains(tmp_path: Path) -> Iterator[CommandProcess]:
     """A run in the middle of its training, which does not end by itself."""
-    training = Training(*RUN, *QUICK, "data.workers=2", "trainer.max_epochs=1000", where=tmp_path)
+    training = CommandProcess(*RUN, *QUICK, "data.workers=2", "trainer.max_epochs=1000", cwd=tmp_path)
     wait_for_a_checkpoint(RunFolder(tmp_path / "run"), training)
     yield training
     training.kill()
 
 
-def test_a_folder_that_trains_is_no_other_runs(tally, tmp_path: Path, trains: Training) -> None:
+def test_a_folder_that_trains_is_no_other_runs(tally, tmp_path: Path, trains: CommandProcess) -> None:
     run = RunFolder(tmp_path / "run")
     before = run.config.read_bytes(), run.status()
     for words in (RUN, ("resume=run",)):
         with tally.injecting("a second run is started in the folder of a running one"):
-            second = Training(*words, where=tmp_path, prints="second")
-            assert second.end() == 2, second.printed.read_text()
-            (said,) = second.printed.read_text().splitlines()
+            second = CommandProcess(*words, cwd=tmp_path, stdout="second")
+            assert second.wait() == 2, second.output()
+            (said,) = second.output().splitlines()
             assert f" is another run's that still trains (process {trains.process.pid} on " in said
             assert (run.config.read_bytes(), run.status()) == before
             assert trains.process.is_alive()
 
 
-def test_workers_end_with_the_process_that_started_them(tally, tmp_path: Path, trains: Training) -> None:
+def test_workers_end_with_the_process_that_started_them(tally, tmp_path: Path, trains: CommandProcess) -> None:
     """And do not keep its folder until then."""
     with tally.injecting("kill -9 of the main process, with its data workers still running"):
-        assert len(session_of(trains.process.pid)) >= 3
+        assert len(processes_in_session(trains.process.pid)) >= 3
         os.kill(trains.process.pid, signal.SIGKILL)
-        trains.end()
-        again = Training("resume=run", where=tmp_path)
+        trains.wait()
+        again = CommandProcess("resume=run", cwd=tmp_path)
         wait_for_a_checkpoint(RunFolder(tmp_path / "run"), again)
         deadline = time.monotonic() + 120
-        while session_of(trains.process.pid):
+        while processes_in_session(trains.process.pid):
             assert time.monotonic() < deadline
             time.sleep(0.1)
         again.kill()
@@ -158,9 +159,9 @@ def test_a_read_only_folder_is_refused_in_a_sentence(tally, tmp_path: Path) -> N
         subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
         for name in ("run", "new"):
             with tally.injecting("the run's folder is read-only"):
-                training = Training(*RUN[:-1], f"hydra.run.dir={disk / name}", where=tmp_path)
-                assert training.end() == 2, training.printed.read_text()
-                (said,) = training.printed.read_text().splitlines()
+                training = CommandProcess(*RUN[:-1], f"hydra.run.dir={disk / name}", cwd=tmp_path)
+                assert training.wait() == 2, training.output()
+                (said,) = training.output().splitlines()
                 assert said.startswith(f"colorlab: {disk / name}")
                 assert said.endswith(" cannot be written (Read-only file system): take another folder.")
     finally:

@@ -10,11 +10,11 @@ from pathlib import Path
 import matplotlib.figure
 import numpy as np
 import pytest
-from forked import Training, session_of
-from moments import short_of_memory
 
 from colorlab.loggers import read_metrics
 from colorlab.runs.folder import RunFolder
+from support.command_process import CommandProcess, processes_in_session
+from support.fault_injection import limit_memory_during
 
 MIB = 2**20
 RUN = (
@@ -25,10 +25,10 @@ RUN = (
 """Each map of a batch takes 26 MB in training, and 79 in validation."""
 
 
-def out_of_memory_in(step: str, *words: str, where: Path) -> Training:
+def out_of_memory_in(step: str, *words: str, where: Path) -> CommandProcess:
     """A training whose first such step has hardly any memory left to take."""
     place = f"colorlab.models.colorizer:Colorizer.{step}"
-    return Training(*words, where=where, rehearse=partial(short_of_memory, place, 20 * MIB))
+    return CommandProcess(*words, cwd=where, before=partial(limit_memory_during, place, 20 * MIB))
 
 
 @pytest.mark.parametrize("step", ["training_step", pytest.param("validation_step", marks=pytest.mark.faults)])
@@ -38,8 +38,8 @@ def test_out_of_memory_says_what_to_lower_and_by_how_much(tally, tmp_path: Path,
         words = (*RUN, f"trainer.accumulate_grad_batches={accumulate}", f"hydra.run.dir={run.path}")
         with tally.injecting(f"out of memory in a {step.replace('_', ' ')}"):
             training = out_of_memory_in(step, *words, where=tmp_path)
-            assert training.end() == 1, training.printed.read_text()
-            printed = training.printed.read_text()
+            assert training.wait() == 1, training.output()
+            printed = training.output()
             assert "Traceback" not in printed
             assert printed.splitlines()[-1] == (
                 f"colorlab: cpu is out of memory at data.batch_size=150: data.batch_size=75"
@@ -54,8 +54,8 @@ def test_the_other_jobs_of_a_sweep_go_on_when_one_is_out_of_memory(tally, tmp_pa
     with tally.injecting("out of memory in a job of a sweep"):
         words = ("-m", *RUN, "data.size=128,16", "hydra.sweep.dir=sweep")
         training = out_of_memory_in("training_step", *words, where=tmp_path)
-        assert training.end() == 1, training.printed.read_text()
-        assert "colorlab: 1 of 2 jobs in sweep did not end well:" in training.printed.read_text()
+        assert training.wait() == 1, training.output()
+        assert "colorlab: 1 of 2 jobs in sweep did not end well:" in training.output()
         runs = [RunFolder(path) for path in sorted((tmp_path / "sweep").glob("[0-9]*"))]
         assert [run.status()["status"] for run in runs] == ["failed", "done"]
 
@@ -73,7 +73,7 @@ LONG = (
 def taken(process: int) -> tuple[float, int]:
     """The MiB in memory and the open files of a process and those that it started."""
     pages = files = 0
-    for each in session_of(process):
+    for each in processes_in_session(process):
         with suppress(OSError):  # it has ended since
             pages += int(Path(f"/proc/{each}/statm").read_text().split()[1])
             files += len(os.listdir(f"/proc/{each}/fd"))
@@ -83,13 +83,13 @@ def taken(process: int) -> tuple[float, int]:
 @pytest.mark.faults
 def test_ten_thousand_steps_leak_neither_memory_nor_files(tally, tmp_path: Path) -> None:
     with tally.injecting("a training of 10,000 steps, checked for leaks of memory and files"):
-        training, run, begun = Training(*LONG, where=tmp_path), RunFolder(tmp_path / "run"), time.monotonic()
+        training, run, begun = CommandProcess(*LONG, cwd=tmp_path), RunFolder(tmp_path / "run"), time.monotonic()
         course = []
         while training.process.is_alive():
-            assert time.monotonic() - begun < 3600, training.printed.read_text()
+            assert time.monotonic() - begun < 3600, training.output()
             course.append((time.monotonic() - begun, *taken(training.process.pid)))
             time.sleep(0.1)
-        assert training.end() == 0, training.printed.read_text()
+        assert training.wait() == 0, training.output()
         assert max(read_metrics(run)["val/loss"]) >= 60
         seconds, memory, files = np.array(course[:-10]).T  # without its end
         draw(seconds, memory, files, tmp_path / "memory.png")

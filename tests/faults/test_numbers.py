@@ -10,7 +10,6 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from conftest import exit_of
 from lightning import Callback, LightningDataModule, Trainer, seed_everything
 from lightning.pytorch.callbacks import EMAWeightAveraging
 from lightning.pytorch.plugins import MixedPrecision
@@ -28,6 +27,7 @@ from colorlab.objectives import Classification, RebalancedClassification
 from colorlab.runs.checkpoints import find_checkpoint
 from colorlab.runs.folder import RunFolder
 from colorlab.schedules import Constant
+from support.commands import train_exit_code
 
 POISONS = {
     "a NaN in L": ("L", float("nan")),
@@ -159,12 +159,12 @@ def test_a_scaled_step_that_is_no_number_changes_nothing_and_the_next_ones_do(
 
 
 def test_a_batch_that_does_not_fit_on_the_disk_takes_no_room(
-    tally, full: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    tally, full_disk: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     with tally.injecting("the disk is full when the batch of a non-finite step is saved"):
-        (full / "filler").write_bytes(bytes(60 * 1024))
-        fit(Given(8, 4, POISONS["a NaN in L"]), full, CUNet, nn.MSELoss())
-        assert [path.name for path in full.rglob("*") if path.is_file()] == ["filler"]
+        (full_disk / "filler").write_bytes(bytes(60 * 1024))
+        fit(Given(8, 4, POISONS["a NaN in L"]), full_disk, CUNet, nn.MSELoss())
+        assert [path.name for path in full_disk.rglob("*") if path.is_file()] == ["filler"]
         (line,) = (record.getMessage() for record in caplog.records if record.levelno == logging.WARNING)
         assert "(It cannot be saved: No space left on device.)" in line
 
@@ -338,7 +338,7 @@ def test_a_learning_rate_of_a_million_ends_in_a_sentence(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     with tally.injecting("a learning rate of 1e6"):
-        assert exit_of(monkeypatch, *RUN, "model.width=2", "optim.lr=1e6", "hydra.run.dir=run") == 1
+        assert train_exit_code(monkeypatch, *RUN, "model.width=2", "optim.lr=1e6", "hydra.run.dir=run") == 1
         written, folder = capsys.readouterr(), RunFolder(tmp_path / "run")
         assert "the last of 10 such steps in a row: lower optim.lr" in written.err
         assert "Traceback" not in written.out + written.err
@@ -352,7 +352,7 @@ def test_a_learning_rate_of_zero_teaches_nothing(tally, tmp_path: Path, monkeypa
     with tally.injecting("a learning rate of 0"):
         for epochs in (1, 2):
             run = ("trainer.limit_train_batches=3", f"trainer.max_epochs={epochs}", f"hydra.run.dir={epochs}")
-            assert exit_of(monkeypatch, *RUN, "model=cunet", "model.width=2", "optim.lr=0", *run) == 0
+            assert train_exit_code(monkeypatch, *RUN, "model=cunet", "model.width=2", "optim.lr=0", *run) == 0
         names = [name for name, _ in CUNet(width=2).named_parameters()]
         one, other = (
             torch.load(find_checkpoint(tmp_path / name), weights_only=True)["state_dict"] for name in ("1", "2")

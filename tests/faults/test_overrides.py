@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
 import pytest
-from conftest import exit_of
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
 from colorlab.config import _hints, _locate, conf_folder, plain
 from colorlab.train.experiment import GROUPS, KEYS
+from support.commands import train_exit_code
 
 if TYPE_CHECKING:  # two seconds to import, for one worker of xdist
     from hypothesis.strategies import SearchStrategy
@@ -116,7 +116,7 @@ def test_any_overrides_build_or_end_in_a_sentence(
     @given(st.lists(overrides(known), min_size=1, max_size=4))
     def check(words: list[str]) -> None:
         with tally.injecting("an override is misspelled, has a wrong type, is out of range or is malicious"):
-            code = exit_of(monkeypatch, *small, *words, "hydra.run.dir=run")
+            code = train_exit_code(monkeypatch, *small, *words, "hydra.run.dir=run")
             said = capsys.readouterr().err
             sentences = [line for line in said.splitlines() if line.startswith("colorlab: ")]
             assert (code, len(sentences)) in ((0, 0), (2, 1)), (code, said)

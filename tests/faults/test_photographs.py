@@ -17,14 +17,14 @@ from pathlib import Path
 import imagecodecs
 import numpy as np
 import pytest
-from forked import Training, session_of
-from moments import at_call
 from PIL import ExifTags, Image, ImageCms
 
 from colorlab.data import ColorDataModule
 from colorlab.data.photographs import SAMPLES
 from colorlab.images.decoding import read_photograph
 from colorlab.runs.folder import RunFolder
+from support.command_process import CommandProcess, processes_in_session
+from support.fault_injection import at_call
 
 RUN = (
     "model=cunet", "model.width=2", "data=folder", "data.root=photographs", "data.size=32", "data.batch_size=16",
@@ -192,17 +192,17 @@ def shown(path: Path) -> str:
     return f"photographs/{path.name}".replace("\n", r"\n").replace("\udcff\udcfe", r"\udcff\udcfe")
 
 
-def leaves_nothing(training: Training) -> None:
+def leaves_nothing(training: CommandProcess) -> None:
     """No worker outlives its training, nor a file that is not whole."""
     deadline = time.monotonic() + 120
-    while session_of(training.process.pid):
+    while processes_in_session(training.process.pid):
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    assert not list(training.printed.parent.rglob("*.part"))
+    assert not list(training.stdout.parent.rglob("*.part"))
 
 
-def lines_of(training: Training, start: str) -> list[str]:
-    return [line for line in training.printed.read_text().splitlines() if start in line]
+def lines_of(training: CommandProcess, start: str) -> list[str]:
+    return [line for line in training.output().splitlines() if start in line]
 
 
 @ways
@@ -219,9 +219,9 @@ def test_a_training_leaves_out_what_is_broken_and_names_it_once(tally, where: Pa
                 broken.append(path)
         with tally.injecting("unreadable photographs, broken links and unusual file names", len(broken)):
             words = (*RUN, f"data.workers={workers}", f"data.cache={cache}")
-            training = Training(*words, where=where)
-            assert training.end() == 0, training.printed.read_text()
-            assert "Traceback" not in training.printed.read_text()
+            training = CommandProcess(*words, cwd=where)
+            assert training.wait() == 0, training.output()
+            assert "Traceback" not in training.output()
             named = sorted(line.partition("Left out ")[2] for line in lines_of(training, "Left out "))
             assert len(named) == len(broken)
             for line, path in zip(named, sorted(broken, key=shown), strict=True):
@@ -238,9 +238,9 @@ def test_a_validation_of_broken_photographs_ends_the_training(tally, where: Path
     for number in range(25):
         (where / "photographs" / "val" / f"{number}.jpg").write_bytes(b"torn")
     with tally.injecting("more than a tenth of the photographs cannot be read", times=25):
-        training = Training(*RUN, f"data.workers={workers}", f"data.cache={cache}", where=where)
-        assert training.end() == 2, training.printed.read_text()
-        assert "Traceback" not in training.printed.read_text()
+        training = CommandProcess(*RUN, f"data.workers={workers}", f"data.cache={cache}", cwd=where)
+        assert training.wait() == 2, training.output()
+        assert "Traceback" not in training.output()
         (said,) = lines_of(training, "colorlab: ")
         assert " of the 226 photographs in photographs cannot be read, more than a tenth; the first is val/" in said
         leaves_nothing(training)
@@ -270,11 +270,11 @@ def test_photographs_that_nobody_may_read_are_left_out(tally, where: Path) -> No
 STEP = "colorlab.models.colorizer:Colorizer.training_step"
 
 
-def during(where: Path, workers: int, cache: str, script: str) -> Training:
+def during(where: Path, workers: int, cache: str, script: str) -> CommandProcess:
     """A training of three epochs in whose first a shell does something."""
     words = (*RUN, "trainer.max_epochs=3", "test=false", f"data.workers={workers}", f"data.cache={cache}")
     do = partial(subprocess.run, script, shell=True, check=True, cwd=where)
-    return Training(*words, where=where, rehearse=partial(at_call, STEP, 3, do=do))
+    return CommandProcess(*words, cwd=where, before=partial(at_call, STEP, 3, do=do))
 
 
 @pytest.mark.faults
@@ -294,7 +294,7 @@ def test_files_are_deleted_and_changed_while_it_trains(tally, where: Path, worke
         )
         with tally.injecting("photographs are deleted or changed during training", times=len(paths)):
             training = during(where, workers, cache, script)
-            assert training.end() == 0, training.printed.read_text()
+            assert training.wait() == 0, training.output()
             named = {line.partition("Left out ")[2].partition(":")[0] for line in lines_of(training, "Left out ")}
             assert len(named) == len(lines_of(training, "Left out "))
             lost = {f"photographs/{path.name}" for path in (*torn, *gone) if path.name not in judged}
@@ -317,9 +317,9 @@ def test_a_folder_vanishes_while_it_trains(tally, where: Path, workers: int, cac
         script += f" && mkdir {folder}"
     with tally.injecting("the folder of photographs disappears during training"):
         training = during(where, workers, cache, script)
-        code = training.end()
+        code = training.wait()
         leaves_nothing(training)
-        assert "Traceback" not in training.printed.read_text()
+        assert "Traceback" not in training.output()
         if cache == "disk":
             assert code == 0
             return
@@ -332,5 +332,5 @@ def test_a_folder_vanishes_while_it_trains(tally, where: Path, workers: int, cac
         assert RunFolder(where / "run").status()["error"] == "UserError"
         folder.rmdir() if what == "the disk" else None
         elsewhere.rename(folder)
-        again = Training(*RUN, where=where)
-        assert again.end() == 0, again.printed.read_text()
+        again = CommandProcess(*RUN, cwd=where)
+        assert again.wait() == 0, again.output()

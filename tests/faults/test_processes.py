@@ -9,10 +9,11 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from conftest import start
-from forked import QUICK, RUN, same, session_of
 
 from colorlab.runs.folder import RunFolder
+from support.command_process import processes_in_session
+from support.commands import start_command
+from support.runs import QUICK, RUN, same_run
 
 pytestmark = pytest.mark.faults
 TWO = (*RUN, *QUICK, "data.batch_size=8", "trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2")
@@ -21,7 +22,7 @@ TWO = (*RUN, *QUICK, "data.batch_size=8", "trainer=ddp", "trainer.accelerator=cp
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     where = tmp_path_factory.mktemp("undisturbed")
-    ends(start("train", *TWO, cwd=where), 0)
+    ends(start_command("train", *TWO, cwd=where), 0)
     return RunFolder(where / "run")
 
 
@@ -34,7 +35,7 @@ def ends(process: subprocess.Popen, code: int) -> str:
 
 def all_end(process: subprocess.Popen) -> None:
     deadline = time.monotonic() + 120
-    while session_of(process.pid):
+    while processes_in_session(process.pid):
         assert time.monotonic() < deadline
         time.sleep(0.1)
 
@@ -42,7 +43,7 @@ def all_end(process: subprocess.Popen) -> None:
 @pytest.fixture
 def training(tmp_path: Path) -> Iterator[subprocess.Popen]:
     """Two processes in the middle of their training."""
-    process = start("train", *TWO, cwd=tmp_path)
+    process = start_command("train", *TWO, cwd=tmp_path)
     while not (tmp_path / "run" / "checkpoints" / "last.ckpt").exists():
         assert process.poll() is None, process.stderr.read()
         time.sleep(0.02)
@@ -56,13 +57,13 @@ def test_one_of_two_is_killed(
     tally, tmp_path: Path, undisturbed: RunFolder, training: subprocess.Popen, rank: int
 ) -> None:
     with tally.injecting(f"kill -9 of process {rank} of two"):
-        others = session_of(training.pid) - {training.pid}
+        others = processes_in_session(training.pid) - {training.pid}
         victims = [one for one in others if f"LOCAL_RANK={rank}" in environment(one)] if rank else [training.pid]
         os.kill(victims[0], signal.SIGKILL)
         training.communicate(timeout=300)
         all_end(training)
-        ends(start("train", "resume=run", cwd=tmp_path), 0)
-        assert same(RunFolder(tmp_path / "run"), undisturbed)
+        ends(start_command("train", "resume=run", cwd=tmp_path), 0)
+        assert same_run(RunFolder(tmp_path / "run"), undisturbed)
 
 
 def environment(process: int) -> list[str]:
@@ -85,5 +86,5 @@ def test_they_are_asked_to_leave(
             "colorlab: SIGTERM: resume=run goes on.",
         ]
         all_end(training)
-        ends(start("train", "resume=run", cwd=tmp_path), 0)
-        assert same(RunFolder(tmp_path / "run"), undisturbed)
+        ends(start_command("train", "resume=run", cwd=tmp_path), 0)
+        assert same_run(RunFolder(tmp_path / "run"), undisturbed)

@@ -8,11 +8,12 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from forked import QUICK, RUN, Training, goes_on_to, trained
-from moments import at_call, signaled
 
 from colorlab.loggers import read_metrics
 from colorlab.runs.folder import RunFolder
+from support.command_process import CommandProcess
+from support.fault_injection import at_call, send_signals_to_self
+from support.runs import QUICK, RUN, resumes_identically, train_undisturbed
 
 SIGNALS = {"SIGTERM": 143, "Ctrl-C": 130}
 STEP = "lightning.pytorch.core.optimizer:LightningOptimizer.step"
@@ -21,13 +22,15 @@ VALIDATION = "colorlab.models.colorizer:Colorizer.validation_step"
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
-    return trained(tmp_path_factory.mktemp("undisturbed"), *QUICK)
+    return train_undisturbed(tmp_path_factory.mktemp("undisturbed"), *QUICK)
 
 
-def begun(where: Path, place: str, call: int, *numbers: int) -> Training:
+def begun(where: Path, place: str, call: int, *numbers: int) -> CommandProcess:
     """A run that gets these signals when it comes to that call."""
     where.mkdir()
-    return Training(*RUN, *QUICK, where=where, rehearse=partial(at_call, place, call, do=partial(signaled, *numbers)))
+    return CommandProcess(
+        *RUN, *QUICK, cwd=where, before=partial(at_call, place, call, do=partial(send_signals_to_self, *numbers))
+    )
 
 
 @pytest.mark.parametrize("name", ["SIGTERM", pytest.param("Ctrl-C", marks=pytest.mark.faults)])
@@ -41,17 +44,17 @@ def test_asked_once_it_saves_after_the_step_and_leaves(
         where = tmp_path / str(time_)
         with tally.injecting(f"{name} once: the run is saved, exit code {code}"):
             training = begun(where, place, call, code - 128)
-            assert training.end() == code, training.printed.read_text()
-            said = [line for line in training.printed.read_text().splitlines() if line.startswith("colorlab: ")]
+            assert training.wait() == code, training.output()
+            said = [line for line in training.output().splitlines() if line.startswith("colorlab: ")]
             assert said == [
                 f"colorlab: {name}: stops after this step, or validation, and saves; once more leaves at once.",
                 f"colorlab: {name}: resume=run goes on.",
             ]
-            assert "Traceback" not in training.printed.read_text()
+            assert "Traceback" not in training.output()
             status = RunFolder(where / "run").status()
             assert (status["status"], status["reason"]) == ("interrupted", name)
             assert RunFolder(where / "run").checkpoints.newest().name == "last.ckpt"
-            assert goes_on_to(undisturbed, where)
+            assert resumes_identically(undisturbed, where)
 
 
 @pytest.mark.parametrize("name", SIGNALS)
@@ -63,11 +66,11 @@ def test_asked_twice_it_leaves_at_once(tally, tmp_path: Path, undisturbed: RunFo
         print(f"call {call}")
         with tally.injecting(f"{name} twice: the run exits at once, exit code {code}"):
             training = begun(where, STEP, call, code - 128, code - 128)
-            assert training.end() == code, training.printed.read_text()
-            assert training.printed.read_text().splitlines()[-1] == f"colorlab: {name}: left at once."
-            assert "Traceback" not in training.printed.read_text()
+            assert training.wait() == code, training.output()
+            assert training.output().splitlines()[-1] == f"colorlab: {name}: left at once."
+            assert "Traceback" not in training.output()
             assert RunFolder(where / "run").status()["reason"] == f"{name}, twice"
-            assert goes_on_to(undisturbed, where)
+            assert resumes_identically(undisturbed, where)
 
 
 @pytest.mark.faults
@@ -81,40 +84,40 @@ def test_all_processes_asked_at_once_the_workers_too(tally, tmp_path: Path, name
         where.mkdir()
         run = RunFolder(where / "run")
         with tally.injecting(f"{name} to all processes of a run, data workers included"):
-            training = Training(*workers, where=where)
+            training = CommandProcess(*workers, cwd=where)
             while len(read_metrics(run).get("val/loss", {})) < 2:
-                assert training.process.is_alive(), training.printed.read_text()
+                assert training.process.is_alive(), training.output()
                 time.sleep(0.02)
             time.sleep(random.uniform(0, 1))
             os.killpg(training.process.pid, number)
-            assert training.end() == SIGNALS[name], training.printed.read_text()
+            assert training.wait() == SIGNALS[name], training.output()
             assert run.status()["status"] == "interrupted"
-            assert "Traceback" not in training.printed.read_text(), training.printed.read_text()
+            assert "Traceback" not in training.output(), training.output()
             epochs = max(read_metrics(run)["val/loss"]) + 2
             words = f"trainer.max_epochs={epochs}"
-            assert goes_on_to(trained(where / "undisturbed", *QUICK, words), where, words)
+            assert resumes_identically(train_undisturbed(where / "undisturbed", *QUICK, words), where, words)
 
 
 @pytest.mark.parametrize("name", SIGNALS)
 def test_asked_before_the_training_it_leaves_at_once(tally, tmp_path: Path, name: str) -> None:
     with tally.injecting(f"{name} before training starts, while colors are counted"):
         counting = partial(
-            at_call, "colorlab.data.color_histogram:split_lab", 3, do=partial(signaled, SIGNALS[name] - 128)
+            at_call, "colorlab.data.color_histogram:split_lab", 3, do=partial(send_signals_to_self, SIGNALS[name] - 128)
         )
         words = (*RUN, *QUICK, "objective=rebalanced_classification")
-        training = Training(*words, where=tmp_path, rehearse=counting)
-        assert training.end() == SIGNALS[name], training.printed.read_text()
-        assert training.printed.read_text().splitlines()[-1] == f"colorlab: {name}: resume=run goes on."
-        assert "Traceback" not in training.printed.read_text()
+        training = CommandProcess(*words, cwd=tmp_path, before=counting)
+        assert training.wait() == SIGNALS[name], training.output()
+        assert training.output().splitlines()[-1] == f"colorlab: {name}: resume=run goes on."
+        assert "Traceback" not in training.output()
 
 
 def test_a_sweep_that_is_asked_to_leave_says_how_to_see_what_is_done(tally, tmp_path: Path) -> None:
     with tally.injecting("SIGTERM to a sweep"):
         sweep = ("-m", *RUN[:-1], *QUICK, "seed=1,2,3", "hydra.sweep.dir=sweep")
-        told = partial(at_call, STEP, 35, do=partial(signaled, signal.SIGTERM))
-        training = Training(*sweep, where=tmp_path, rehearse=told)
-        assert training.end() == 143, training.printed.read_text()
-        said = training.printed.read_text()
+        told = partial(at_call, STEP, 35, do=partial(send_signals_to_self, signal.SIGTERM))
+        training = CommandProcess(*sweep, cwd=tmp_path, before=told)
+        assert training.wait() == 143, training.output()
+        said = training.output()
         print(said)
         assert "Traceback" not in said
         states = [RunFolder(folder).status()["status"] for folder in sorted((tmp_path / "sweep").glob("*_seed*"))]

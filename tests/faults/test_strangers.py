@@ -26,7 +26,6 @@ import pytest
 import tifffile
 import torch
 import uvicorn
-from conftest import SMALL, checkpoint_of
 from fastapi import FastAPI
 from hydra.core.global_hydra import GlobalHydra
 from PIL import Image
@@ -46,6 +45,8 @@ from colorlab.study.pictures import TRUE, picture_path
 from colorlab.study.server import make_app as make_study
 from colorlab.study.store import VIGILANCE, Protocol, Store
 from colorlab.web.serving import listen
+from support.checkpoints import save_checkpoint
+from support.commands import SMALL
 
 ON_SAMPLES = ("data.workers=0", "trainer=cpu")
 
@@ -102,7 +103,7 @@ def run_a_command(canary: Path) -> dict[str, str]:
 
 def with_code(folder: Path, canary: Path) -> list[Path]:
     """Files that would run code when they are unpickled, and files of weights whose headers lie."""
-    good = torch.load(checkpoint_of(CUNet(width=2), folder / "good.ckpt"), weights_only=True)
+    good = torch.load(save_checkpoint(CUNet(width=2), folder / "good.ckpt"), weights_only=True)
     payload = Payload(canary)
     torch.save({**good, "callbacks": payload}, folder / "zipped.ckpt")
     torch.save({**good, "callbacks": payload}, folder / "legacy.ckpt", _use_new_zipfile_serialization=False)
@@ -120,7 +121,7 @@ def with_code(folder: Path, canary: Path) -> list[Path]:
 def naming(folder: Path, canary: Path) -> list[Path]:
     """Checkpoints whose weights are good, and whose words would have something else called or read."""
     model, node = CUNet(width=2), run_a_command(canary)
-    checkpoint = torch.load(checkpoint_of(model, folder / "good.ckpt"), weights_only=True)
+    checkpoint = torch.load(save_checkpoint(model, folder / "good.ckpt"), weights_only=True)
     kind = {"colorizer": model.qualified_name()}
     told = {
         "target": {**kind, "hyper_parameters": {"width": node}},
@@ -298,7 +299,7 @@ def test_a_picture_that_would_fill_the_memory_is_left_out_by_every_command(
     names = bombs(tmp_path / "photos")
     for photograph in sorted(SAMPLES.glob("*.jpg"))[:60]:
         shutil.copy(photograph, tmp_path / "photos")
-    checkpoint = checkpoint_of(CUNet(width=2), tmp_path / "good.ckpt")
+    checkpoint = save_checkpoint(CUNet(width=2), tmp_path / "good.ckpt")
     data = ("data=folder", "data.root=photos", *ON_SAMPLES, "logger=csv")
     commands = (
         ("train", *SMALL, *data, "data.batch_size=4", "debug=true", "callbacks.comparison=null"),

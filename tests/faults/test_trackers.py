@@ -12,13 +12,14 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from forked import RUN, Training
-from mlflow_server import mlflow_server
-from moments import at_call, child_killed, replaced_by_a_file
-from wandb_server import WandbServer, logged_in, logged_out, serve
 
 from colorlab.loggers import read_metrics
 from colorlab.runs.folder import RunFolder
+from support.command_process import CommandProcess
+from support.fault_injection import at_call, kill_children_named, replace_folder_by_file
+from support.mlflow_server import mlflow_server
+from support.runs import RUN
+from support.wandb_server import WandbServer, logged_in, logged_out, serve_wandb
 
 SHORT = (
     "model.width=2", "metrics=[psnr]", "trainer.max_epochs=2", "trainer.limit_train_batches=3",
@@ -39,8 +40,8 @@ def trained(
     """What a training says of its tracker, which must have lost nothing of its own."""
     rehearse = midway and partial(at_call, STEP, MIDWAY, do=midway)
     surroundings = {**surroundings, **IMPATIENT}
-    training = Training(*RUN, *SHORT, *words, where=where, rehearse=rehearse, surroundings=surroundings)
-    code, printed, run = training.end(), training.printed.read_text(), RunFolder(where / "run")
+    training = CommandProcess(*RUN, *SHORT, *words, cwd=where, before=rehearse, env=surroundings)
+    code, printed, run = training.wait(), training.output(), RunFolder(where / "run")
     assert code == 0, printed
     assert "Traceback" not in printed, printed
     metrics = read_metrics(run)
@@ -59,7 +60,7 @@ def synced(told: str, server: WandbServer, home: Path) -> bool:
     wandb = Path(sys.executable).with_name("wandb")
     subprocess.run(
         f"{wandb} sync {folder.removesuffix(' sends it.')}",
-        shell=True, check=True, cwd=home, env=server.surroundings(home), timeout=120,
+        shell=True, check=True, cwd=home, env=server.environment(home), timeout=120,
     )  # fmt: skip
     return [run["name"] for run in server.runs][:1] == [(home / "run" / "wandb_id").read_text()]
 
@@ -72,7 +73,7 @@ def mortal() -> Iterator[tuple[str, int]]:
     """A wandb server in a process of its own: its address, and the process."""
     context = multiprocessing.get_context("forkserver")
     hears, tells = context.Pipe(duplex=False)
-    process = context.Process(target=serve, args=(tells,))
+    process = context.Process(target=serve_wandb, args=(tells,))
     process.start()
     yield hears.recv(), process.pid
     process.kill()
@@ -124,7 +125,7 @@ def test_wandb_is_gone_midway(
 def test_wandbs_own_process_is_killed(tally, tmp_path: Path, mortal: tuple[str, int]) -> None:
     address, _ = mortal
     with tally.injecting("kill -9 of wandb's background process"):
-        gone, surroundings = partial(child_killed, "wandb-core"), logged_in(tmp_path, address)
+        gone, surroundings = partial(kill_children_named, "wandb-core"), logged_in(tmp_path, address)
         said = trained(tmp_path, "logger=wandb", midway=gone, surroundings=surroundings)
         assert len(said) == 2
         assert said[0].startswith("wandb is lost (")
@@ -136,7 +137,7 @@ def test_wandbs_own_process_is_killed(tally, tmp_path: Path, mortal: tuple[str, 
 
 @pytest.mark.parametrize(
     ("gone", "happens"),
-    [(shutil.rmtree, "is removed"), pytest.param(replaced_by_a_file, "becomes a file", marks=pytest.mark.faults)],
+    [(shutil.rmtree, "is removed"), pytest.param(replace_folder_by_file, "becomes a file", marks=pytest.mark.faults)],
 )
 def test_tensorboards_folder_is_gone_midway(tally, tmp_path: Path, gone: Callable, happens: str) -> None:
     with tally.injecting(f"tensorboard's folder {happens} during training"):

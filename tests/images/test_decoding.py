@@ -10,11 +10,11 @@ import imagecodecs
 import numpy as np
 import pytest
 import tifffile
-from pictures import MACAW, kinds_of_jpeg, read
 from PIL import Image
 
 from colorlab.images import decoding
 from colorlab.images.decoding import PictureFile, _read_plain_jpeg, read_photograph
+from support.image_files import MACAW, jpeg_variants, read_pixels
 
 
 def psnr(one: np.ndarray, other: np.ndarray) -> float:
@@ -24,7 +24,7 @@ def psnr(one: np.ndarray, other: np.ndarray) -> float:
 @pytest.mark.parametrize("suffix", ["png", "bmp", "tiff", "webp"])
 def test_lossless_formats_give_the_very_pixels(macaw: Image.Image, tmp_path: Path, suffix: str) -> None:
     macaw.save(tmp_path / f"x.{suffix}", **({"lossless": True} if suffix == "webp" else {}))
-    assert np.array_equal(read(tmp_path / f"x.{suffix}"), np.asarray(macaw))
+    assert np.array_equal(read_pixels(tmp_path / f"x.{suffix}"), np.asarray(macaw))
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -36,15 +36,15 @@ def test_exif_rotation_is_applied(macaw: Image.Image, tmp_path: Path, orientatio
     exif = Image.Exif()
     exif[0x0112] = orientation
     stored.save(tmp_path / "x.png", exif=exif)
-    assert np.array_equal(read(tmp_path / "x.png"), np.asarray(macaw))
+    assert np.array_equal(read_pixels(tmp_path / "x.png"), np.asarray(macaw))
 
 
 def test_gray_and_palette_files_become_rgb(macaw: Image.Image, tmp_path: Path) -> None:
     macaw.convert("L").save(tmp_path / "gray.png")
-    assert np.array_equal(read(tmp_path / "gray.png"), np.asarray(macaw.convert("L").convert("RGB")))
+    assert np.array_equal(read_pixels(tmp_path / "gray.png"), np.asarray(macaw.convert("L").convert("RGB")))
     macaw.quantize(256).save(tmp_path / "palette.png")
-    assert psnr(read(tmp_path / "palette.png"), np.asarray(macaw)) > 28
-    assert read(tmp_path / "palette.png").shape == read(MACAW).shape
+    assert psnr(read_pixels(tmp_path / "palette.png"), np.asarray(macaw)) > 28
+    assert read_pixels(tmp_path / "palette.png").shape == read_pixels(MACAW).shape
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
@@ -59,14 +59,14 @@ def test_what_is_transparent_shows_white(macaw: Image.Image, tmp_path: Path, mod
         picture = macaw.convert(mode)
         picture.putalpha(alpha)
         picture.save(tmp_path / "x.png")
-    pixels = read(tmp_path / "x.png")
+    pixels = read_pixels(tmp_path / "x.png")
     assert (pixels[:40, :40] == 255).all()
     assert (pixels[60:] < 255).any()
 
 
 def test_cmyk_files_become_the_colors_they_were(macaw: Image.Image, tmp_path: Path) -> None:
     macaw.convert("CMYK").save(tmp_path / "x.jpg", quality=95)
-    assert psnr(read(tmp_path / "x.jpg"), np.asarray(macaw)) > 28
+    assert psnr(read_pixels(tmp_path / "x.jpg"), np.asarray(macaw)) > 28
 
 
 def test_16_bit_files_keep_their_upper_8_bits(macaw: Image.Image, tmp_path: Path) -> None:
@@ -78,12 +78,12 @@ def test_16_bit_files_keep_their_upper_8_bits(macaw: Image.Image, tmp_path: Path
     tifffile.imwrite(tmp_path / "ink.tif", ~deep[..., 0], photometric="miniswhite")
     (tmp_path / "rgb.png").write_bytes(png16(deep))
     Image.fromarray(deep[..., 1]).save(tmp_path / "gray.png")
-    assert np.array_equal(read(tmp_path / "rgb.tif"), pixels)
-    assert np.array_equal(read(tmp_path / "planes.tif"), pixels)
-    assert np.array_equal(read(tmp_path / "rgb.png"), pixels)
-    assert np.array_equal(read(tmp_path / "gray.tif"), pixels[..., [0, 0, 0]])
-    assert np.array_equal(read(tmp_path / "ink.tif"), pixels[..., [0, 0, 0]])
-    assert np.array_equal(read(tmp_path / "gray.png"), pixels[..., [1, 1, 1]])
+    assert np.array_equal(read_pixels(tmp_path / "rgb.tif"), pixels)
+    assert np.array_equal(read_pixels(tmp_path / "planes.tif"), pixels)
+    assert np.array_equal(read_pixels(tmp_path / "rgb.png"), pixels)
+    assert np.array_equal(read_pixels(tmp_path / "gray.tif"), pixels[..., [0, 0, 0]])
+    assert np.array_equal(read_pixels(tmp_path / "ink.tif"), pixels[..., [0, 0, 0]])
+    assert np.array_equal(read_pixels(tmp_path / "gray.png"), pixels[..., [1, 1, 1]])
 
 
 def png16(*frames: np.ndarray) -> bytes:
@@ -132,7 +132,7 @@ def test_12_bits_reach_white(tmp_path: Path) -> None:
     (frame,) = file.frames()
     assert file.deep
     assert np.array_equal(frame.pixels, np.rint(values * (65535 / 4095)))
-    assert np.array_equal(read(path)[..., 0], values >> 4)
+    assert np.array_equal(read_pixels(path)[..., 0], values >> 4)
     with tifffile.TiffWriter(path) as tiff:
         tiff.write(np.zeros((2, 4), np.uint8), photometric="minisblack")
         tiff.write(values << 4, photometric="miniswhite")
@@ -151,7 +151,7 @@ def overwrite(path: Path, **values: int) -> None:
 def test_gray_beyond_16_bits_is_refused_and_not_clipped(tmp_path: Path, value: int) -> None:
     stored = np.full((3, 3), 65535, np.int32)
     tifffile.imwrite(path := tmp_path / "x.tif", stored, photometric="minisblack")
-    assert (read(path) == 255).all()
+    assert (read_pixels(path) == 255).all()
     stored[1, 2] = value
     tifffile.imwrite(path, stored, photometric="minisblack")
     with pytest.raises(ValueError, match="no known white"):
@@ -169,7 +169,7 @@ def test_coloring_and_training_read_the_same_picture(macaw: Image.Image, tmp_pat
     (frame,) = PictureFile.of(path).frames()
     pixels = (frame.pixels / 257 if frame.pixels.dtype == np.uint16 else frame.pixels).astype(float)
     assert pixels.shape[:2] == macaw.size
-    assert np.abs(read(path) - (pixels if pixels.ndim == 3 else pixels[..., None])).max() <= 1
+    assert np.abs(read_pixels(path) - (pixels if pixels.ndim == 3 else pixels[..., None])).max() <= 1
 
 
 @pytest.mark.parametrize("content", ["truncated", "text", "empty"])
@@ -204,7 +204,7 @@ def test_a_small_picture_of_a_huge_tile_is_a_bomb(tmp_path: Path, dtype: type) -
     path = tmp_path / "bomb.tif"
     tifffile.imwrite(path, np.zeros((16, 16, 3), dtype), photometric="rgb", tile=(16, 16), compression="zlib")
     assert PictureFile.of(path).size == (16, 16)
-    assert (read(path) == 0).all()
+    assert (read_pixels(path) == 0).all()
     overwrite(path, TileWidth=20_000, TileLength=19_984)
     assert PictureFile.of(path).size == (20_000, 19_984)
     with pytest.raises(Image.DecompressionBombError, match="20000×19984 pixels"):
@@ -224,14 +224,14 @@ LEFT_TO_PILLOW = {"CMYK", "other profile", "spoiled"}
 def test_every_kind_of_jpeg_is_read_as_pillow_reads_it(
     macaw: Image.Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for kind, content in kinds_of_jpeg(macaw).items():
+    for kind, content in jpeg_variants(macaw).items():
         path = tmp_path / f"{kind}.jpg"
         path.write_bytes(content)
         assert (_read_plain_jpeg(content) is None) == (kind in LEFT_TO_PILLOW), kind
-        found = read(path)
+        found = read_pixels(path)
         with monkeypatch.context() as patched:
             patched.setattr(decoding, "simplejpeg", None)
-            expected = read(path)
+            expected = read_pixels(path)
         assert found.shape == expected.shape, kind
         assert np.abs(found.astype(int) - expected).max() <= 1, kind  # 0, were all builds of libjpeg-turbo one
 

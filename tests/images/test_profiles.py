@@ -6,24 +6,24 @@ import imagecodecs
 import numpy as np
 import pytest
 import tifffile
-from pictures import read, swap_primaries
 from PIL import Image, ImageCms
 
 from colorlab.images.decoding import PictureFile
 from colorlab.images.profiles import SRGB, space_of
+from support.image_files import read_pixels, swap_primaries
 
 
 def test_an_icc_profile_is_honored(macaw: Image.Image, tmp_path: Path) -> None:
     """The same numbers under another profile are other colors; under sRGB's they stay."""
     srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     macaw.save(tmp_path / "srgb.png", icc_profile=srgb)
-    assert np.array_equal(read(tmp_path / "srgb.png"), np.asarray(macaw))
+    assert np.array_equal(read_pixels(tmp_path / "srgb.png"), np.asarray(macaw))
     lab = ImageCms.createProfile("LAB")
     to_lab = ImageCms.buildTransform(ImageCms.createProfile("sRGB"), lab, "RGB", "LAB")
     assert ImageCms.applyTransform(macaw, to_lab).mode == "LAB"
     swapped = swap_primaries(srgb)
     macaw.save(tmp_path / "swapped.png", icc_profile=swapped)
-    assert np.abs(read(tmp_path / "swapped.png").astype(int) - np.asarray(macaw)[..., [2, 1, 0]]).max() <= 3
+    assert np.abs(read_pixels(tmp_path / "swapped.png").astype(int) - np.asarray(macaw)[..., [2, 1, 0]]).max() <= 3
 
 
 def test_a_profile_is_srgb_by_its_colors_not_by_its_name(macaw: Image.Image, tmp_path: Path) -> None:
@@ -37,7 +37,7 @@ def test_a_profile_is_srgb_by_its_colors_not_by_its_name(macaw: Image.Image, tmp
     assert space_of(swap_primaries(srgb)).name == "rgb"
     for name, profile in {"gray": gray, "named": named}.items():
         macaw.convert("L").save(tmp_path / f"{name}.png", icc_profile=profile)
-    assert np.array_equal(read(tmp_path / "named.png"), read(tmp_path / "gray.png"))
+    assert np.array_equal(read_pixels(tmp_path / "named.png"), read_pixels(tmp_path / "gray.png"))
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "png", "tif"])
@@ -49,7 +49,7 @@ def test_a_gray_icc_profile_is_honored(macaw: Image.Image, tmp_path: Path, suffi
     stored = Image.fromarray(np.rint(linear * 255).astype(np.uint8))
     stored.save(tmp_path / f"x.{suffix}", icc_profile=profile, **({"quality": 100} if suffix == "jpg" else {}))
     light = gray > 0.3  # where 8 bits in linear light are enough
-    assert np.abs(read(tmp_path / f"x.{suffix}")[light] / 255 - gray[light][:, None]).max() < 0.02
+    assert np.abs(read_pixels(tmp_path / f"x.{suffix}")[light] / 255 - gray[light][:, None]).max() < 0.02
 
 
 @pytest.mark.parametrize("mode", ["LA", "La", "P", "PA", "L with a transparent color", "P with a transparent color"])
@@ -64,7 +64,7 @@ def test_a_gray_icc_profile_is_honored_in_every_mode(macaw: Image.Image, tmp_pat
         tifffile.imwrite(path, opaque, photometric="minisblack", extrasamples=["assocalpha"], iccprofile=profile)
     else:
         gray.convert(name).save(path, icc_profile=profile, **({"transparency": 255} if transparent else {}))
-    expected = read(tmp_path / "plain.png")
-    assert np.array_equal(read(path), expected)
+    expected = read_pixels(tmp_path / "plain.png")
+    assert np.array_equal(read_pixels(path), expected)
     (frame,) = PictureFile.of(path).frames()
     assert np.abs(frame.pixels / 257 - expected).max() <= 1

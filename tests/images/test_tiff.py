@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
-from pictures import read
 from PIL import Image
 
 from colorlab.images.decoding import PictureFile
+from support.image_files import read_pixels
 
 
 @pytest.mark.parametrize("planes", ["contig", "separate"])
@@ -32,7 +32,7 @@ def test_a_tiff_of_16_bits_shows_what_it_does_in_8(
     deep = stored.astype(np.uint16) * 257
     deep = np.moveaxis(deep, -1, 0) if planes == "separate" else deep
     tifffile.imwrite(path, deep, planarconfig=planes, **options)
-    assert np.abs(read(path).astype(int) - read(reference)).max() <= 1
+    assert np.abs(read_pixels(path).astype(int) - read_pixels(reference)).max() <= 1
     (frame,), (known,) = PictureFile.of(path).frames(), PictureFile.of(reference).frames()
     shown = slice(None) if known.alpha is None else known.alpha > 0
     known_pixels = known.pixels / (257 if known.pixels.dtype == np.uint16 else 1)
@@ -86,7 +86,7 @@ def test_a_fourth_channel_without_a_word_of_it_is_alpha_as_in_8_bits(macaw: Imag
         tifffile.imwrite(path := tmp_path / "x.tif", pixels, photometric="rgb", extrasamples=["unassalpha"])
         said, other = struct.pack("<HHI", 338, 3, 1), struct.pack("<HHI", 337, 3, 1)
         path.write_bytes(path.read_bytes().replace(said, other))
-        read_as.append(read(path))
+        read_as.append(read_pixels(path))
     assert (read_as[0][:, :40] == 255).all()
     assert np.abs(read_as[0].astype(int) - read_as[1]).max() <= 1
 

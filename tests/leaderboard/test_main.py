@@ -11,7 +11,6 @@ from types import SimpleNamespace
 from urllib.parse import unquote, urlsplit
 
 import pytest
-from conftest import SMALL, fits, run_command, screen
 from selenium import webdriver
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
@@ -20,6 +19,8 @@ import colorlab
 from colorlab.leaderboard.__main__ import main
 from colorlab.loggers import read_metrics
 from colorlab.runs.folder import RunFolder
+from support.browser import fits_width, set_screen_size
+from support.commands import SMALL, run_command
 
 SCRIPT = "<img src=x onerror='document.title=1'></script><script>document.title=2</script>"
 
@@ -194,7 +195,7 @@ def test_a_mistake_gets_a_sentence(
 @pytest.fixture
 def page(sweep: SimpleNamespace, leaderboard: Callable[..., str], browser: webdriver.Chrome) -> webdriver.Chrome:
     leaderboard(sweep.folder)
-    screen(browser, 1440, 900)
+    set_screen_size(browser, 1440, 900)
     browser.get((sweep.folder / "leaderboard.html").as_uri())
     return browser
 
@@ -272,10 +273,10 @@ def test_links_lead_to_the_files_of_the_run(page: webdriver.Chrome, sweep: Simpl
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_page_fits_a_phone_in_light_and_in_the_dark(page: webdriver.Chrome, scheme: str) -> None:
-    screen(page, 360, 740)
+    set_screen_size(page, 360, 740)
     prefers = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
     page.execute_cdp_cmd("Emulation.setEmulatedMedia", prefers)
-    assert fits(page)
+    assert fits_width(page)
     paper = page.execute_script("return getComputedStyle(document.body).backgroundColor")
     shade = sum(map(int, paper.removeprefix("rgb(").removesuffix(")").split(",")))
     assert (shade > 600) == (scheme == "light")

@@ -16,12 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
-from conftest import SMALL, run_command
 from lightning.pytorch.utilities import rank_zero_only
-from mlflow_server import mlflow_server
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from wandb_server import WandbServer
 
 from colorlab.config import conf_folder
 from colorlab.dashboard import make_workspace
@@ -29,6 +26,9 @@ from colorlab.errors import UserError
 from colorlab.loggers import MetricsCSV, mlflow_logger, read_metrics, wandb_logger
 from colorlab.models import CUNet
 from colorlab.runs.folder import RunFolder
+from support.commands import SMALL, run_command
+from support.mlflow_server import mlflow_server
+from support.wandb_server import WandbServer
 
 if TYPE_CHECKING:  # a second to import, for one worker of xdist
     from mlflow import MlflowClient
@@ -346,7 +346,7 @@ def test_an_agent_trains_what_the_sweep_draws_and_the_run_is_the_sweeps(
     assert set(drawn) == set(sweep["parameters"]) - set(fixed)
     wandb_server.draws = [drawn | fixed]
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"  # where the agent looks for Python
-    surroundings = wandb_server.surroundings(tmp_path) | {"PATH": path}
+    surroundings = wandb_server.environment(tmp_path) | {"PATH": path}
     told = wandb("sweep", "sweep.yaml", cwd=tmp_path, env=surroundings)
     assert "wandb agent team/colorlab/sweep1" in told
     wandb("agent", "team/colorlab/sweep1", cwd=tmp_path, env=surroundings)

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import checkpoint_of
 from lightning import Trainer
 from safetensors.torch import save_file
 
@@ -16,6 +15,7 @@ from colorlab.models import ECCV16, CUNet
 from colorlab.models.weights import write_safetensors
 from colorlab.runs.checkpoints import find_checkpoint
 from colorlab.schedules import Constant
+from support.checkpoints import save_checkpoint
 
 
 @pytest.fixture
@@ -113,6 +113,6 @@ def test_a_file_of_that_name_comes_before_the_built_in_one(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert find_checkpoint(Path("built-in")).suffix == ".safetensors"
-    checkpoint_of(model, tmp_path / "built-in")
+    save_checkpoint(model, tmp_path / "built-in")
     assert find_checkpoint(Path("built-in")) == Path("built-in")
     assert torch.equal(colorlab.load("built-in").head.weight, model.head.weight)

@@ -7,13 +7,13 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from conftest import SMALL, exit_of
 from omegaconf import OmegaConf
 
 from colorlab.data.photographs import SAMPLES
 from colorlab.loggers import read_metrics
 from colorlab.runs import origin
 from colorlab.runs.folder import RunFolder
+from support.commands import SMALL, train_exit_code
 
 QUICK = (*SMALL, "trainer.limit_train_batches=2", "callbacks.comparison=null", "callbacks.curves=null")
 
@@ -22,10 +22,10 @@ def test_a_job_of_a_sweep_trained_again_has_the_same_losses_and_what_differs_is_
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert exit_of(monkeypatch, "-m", *QUICK, "seed=3", "optim.lr=0.01", "hydra.sweep.dir=sweep") == 0
+    assert train_exit_code(monkeypatch, "-m", *QUICK, "seed=3", "optim.lr=0.01", "hydra.sweep.dir=sweep") == 0
     first = RunFolder("sweep/0_cunet")
     capsys.readouterr()
-    assert exit_of(monkeypatch, f"reproduce={first.path}", "hydra.run.dir=again") == 0
+    assert train_exit_code(monkeypatch, f"reproduce={first.path}", "hydra.run.dir=again") == 0
     out = capsys.readouterr().out
     assert "differs from sweep/0_cunet: none that is known" in out
     assert "reproduced: the losses of all 2 epochs are those of sweep/0_cunet" in out
@@ -40,7 +40,7 @@ def test_a_job_of_a_sweep_trained_again_has_the_same_losses_and_what_differs_is_
     kept["code"]["commit"] = "0" * 40
     kept["data"]["val"]["fingerprint"] = "other pictures"
     first.write_origin(kept)
-    assert exit_of(monkeypatch, f"reproduce={first.path}", "hydra.run.dir=other", "optim.lr=1e-3") == 0
+    assert train_exit_code(monkeypatch, f"reproduce={first.path}", "hydra.run.dir=other", "optim.lr=1e-3") == 0
     out = capsys.readouterr().out
     for line in ("versions.torch: 1.0 then, ", f"code.commit: {'0' * 40} then, ",
                  "data.val.fingerprint: other pictures then, ", "config.optim.lr: 0.01 then, 0.001 now"):  # fmt: skip
@@ -52,7 +52,7 @@ def test_a_job_of_a_sweep_trained_again_has_the_same_losses_and_what_differs_is_
 def test_a_folder_that_is_no_runs_cannot_be_reproduced(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, tmp_path: Path
 ) -> None:
-    assert exit_of(monkeypatch, f"reproduce={tmp_path}") == 2
+    assert train_exit_code(monkeypatch, f"reproduce={tmp_path}") == 2
     error = capsys.readouterr().err.strip()
     assert error == f"colorlab: reproduce={tmp_path} is not the folder of a run (it has no overrides.yaml)."
 
@@ -110,7 +110,7 @@ def test_a_photograph_that_is_gone_is_named_and_the_run_goes_on(
     (root / "train" / "gone.jpg").symlink_to("nowhere")
     counted = "objective=rebalanced_classification"  # by a prior, which is kept by the photographs too
     words = ("data=folder", f"data.root={root}", "data.cache=disk", counted, "hydra.run.dir=run")
-    assert exit_of(monkeypatch, *QUICK, *words) == 0
+    assert train_exit_code(monkeypatch, *QUICK, *words) == 0
     assert f"Left out {root}/train/gone.jpg: [Errno 2] No such file" in capsys.readouterr().out
     assert RunFolder("run").origin()["data"]["train"]["photographs"] == 17
 

@@ -11,10 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import SMALL, run_command
-from forked import Training
 from hydra.core.global_hydra import GlobalHydra
-from moments import at_call
 from PIL import Image
 
 from colorlab.data import ColorDataModule
@@ -24,6 +21,9 @@ from colorlab.data.shard_index import INDEX
 from colorlab.data.shards import ShardedDataModule
 from colorlab.errors import UserError
 from colorlab.shards.__main__ import Settings, main, pack
+from support.command_process import CommandProcess
+from support.commands import SMALL, run_command
+from support.fault_injection import at_call
 
 
 def command(monkeypatch: pytest.MonkeyPatch, *words: str) -> int | None:
@@ -87,8 +87,8 @@ def test_larger_photographs_are_scaled_if_asked(tmp_path: Path) -> None:
 def test_a_killed_build_leaves_nothing_to_read_and_the_next_one_is_whole(tmp_path: Path) -> None:
     words = ("out=shards", "megabytes=0.01", "short_side=100", "data.workers=0")
     killed = partial(at_call, "tarfile:TarFile.addfile", 50)
-    packing = Training(*words, where=tmp_path, rehearse=killed, command="shards")
-    assert packing.end() == -signal.SIGKILL, packing.printed.read_text()
+    packing = CommandProcess(*words, cwd=tmp_path, before=killed, command="shards")
+    assert packing.wait() == -signal.SIGKILL, packing.output()
     out = tmp_path / "shards"
     assert len(list(out.glob("*.tar"))) >= 20
     assert not (out / INDEX).exists()

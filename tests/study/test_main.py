@@ -14,8 +14,6 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import checkpoint_of, fits, run_command, screen
-from forked import Training
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from PIL import Image
@@ -32,6 +30,10 @@ from colorlab.models import CUNet
 from colorlab.study.__main__ import GROUPS, Settings, prepare
 from colorlab.study.folder import StudyFolder
 from colorlab.study.store import VIGILANCE, Answer, Store
+from support.browser import fits_width, set_screen_size
+from support.checkpoints import save_checkpoint
+from support.command_process import CommandProcess
+from support.commands import run_command
 
 EXPOSURE = 1.2
 """Long enough that a busy machine, which shows a frame late, still shows it within a fifth of this."""
@@ -51,18 +53,18 @@ class Server:
 
     def __init__(self, folder: Path, *words: str) -> None:
         (folder / "said").unlink(missing_ok=True)  # by the one before
-        self.serving = Training("out=study", "port=0", *words, where=folder, prints="said", command="study")
+        self.serving = CommandProcess("out=study", "port=0", *words, cwd=folder, stdout="said", command="study")
         while not (found := re.search(r"http://127.0.0.1:\d+", self.said())):
             assert self.serving.process.is_alive(), self.said()
             time.sleep(0.05)
         self.address = found[0]
 
     def said(self) -> str:
-        return self.serving.printed.read_text() if self.serving.printed.exists() else ""
+        return self.serving.output() if self.serving.stdout.exists() else ""
 
     def end(self, how: int) -> str:
         os.killpg(self.serving.process.pid, how)
-        self.serving.end()
+        self.serving.wait()
         return self.said()
 
 
@@ -73,7 +75,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in find_photographs(SAMPLES)[10:200:25]:
         shutil.copy(SAMPLES / name, folder / "photographs")
     torch.manual_seed(0)
-    checkpoint_of(CUNet(width=2), folder / "cunet.ckpt")
+    save_checkpoint(CUNet(width=2), folder / "cunet.ckpt")
     return folder
 
 
@@ -132,7 +134,7 @@ def taken(folder: Path, browser: webdriver.Chrome) -> SimpleNamespace:
         seen["frames"].append(browser.execute_script("return framesOfThisPair()"))
 
     server = Server(folder, *PAIRS, *words)
-    screen(browser, 1280, 800)
+    set_screen_size(browser, 1280, 800)
     recording = browser.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": RECORD})
     browser.get(server.address)
     wait(browser, lambda browser: is_seen(browser, "begin"))
@@ -180,11 +182,11 @@ def taken(folder: Path, browser: webdriver.Chrome) -> SimpleNamespace:
     wait(browser, lambda browser: is_seen(browser, "done"))
     seen["thanks"] = browser.find_element(By.ID, "result").text
 
-    screen(browser, 360, 740)
-    seen["phone fits"] = [fits(browser)]
+    set_screen_size(browser, 360, 740)
+    seen["phone fits"] = [fits_width(browser)]
     click(browser, "another")
     wait_for_the_question()
-    seen["phone fits"].append(fits(browser))
+    seen["phone fits"].append(fits_width(browser))
     seen["begins after crash"] = place(browser)
     browser.find_element(By.ID, "right").click()
     wait(browser, lambda browser: "told" in stage(browser))
@@ -328,7 +330,7 @@ def test_a_mistake_gets_a_sentence(words: list[str], sentence: str, folder: Path
 
 def test_a_study_is_not_mixed_with_one_of_other_models(taken: SimpleNamespace) -> None:
     torch.manual_seed(1)
-    checkpoint_of(CUNet(width=2), taken.folder / "other.ckpt")
+    save_checkpoint(CUNet(width=2), taken.folder / "other.ckpt")
     done = run_command("study", "out=study", "checkpoint=other.ckpt", cwd=taken.folder)
     assert done.returncode == 2
     assert "holds a study of cunet" in done.stderr

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import SMALL, Command, exit_of, start
 from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
-from one_node_slurm import one_node_slurm, why_not
 
 from colorlab.loggers import read_metrics
 from colorlab.runs.folder import RunFolder
 from colorlab.sweeps.sweep import statuses
+from support.commands import SMALL, Command, start_command, train_exit_code
+from support.slurm import missing_requirement, one_node_slurm
 
 QUICK = (
     *SMALL, "model.width=2", "trainer.limit_train_batches=2", "trainer.max_epochs=1", "callbacks.comparison=null",
@@ -32,7 +32,7 @@ def test_a_launcher_that_is_not_installed_says_what_to_install(
     monkeypatch.chdir(tmp_path)
     Plugins.instance()  # which registers the launchers that are there
     monkeypatch.delitem(ConfigStore.instance().repo["hydra"]["launcher"], f"{launcher}.yaml")
-    assert exit_of(monkeypatch, "-m", *QUICK, f"hydra/launcher={launcher}", "seed=1,2") == 2
+    assert train_exit_code(monkeypatch, "-m", *QUICK, f"hydra/launcher={launcher}", "seed=1,2") == 2
     said = f"colorlab: hydra/launcher={launcher} is not installed: pip install 'colorlab[{extra}]'.\n"
     assert capsys.readouterr().err == said
 
@@ -42,7 +42,7 @@ def test_without_ray_its_launcher_says_what_to_install(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setitem(sys.modules, "ray", None)
-    assert exit_of(monkeypatch, "-m", *QUICK, "hydra/launcher=ray", "seed=1,2") == 2
+    assert train_exit_code(monkeypatch, "-m", *QUICK, "hydra/launcher=ray", "seed=1,2") == 2
     assert capsys.readouterr().err == "colorlab: hydra/launcher=ray needs Ray: pip install 'colorlab[ray]'.\n"
 
 
@@ -51,9 +51,9 @@ def test_away_from_a_cluster_slurms_launcher_and_trainer_say_so(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert exit_of(monkeypatch, "-m", *QUICK, "hydra/launcher=submitit_slurm", "seed=1,2") == 2
+    assert train_exit_code(monkeypatch, "-m", *QUICK, "hydra/launcher=submitit_slurm", "seed=1,2") == 2
     assert "needs a SLURM cluster, and there is no srun here" in capsys.readouterr().err
-    assert exit_of(monkeypatch, *QUICK, "trainer=slurm") == 2
+    assert train_exit_code(monkeypatch, *QUICK, "trainer=slurm") == 2
     assert "trainer=slurm is for the processes that SLURM starts: srun python -m" in capsys.readouterr().err
 
 
@@ -71,7 +71,7 @@ def test_jobs_in_processes_of_their_own_end_as_jobs_in_one_process_do(
     assert done.stderr.strip().splitlines()[-1] == "  1_lr-abc: optim.lr=abc must be a number."
     assert [status["status"] for status in statuses(tmp_path / "sweep").values()] == ["done", "failed", "done"]
     monkeypatch.chdir(tmp_path)
-    assert exit_of(monkeypatch, *QUICK, "optim.lr=1e-3", "hydra.run.dir=alone") == 0
+    assert train_exit_code(monkeypatch, *QUICK, "optim.lr=1e-3", "hydra.run.dir=alone") == 0
     losses = [read_metrics(RunFolder(tmp_path / name))["val/loss"] for name in ("sweep/2_lr0.001", "alone")]
     assert losses[0] == pytest.approx(losses[1])
 
@@ -90,7 +90,7 @@ def test_a_search_gives_a_launcher_several_jobs_at_once(train: Command, tmp_path
 
 @pytest.fixture(scope="module")
 def _slurm() -> Iterator[None]:
-    if reason := why_not():
+    if reason := missing_requirement():
         pytest.skip(reason)
     with one_node_slurm():
         yield
@@ -169,7 +169,7 @@ def test_a_job_that_slurm_ends_early_goes_on_to_the_weights_of_an_undisturbed_on
 def test_a_job_of_a_sweep_that_slurm_ends_early_goes_on_too(tmp_path: Path) -> None:
     launcher = ("hydra/launcher=submitit_slurm", "hydra.launcher.max_num_timeout=2", "hydra.launcher.timeout_min=10")
     words = ("model.width=2", "trainer.max_epochs=6", "callbacks.comparison=null", "seed=1", "hydra.sweep.dir=sweep")
-    process = start("train", "-m", *SMALL, *words, *launcher, "hydra.sweep.subdir=job", cwd=tmp_path)
+    process = start_command("train", "-m", *SMALL, *words, *launcher, "hydra.sweep.subdir=job", cwd=tmp_path)
     run = RunFolder(tmp_path / "sweep" / "job")
     wait_for(lambda: len(read_metrics(run).get("val/loss", {})) >= 1)
     jobs = subprocess.run(["squeue", "-h", "-r", "-o", "%i"], text=True, capture_output=True, check=True)

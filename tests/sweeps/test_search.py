@@ -9,11 +9,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from conftest import SMALL, exit_of
-from forked import Training
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn
-from moments import at_call
 from omegaconf import OmegaConf
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState
@@ -25,6 +22,9 @@ from colorlab.runs.folder import RunFolder
 from colorlab.sweeps.search import Search
 from colorlab.sweeps.sweep import statuses
 from hydra_plugins.colorlab.optuna_sweeper import _distribution
+from support.command_process import CommandProcess
+from support.commands import SMALL, train_exit_code
+from support.fault_injection import at_call
 
 SEARCH = (
     "sweep=optuna", *SMALL, "trainer.limit_train_batches=2", "callbacks.comparison=null", "callbacks.curves=null",
@@ -49,15 +49,15 @@ def test_a_killed_search_goes_on_with_what_it_was_about_to_try(
 ) -> None:
     words = (*SEARCH, "sweep.trials=3", "objective=mse", "callbacks.plateau.patience=5")
     in_the_second = partial(at_call, "lightning.pytorch.core.optimizer:LightningOptimizer.step", 6)
-    training = Training(*words, where=tmp_path, rehearse=in_the_second)
-    assert training.end() == -signal.SIGKILL, training.printed.read_text()
+    training = CommandProcess(*words, cwd=tmp_path, before=in_the_second)
+    assert training.wait() == -signal.SIGKILL, training.output()
     folder = tmp_path / "search"
     (begun,) = folder.glob("1_*/status.json")
     killed = RunFolder(begun.parent)
     assert killed.status()["status"] == "running"
 
     monkeypatch.chdir(tmp_path)
-    assert exit_of(monkeypatch, *words) == 0
+    assert train_exit_code(monkeypatch, *words) == 0
     jobs = statuses(folder)
     assert [status["status"] for status in jobs.values()] == ["done", "running", "done", "done"]
     tried = [[word for word in status["overrides"] if "optim." in word] for status in jobs.values()]
@@ -72,12 +72,12 @@ def test_a_killed_search_goes_on_with_what_it_was_about_to_try(
     assert (folder / "best.yaml").read_text() == (folder / best / "config.yaml").read_text()
     with Image.open(folder / "study.png") as picture:
         assert picture.size == (1080, 360)  # the runs' order, lr, weight decay
-    assert exit_of(monkeypatch, *words) == 0  # nothing is left to do
+    assert train_exit_code(monkeypatch, *words) == 0  # nothing is left to do
     assert len(statuses(folder)) == 4
 
     run = RunFolder(folder / best)
     filed = OmegaConf.load(run.config).run
-    assert exit_of(monkeypatch, f"resume={run.path}", "trainer.max_epochs=3") == 0  # this run alone
+    assert train_exit_code(monkeypatch, f"resume={run.path}", "trainer.max_epochs=3") == 0  # this run alone
     assert sorted(read_metrics(run)["val/psnr"]) == [0, 1, 2]
     assert len(statuses(folder)) == 4
     assert OmegaConf.load(run.config).run == filed
@@ -96,7 +96,7 @@ def test_a_hopeless_run_is_pruned_which_is_no_failure(monkeypatch: pytest.Monkey
     monkeypatch.setattr(
         "colorlab.train.__main__._free_memory", lambda: workers.update(set(multiprocessing.active_children()) - others)
     )
-    assert exit_of(monkeypatch, *words) == 0
+    assert train_exit_code(monkeypatch, *words) == 0
     assert not workers
     assert search.study.trials[-1].state is TrialState.PRUNED
     (run,) = Path("search").glob("2_lr*")
@@ -148,7 +148,7 @@ def test_a_run_whose_process_dies_counts_as_failed_and_the_search_goes_on(
     monkeypatch.setitem(sys.modules, "ray", ray)
     words = (*SEARCH, "sweep.trials=2", "objective=mse", "callbacks.plateau.patience=5", "hydra/launcher=ray")
     for _ in range(2):
-        assert exit_of(monkeypatch, *words) == 0
+        assert train_exit_code(monkeypatch, *words) == 0
     assert ray.tasks == 2  # when it started again, nothing was left to do
     assert "search: 1 runs to their end, 0 pruned, 1 failed; the best val/psnr is" in capsys.readouterr().out
     assert [status["status"] for status in statuses(tmp_path / "search").values()] == ["done"]
@@ -203,7 +203,7 @@ def test_a_mistake_gets_one_sentence(
     words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert exit_of(monkeypatch, *SEARCH, words) == 2
+    assert train_exit_code(monkeypatch, *SEARCH, words) == 2
     error = capsys.readouterr().err
     assert MISTAKES[words] in error.strip().splitlines()[-1]
     assert "Traceback" not in error
@@ -217,5 +217,5 @@ def test_without_optuna_a_search_says_what_to_install(
     for name in [name for name in sys.modules if name.split(".")[0] == "optuna"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "optuna", None)
-    assert exit_of(monkeypatch, *SEARCH) == 2
+    assert train_exit_code(monkeypatch, *SEARCH) == 2
     assert capsys.readouterr().err == "colorlab: sweep=optuna needs Optuna: pip install 'colorlab[optuna]'.\n"

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import SMALL, Command, exit_of
 from omegaconf import OmegaConf
 
 from colorlab.errors import UserError
@@ -13,6 +12,7 @@ from colorlab.loggers import read_metrics
 from colorlab.models import Colorizer
 from colorlab.runs.folder import RunFolder
 from colorlab.sweeps.sweep import best_of, direction, job_name
+from support.commands import SMALL, Command, train_exit_code
 
 
 def models_in_memory() -> int:
@@ -52,7 +52,7 @@ def test_what_goes_wrong_in_a_sweep_is_told_at_its_end_and_the_other_jobs_are_do
         "callbacks.curves=null",
         "debug=true",
     )
-    assert exit_of(monkeypatch, "-m", *SMALL, *jobs, "hydra.sweep.dir=sweep") == 1
+    assert train_exit_code(monkeypatch, "-m", *SMALL, *jobs, "hydra.sweep.dir=sweep") == 1
     assert models_in_memory() == before
     names = [f"{2 * i + j}_lr{lr}_monitor-{monitor}" for i, lr in enumerate(("0.01", "-abc", "0.01"))
              for j, monitor in enumerate(("valloss", "vallos"))]  # fmt: skip
@@ -69,7 +69,7 @@ def test_what_goes_wrong_in_a_sweep_is_told_at_its_end_and_the_other_jobs_are_do
     assert read_metrics(first)["val/loss"] == read_metrics(last)["val/loss"]
     for checkpoint in (tmp_path / "sweep").glob("*/checkpoints/*.ckpt"):
         checkpoint.unlink()  # it is a sweep even so
-    assert exit_of(monkeypatch, "-m", *SMALL, *jobs, "hydra.sweep.dir=sweep") == 2
+    assert train_exit_code(monkeypatch, "-m", *SMALL, *jobs, "hydra.sweep.dir=sweep") == 2
     assert "colorlab: sweep holds a sweep already: resume=sweep/RUN goes on with a run" in capsys.readouterr().err
 
 
@@ -79,7 +79,7 @@ def test_a_sweep_of_mistakes_alone_ends_with_exit_code_2(
     """Here: of jobs that would each start the sweep again in further processes."""
     monkeypatch.chdir(tmp_path)
     ddp = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "seed=1,2", "hydra.sweep.dir=sweep")
-    assert exit_of(monkeypatch, "-m", *SMALL, *ddp) == 2
+    assert train_exit_code(monkeypatch, "-m", *SMALL, *ddp) == 2
     error = capsys.readouterr().err
     assert "Traceback" not in error
     last = error.strip().splitlines()[-1]
@@ -95,7 +95,7 @@ def test_processes_that_would_keep_their_numbers_to_themselves_are_refused(
     """Loggers are copied into spawned and forked processes: what the test logs would replace metrics.csv."""
     monkeypatch.chdir(tmp_path)
     spawn = ("trainer.strategy=ddp_spawn", "trainer.devices=2", "hydra.run.dir=run", "hydra.sweep.dir=sweep")
-    assert exit_of(monkeypatch, *flag, *SMALL, *spawn) == 2
+    assert train_exit_code(monkeypatch, *flag, *SMALL, *spawn) == 2
     instead = "trainer.devices=1 or hydra/launcher=submitit_slurm" if flag else "trainer.strategy=ddp.\n"
     error = capsys.readouterr().err
     assert "trainer.strategy=ddp_spawn loses what is logged" in error

@@ -9,8 +9,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import SMALL, Command, exit_of, run_command
-from forked import Training
 from hydra.core.global_hydra import GlobalHydra
 from lightning import Trainer
 from PIL import Image
@@ -22,6 +20,8 @@ from colorlab.loggers import read_metrics
 from colorlab.runs.folder import RunFolder
 from colorlab.schedules import Constant
 from colorlab.train.__main__ import main
+from support.command_process import CommandProcess
+from support.commands import SMALL, Command, run_command, train_exit_code
 
 UNSEEN = ("metrics=[psnr]", "callbacks.comparison=null", "callbacks.curves=null")
 """For runs at which nobody looks."""
@@ -89,11 +89,11 @@ def test_one_checkpoint_every_few_epochs_is_kept_if_asked_beside_the_best(
     few = ("trainer.max_epochs=4", "trainer.limit_train_batches=1", "data.workers=0")
     plain = ("callbacks.comparison=null", "callbacks.curves=null")
     asked = ("callbacks.every.every_n_epochs=2", "callbacks.best.save_top_k=1", f"hydra.run.dir={run.path}")
-    assert exit_of(monkeypatch, *SMALL, *few, *plain, *asked) == 0
+    assert train_exit_code(monkeypatch, *SMALL, *few, *plain, *asked) == 0
     kept = set(run.checkpoints.path.glob("cunet_*_kept.ckpt"))
     assert sorted(path.stem.split("_")[1] for path in kept) == ["epoch001", "epoch003"]
     assert len(set(run.checkpoints.path.glob("cunet_*.ckpt")) - kept) == 1
-    assert exit_of(monkeypatch, f"resume={min(kept)}") == 0  # and writes over the later one
+    assert train_exit_code(monkeypatch, f"resume={min(kept)}") == 0  # and writes over the later one
     assert set(run.checkpoints.path.glob("cunet_*_kept*.ckpt")) == kept
 
 
@@ -112,15 +112,15 @@ def test_a_folder_holds_one_run(
     folder = RunFolder(tmp_path / "copy")
     subprocess.run(["cp", "-r", finished.path, folder.path], check=True)
     before = {path: path.read_bytes() for path in folder.path.rglob("*") if path.is_file()}
-    assert exit_of(monkeypatch, *SMALL, "debug=true", f"hydra.run.dir={folder.path}") == 2
+    assert train_exit_code(monkeypatch, *SMALL, "debug=true", f"hydra.run.dir={folder.path}") == 2
     assert f"{folder.path} holds a run already: resume={folder.path} goes on with it" in capsys.readouterr().err
     assert {path: path.read_bytes() for path in folder.path.rglob("*") if path.is_file()} == before
     for checkpoint in folder.checkpoints.path.iterdir():
         checkpoint.unlink()
-    assert exit_of(monkeypatch, *SMALL, "debug=true", f"hydra.run.dir={folder.path}") == 2
+    assert train_exit_code(monkeypatch, *SMALL, "debug=true", f"hydra.run.dir={folder.path}") == 2
     assert "holds a run that is done, without its checkpoints" in capsys.readouterr().err
     folder.write_status({**folder.status(), "status": "failed"})
-    assert exit_of(monkeypatch, *SMALL, "debug=true", f"hydra.run.dir={folder.path}") == 0
+    assert train_exit_code(monkeypatch, *SMALL, "debug=true", f"hydra.run.dir={folder.path}") == 0
     assert "resumed" not in folder.origin()
     assert sorted(read_metrics(folder)["val/loss"]) == [0]
 
@@ -129,7 +129,10 @@ def test_averaged_weights_are_what_is_tested(monkeypatch: pytest.MonkeyPatch, tm
     """They are what the checkpoint gives to all who load it; the others are kept beside them, for a resume."""
     ema = ("+callbacks.ema._target_=lightning.pytorch.callbacks.EMAWeightAveraging", "+callbacks.ema.decay=0.9")
     run = RunFolder(tmp_path / "run")
-    assert exit_of(monkeypatch, *SMALL, *UNSEEN, *ema, "optim.lr=0.03", "test=true", f"hydra.run.dir={run.path}") == 0
+    assert (
+        train_exit_code(monkeypatch, *SMALL, *UNSEEN, *ema, "optim.lr=0.03", "test=true", f"hydra.run.dir={run.path}")
+        == 0
+    )
     best, losses = run.checkpoints.best(), {}
     for weights in ("state_dict", "current_model_state"):
         model = colorlab.load(best)
@@ -158,13 +161,13 @@ def test_an_optimizer_override_on_a_resume_is_applied(finished: RunFolder, train
 
 def test_a_plateau_decays_at_once_by_hand(train: Command, tmp_path: Path) -> None:
     endless = ("trainer.max_epochs=100000", "trainer.limit_train_batches=1")
-    training = Training(*SMALL, *UNSEEN, *endless, "hydra.run.dir=run", where=tmp_path)
+    training = CommandProcess(*SMALL, *UNSEEN, *endless, "hydra.run.dir=run", cwd=tmp_path)
     run = RunFolder(tmp_path / "run")
 
     def wait_for(rate: float) -> None:
         deadline = time.monotonic() + 300
         while pytest.approx(rate) not in read_metrics(run).get("optim/lr", {}).values():
-            assert training.process.is_alive(), training.printed.read_text()
+            assert training.process.is_alive(), training.output()
             assert time.monotonic() < deadline
             time.sleep(0.02)
 
@@ -173,7 +176,7 @@ def test_a_plateau_decays_at_once_by_hand(train: Command, tmp_path: Path) -> Non
     assert asked.returncode == 0, asked.stderr
     wait_for(1e-4)
     training.kill()
-    training.end()
+    training.wait()
     lrs = list(read_metrics(run)["optim/lr"].values())
     assert lrs == pytest.approx([1e-3] * lrs.index(lrs[-1]) + [1e-4] * lrs.count(lrs[-1]))
 
@@ -248,7 +251,7 @@ def test_a_mistake_gets_one_sentence_and_exit_code_2(
     small = [override for override in SMALL if override.partition("=")[0] not in chosen]
     if "model" in chosen:
         small.remove("model.width=4")
-    assert exit_of(monkeypatch, *small, *overrides, "hydra.run.dir=run") == 2
+    assert train_exit_code(monkeypatch, *small, *overrides, "hydra.run.dir=run") == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("colorlab: ")
     assert MISTAKES[words] in line
@@ -258,7 +261,7 @@ def test_a_mistake_gets_one_sentence_and_exit_code_2(
 def test_without_a_gpu_its_trainer_says_so(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, tmp_path: Path
 ) -> None:
-    assert exit_of(monkeypatch, *SMALL, "trainer=gpu", f"hydra.run.dir={tmp_path / 'run'}") == 2
+    assert train_exit_code(monkeypatch, *SMALL, "trainer=gpu", f"hydra.run.dir={tmp_path / 'run'}") == 2
     assert capsys.readouterr().err == "colorlab: trainer: No supported gpu backend found!\n"
 
 

@@ -1,4 +1,4 @@
-"""Picture files of every kind."""
+"""Image files in all variants that occur in practice."""
 
 import io
 import struct
@@ -14,13 +14,13 @@ from colorlab.images.decoding import read_photograph
 MACAW = SAMPLES / "explore_world_animals_scarlet_macaw.jpg"
 
 
-def read(path: Path) -> np.ndarray:
-    """A file as training sees it: [H, W, 3] uint8."""
+def read_pixels(path: Path) -> np.ndarray:
+    """Read an image file as training does: [H, W, 3] uint8."""
     return read_photograph(path).permute(1, 2, 0).numpy()
 
 
-def kinds_of_jpeg(picture: Image.Image) -> dict[str, bytes]:
-    """The kinds of JPEG there are, of a part of a picture whose sides are no multiple of a block's."""
+def jpeg_variants(picture: Image.Image) -> dict[str, bytes]:
+    """Encode a part of the picture, with sides that are no multiple of a block's, as each variant of JPEG."""
     picture = picture.crop((0, 0, 251, 243))
 
     def saved(picture: Image.Image = picture, kind: str = "jpeg", **options) -> bytes:
@@ -33,7 +33,7 @@ def kinds_of_jpeg(picture: Image.Image) -> dict[str, bytes]:
         for sampling in ("4:4:4", "4:2:2", "4:2:0")
         for way, quality in (("baseline", 92), ("progressive", 60))
     }
-    for sampling in ("440", "411"):  # Pillow writes none of these
+    for sampling in ("440", "411"):  # Pillow cannot write these
         kinds[sampling] = simplejpeg.encode_jpeg(np.ascontiguousarray(picture), colorsubsampling=sampling)
     for orientation in range(1, 9):
         exif = Image.Exif()
@@ -56,7 +56,7 @@ def kinds_of_jpeg(picture: Image.Image) -> dict[str, bytes]:
 
 
 def swap_primaries(profile: bytes) -> bytes:
-    """An RGB profile whose red is sRGB's blue and the other way round, though it is called sRGB."""
+    """Exchange the red and the blue primary of an ICC profile, and keep its description."""
     body = bytearray(profile)
     tags = struct.unpack(">I", body[128:132])[0]
     entries = {bytes(body[at : at + 4]): at for at in range(132, 132 + 12 * tags, 12)}

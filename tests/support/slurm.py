@@ -1,7 +1,7 @@
-"""A SLURM cluster of one node on this machine, for the tests: Debian's packages, started by hand on loopback.
+"""A SLURM cluster of one node on this machine: Debian's packages, started on loopback.
 
 apt-get install --no-install-recommends slurm-wlm munge
-python tests/one_node_slurm.py sinfo        # runs a command with the cluster up
+python tests/support/slurm.py sinfo        # run a command while the cluster is up
 """
 
 import os
@@ -47,17 +47,17 @@ PartitionName=main Nodes={host} Default=YES MaxTime=INFINITE State=UP OverSubscr
 """
 
 
-def why_not() -> str | None:
-    """Why SLURM cannot be started here; None if it can."""
+def missing_requirement() -> str | None:
+    """Return why SLURM cannot be started on this machine; None if it can."""
     missing = [program for program in PROGRAMS if shutil.which(program) is None]
     if missing:
         return f"SLURM is not installed (no {', '.join(missing)}): apt-get install slurm-wlm munge"
-    return None if os.geteuid() == 0 else "SLURM's daemons are started as root"
+    return None if os.geteuid() == 0 else "SLURM's daemons must be started as root"
 
 
 @contextmanager
 def one_node_slurm() -> Iterator[None]:
-    """SLURM's commands work in the block, and all its daemons are gone after it."""
+    """Run the daemons of a cluster for the time of the block, in which SLURM's commands work."""
     folder = Path(tempfile.mkdtemp(prefix="slurm"))
     folder.chmod(0o755)
     daemons: list[subprocess.Popen] = []
@@ -80,7 +80,7 @@ def one_node_slurm() -> Iterator[None]:
         try:
             yield
         finally:
-            _empty()
+            _cancel_jobs()
     finally:
         os.environ.pop("SLURM_CONF", None)
         for daemon in reversed(daemons):
@@ -92,8 +92,8 @@ def one_node_slurm() -> Iterator[None]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _empty() -> None:
-    """End what still runs, and wait for it: without slurmd, a job's own processes would stay for ever."""
+def _cancel_jobs() -> None:
+    """Cancel all jobs and wait for their end: without slurmd, their processes would never be killed."""
     subprocess.run(["scancel", f"--user={os.getuid()}"], check=False)
     _wait(lambda: not subprocess.run(["squeue", "-h"], capture_output=True, text=True).stdout)
     _wait(lambda: "idle" in subprocess.run(["sinfo", "-h"], capture_output=True, text=True).stdout)
@@ -118,7 +118,7 @@ def _wait(until: Callable[[], object], seconds: float = 120) -> None:
     deadline = time.monotonic() + seconds
     while not until():
         if time.monotonic() > deadline:
-            raise TimeoutError("SLURM did not do in time what it was asked for")
+            raise TimeoutError(f"SLURM did not answer within {seconds:.0f} s")
         time.sleep(0.1)
 
 

@@ -1,4 +1,4 @@
-"""As much of wandb's server, on loopback, as its own commands ask of it: it keeps what it is told."""
+"""A stand-in for wandb's server on loopback: it answers what wandb's commands ask and keeps what they send."""
 
 import gzip
 import json
@@ -17,15 +17,15 @@ PROJECT = {"id": "p", "name": "colorlab", "entity": {"id": "e", "name": "team"}}
 
 
 class WandbServer(ThreadingHTTPServer):
-    """The server; every answer that wandb could do without is empty.
+    """The server; answers that wandb does not need are empty.
 
-    Args:
-        views: the variables of each workspace that was published.
-        refuses: whether workspaces are refused.
-        sweep: the configuration of the sweep, as `wandb sweep` sent it.
-        draws: what the sweep's agents are told to train next, {key: value} of each.
-        runs: the variables of each message on a run.
-        files: the content of what runs uploaded, by name.
+    Attributes:
+        views: the variables of each published workspace.
+        refuses: whether to reject workspaces.
+        sweep: the configuration that `wandb sweep` sent.
+        draws: the overrides that the sweep's agents get, one dict for each run.
+        runs: the variables of each message about a run.
+        files: the content of the files that runs uploaded, by name.
     """
 
     daemon_threads = True
@@ -41,40 +41,54 @@ class WandbServer(ThreadingHTTPServer):
         self.files: dict[str, bytes] = {}
 
     def handle_error(self, *_: object) -> None:
-        """Nothing: wandb drops connections when it ends."""
+        """Ignore the connections that wandb drops when it ends."""
 
-    def surroundings(self, home: Path) -> dict[str, str]:
-        """The environment of somebody who is logged in here."""
+    def environment(self, home: Path) -> dict[str, str]:
+        """Return the environment of a user who is logged in to this server."""
         return logged_in(home, self.address)
 
-    def answer(self, query: str, told: dict[str, Any]) -> dict[str, Any]:
+    def answer(self, query: str, variables: dict[str, Any]) -> dict[str, Any]:
+        """Answer a GraphQL query."""
         if "upsertView" in query:
-            self.views.append(told)
-            return {"upsertView": {"view": {"id": "abc", "name": told["name"]}, "inserted": True}}
+            self.views.append(variables)
+            return {"upsertView": {"view": {"id": "abc", "name": variables["name"]}, "inserted": True}}
         if "upsertSweep" in query:
-            self.sweep = told["config"]
+            self.sweep = variables["config"]
             return {"upsertSweep": {"sweep": {"name": "sweep1", "project": PROJECT}, "configValidationWarnings": []}}
         if "SweepWithRuns" in query:
             return {"project": {"sweep": {"id": "s", "name": "sweep1", "config": self.sweep, "runs": {"edges": []}}}}
         if "createAgent" in query:
             return {"createAgent": {"agent": {"id": "a"}}}
         if "agentHeartbeat" in query:
-            commands = [] if json.loads(told["runState"]) else [self.next_command()]
+            commands = [] if json.loads(variables["runState"]) else [self.next_command()]
             return {"agentHeartbeat": {"agent": {"id": "a"}, "commands": json.dumps(commands)}}
         if "upsertBucket" in query:
-            self.runs.append(told)
-            run = {"id": "r", "name": told["name"], "sweepName": told["sweep"], "project": PROJECT, "config": "{}"}
+            self.runs.append(variables)
+            run = {
+                "id": "r",
+                "name": variables["name"],
+                "sweepName": variables["sweep"],
+                "project": PROJECT,
+                "config": "{}",
+            }
             return {"upsertBucket": {"bucket": run, "inserted": True}}
         if "createRunFiles" in query:
-            files = [{"name": name, "uploadUrl": f"{self.address}/{name}"} for name in told["files"]]
+            files = [{"name": name, "uploadUrl": f"{self.address}/{name}"} for name in variables["files"]]
             return {"createRunFiles": {"runID": "r", "uploadHeaders": [], "files": files}}
         if "viewer" in query:
-            who = {"id": "1", "entity": "team", "username": "u", "flags": "{}", "teams": {"edges": []}, "admin": False}
-            return {"viewer": who, "serverInfo": {}}
+            viewer = {
+                "id": "1",
+                "entity": "team",
+                "username": "u",
+                "flags": "{}",
+                "teams": {"edges": []},
+                "admin": False,
+            }
+            return {"viewer": viewer, "serverInfo": {}}
         return {}
 
     def next_command(self) -> dict[str, Any]:
-        """What an agent without a run is to do."""
+        """Return the command for an agent that has no run."""
         if not self.draws:
             return {"type": "exit"}
         drawn = {key: {"value": value} for key, value in self.draws.pop(0).items()}
@@ -82,13 +96,13 @@ class WandbServer(ThreadingHTTPServer):
 
 
 class Handler(BaseHTTPRequestHandler):
-    """What comes over the wire."""
+    """The HTTP side of the server."""
 
     server: WandbServer
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        if self.path != "/graphql":  # numbers of a run as it goes on, and wandb's own telemetry
+        if self.path != "/graphql":  # a run's metrics, and wandb's telemetry
             return self.reply({})
         asked = json.loads(gzip.decompress(body) if self.headers.get("Content-Encoding") == "gzip" else body)
         if self.server.refuses and "upsertView" in asked["query"]:
@@ -112,18 +126,18 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def logged_out(home: Path) -> dict[str, str]:
-    """The environment of somebody who never logged in to wandb."""
-    ours = ("WANDB_MODE", "WANDB_API_KEY", "WANDB_SILENT")
-    return {key: value for key, value in os.environ.items() if key not in ours} | {"NETRC": str(home / "nobody")}
+    """Return the environment of a user who never logged in to wandb."""
+    removed = ("WANDB_MODE", "WANDB_API_KEY", "WANDB_SILENT")
+    return {key: value for key, value in os.environ.items() if key not in removed} | {"NETRC": str(home / "nobody")}
 
 
 def logged_in(home: Path, address: str) -> dict[str, str]:
-    """The environment of somebody who is logged in at that address."""
+    """Return the environment of a user who is logged in at this address."""
     return {**logged_out(home), "WANDB_BASE_URL": address, "WANDB_API_KEY": KEY}
 
 
-def serve(address: Connection) -> None:
-    """A server in a process of its own, which tells its address."""
+def serve_wandb(address: Connection) -> None:
+    """Run a server in this process and send its address."""
     server = WandbServer()
     address.send(server.address)
     server.serve_forever()
@@ -131,6 +145,7 @@ def serve(address: Connection) -> None:
 
 @pytest.fixture
 def wandb_server() -> Iterator[WandbServer]:
+    """Run a server in a thread of the test's process."""
     server = WandbServer()
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield server

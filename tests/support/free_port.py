@@ -1,4 +1,4 @@
-"""Servers, in processes of their own, that must be told their port."""
+"""Start a server that must be given its port as an argument."""
 
 import socket
 import subprocess
@@ -8,19 +8,22 @@ from contextlib import suppress
 from typing import Any
 
 
-def serve(command: Callable[[int], list[Any]], **how: Any) -> tuple[subprocess.Popen, int]:
-    """Start one and wait until it listens; again if somebody else was quicker to take the port: process and port.
+def start_on_free_port(command: Callable[[int], list[Any]], **options: Any) -> tuple[subprocess.Popen, int]:
+    """Start the server and wait until it accepts connections; try again if another process has taken the port.
 
     Args:
-        command: of a port.
-        how: Popen's other arguments.
+        command: the server's command line for a port.
+        options: further arguments of Popen.
+
+    Returns:
+        The process and its port.
     """
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     for _ in range(5):
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
-        process = subprocess.Popen(command(port), **quiet, **how)
+        process = subprocess.Popen(command(port), **quiet, **options)
         while process.poll() is None:
             with suppress(OSError), socket.create_connection(("127.0.0.1", port)):
                 return process, port

@@ -1,0 +1,147 @@
+"""Commands in real processes that start at once: they are forked from a server that has imported everything."""
+
+import atexit
+import gc
+import importlib
+import importlib.util
+import multiprocessing
+import multiprocessing.forkserver
+import multiprocessing.util
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+
+import pytest
+from wandb.sdk.data_types._private import MEDIA_TMP
+
+PRELOADED = (
+    "lightning.pytorch", "colorlab.train.__main__", "colorlab.data.color_histogram", "colorlab.models",
+    "colorlab.loggers", "colorlab.callbacks.evaluation", "colorlab.callbacks.interruption",
+    "support.command_process", "support.fault_injection",
+)  # fmt: skip
+
+_context = multiprocessing.get_context("forkserver")
+_context.set_forkserver_preload(list(PRELOADED))
+
+
+class CommandProcess:
+    """`python -m colorlab.COMMAND` in its own process and process group.
+
+    Args:
+        arguments: of the command.
+        cwd: the working folder, which also gets the caches.
+        before: called in the process before the command starts, for example to inject a fault.
+        stdout: the file in `cwd` that gets standard output.
+        stderr: the file in `cwd` that gets standard error; None: the one of standard output.
+        env: environment variables; None: those of the tests.
+        command: the command's name.
+    """
+
+    def __init__(
+        self,
+        *arguments: str,
+        cwd: Path,
+        before: Callable[[], None] | None = None,
+        stdout: str = "printed",
+        stderr: str | None = None,
+        env: Mapping[str, str] | None = None,
+        command: str = "train",
+    ) -> None:
+        self.stdout, self.stderr = cwd / stdout, cwd / (stderr or stdout)
+        _start_server()
+        self.process = _context.Process(
+            target=_run, args=(command, arguments, cwd, self.stdout, self.stderr, before, env)
+        )
+        self.process.start()
+        multiprocessing.util.Finalize(self, self.kill, exitpriority=0)  # if a test fails before the process ends
+
+    def output(self) -> str:
+        """Return what the process has written to standard output."""
+        return self.stdout.read_text()
+
+    def kill(self) -> None:
+        """Kill the whole process group with SIGKILL."""
+        if not self.process.is_alive():
+            return
+        try:
+            os.killpg(self.process.pid, signal.SIGKILL)
+        except ProcessLookupError:  # the process has no group of its own yet, or has just ended
+            self.process.kill()
+
+    def wait(self, timeout: float = 300) -> int:
+        """Wait for the end of the process and return its exit code: minus the signal's number if one killed it."""
+        self.process.join(timeout)
+        assert self.process.exitcode is not None, f"still running: {self.output()}"
+        return self.process.exitcode
+
+
+@cache
+def _start_server() -> None:
+    """Start the server that forks, once, with the tests' folder on its module path."""
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("PYTHONPATH", str(Path(__file__).parents[1]), prepend=os.pathsep)
+        multiprocessing.forkserver.ensure_running()
+
+
+def _run(
+    command: str,
+    arguments: tuple[str, ...],
+    cwd: Path,
+    stdout: Path,
+    stderr: Path,
+    before: Callable[[], None] | None,
+    env: Mapping[str, str] | None,
+) -> None:
+    gc.freeze()  # the server's objects
+    multiprocessing.set_start_method("fork", force=True)  # the default, which the forkserver has replaced
+    MEDIA_TMP.name = tempfile.mkdtemp(dir=os.environ["WANDB_DIR"])  # the first child to end removes the server's
+    os.setsid()
+    os.chdir(cwd)
+    if env is not None:
+        os.environ.clear()
+        os.environ.update(env)
+    os.environ["XDG_CACHE_HOME"] = str(cwd / "cache")
+    with stdout.open("w") as out, stderr.open("a") as error:
+        os.dup2(out.fileno(), 1)
+        os.dup2(out.fileno() if stderr == stdout else error.fileno(), 2)
+    if before:
+        before()
+    found = importlib.util.find_spec(f"colorlab.{command}")
+    if found.submodule_search_locations is not None:
+        found = importlib.util.find_spec(f"colorlab.{command}.__main__")
+    module = importlib.import_module(found.name)
+    sys.modules["__main__"].__spec__ = found  # Lightning reads it to start the further processes of a run
+    sys.argv = [f"colorlab-{command}", *arguments]
+    try:
+        module.main()
+    finally:
+        atexit._run_exitfuncs()  # multiprocessing ends a forked process without them
+
+
+def run_forked(command: str, *arguments: str, cwd: Path) -> subprocess.CompletedProcess:
+    """Run the command to its end, like `subprocess.run(..., text=True, capture_output=True)`."""
+    outside = cwd.parent / f"{cwd.name}_output"  # tests check that the command leaves nothing else in `cwd`
+    outside.mkdir(exist_ok=True)
+    out, error = (outside / name for name in ("out", "error"))
+    error.unlink(missing_ok=True)
+    process = CommandProcess(
+        *arguments, cwd=cwd, stdout=str(out), stderr=str(error), env=dict(os.environ), command=command
+    )
+    code = process.wait()
+    return subprocess.CompletedProcess(arguments, code, out.read_text(), error.read_text())
+
+
+def processes_in_session(leader: int) -> set[int]:
+    """Return the process IDs of a session: the leader and every process started by it or its children."""
+    found = set()
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if os.getsid(int(folder.name)) == leader:
+                found.add(int(folder.name))
+    return found

@@ -1,0 +1,57 @@
+"""Run colorlab's commands from a test: in a new process, in a forked process, or in the test's own process.
+
+Modules that take seconds to import are imported in the functions, because conftest.py imports this module and the
+controlling process of pytest-xdist, which runs no test, imports conftest.py.
+"""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+SMALL = (
+    "model=cunet", "model.width=4", "data.size=32", "data.batch_size=16", "data.workers=1",
+    "trainer=cpu", "trainer.max_epochs=2", "logger=csv", "test=false",
+)  # fmt: skip
+"""Overrides for a training run of a few seconds on the built-in photographs."""
+
+Command = Callable[..., subprocess.CompletedProcess]
+
+
+def start_command(module: str, *arguments: str, cwd: Path) -> subprocess.Popen:
+    """Start `python -m colorlab.MODULE` in its own session, so that all of its processes can be killed together."""
+    command = [sys.executable, "-m", f"colorlab.{module}", *arguments]
+    return subprocess.Popen(
+        command, cwd=cwd, start_new_session=True, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+
+
+def run_command(module: str, *arguments: str, cwd: Path) -> subprocess.CompletedProcess:
+    """Run `python -m colorlab.MODULE` to its end.
+
+    The process is forked, which saves the imports, unless a launcher starts further processes.
+    """
+    if any(argument.startswith("hydra/launcher") for argument in arguments):
+        process = start_command(module, *arguments, cwd=cwd)
+        out, error = process.communicate(timeout=300)
+        return subprocess.CompletedProcess(process.args, process.returncode, out, error)
+    from support.command_process import run_forked
+
+    return run_forked(module, *arguments, cwd=cwd)
+
+
+def train_exit_code(monkeypatch: pytest.MonkeyPatch, *overrides: str) -> int:
+    """Run `colorlab.train` in this process, which saves the imports of a new one, and return its exit code."""
+    from hydra.core.global_hydra import GlobalHydra
+
+    from colorlab.train.__main__ import main
+
+    GlobalHydra.instance().clear()
+    monkeypatch.setattr(sys, "argv", ["colorlab-train", *overrides])
+    try:
+        main()
+    except SystemExit as exit_:
+        return exit_.code or 0
+    return 0

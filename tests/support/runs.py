@@ -1,0 +1,50 @@
+"""Reference runs, and whether an interrupted and resumed run equals one that was not interrupted.
+
+The runs have ten steps an epoch, with augmentation, and write `last.ckpt` every third step as well.
+"""
+
+from pathlib import Path
+
+import torch
+
+from colorlab.loggers import read_metrics
+from colorlab.runs.folder import RunFolder
+from support.command_process import CommandProcess
+from support.commands import SMALL
+
+RUN = (*SMALL, "data.workers=0", "callbacks.last.every_n_train_steps=3", "hydra.run.dir=run")
+QUICK = ("metrics=[psnr]", "callbacks.comparison=null", "callbacks.curves=null", "trainer.max_epochs=3")
+"""Three epochs, without pictures."""
+
+
+def train_undisturbed(cwd: Path, *overrides: str) -> RunFolder:
+    """Train to the end and return the run."""
+    cwd.mkdir(exist_ok=True)
+    training = CommandProcess(*RUN, *overrides, cwd=cwd)
+    assert training.wait() == 0, training.output()
+    return RunFolder(cwd / "run")
+
+
+def resumes_identically(undisturbed: RunFolder, cwd: Path, *overrides: str) -> bool:
+    """Resume the run in `cwd` and return whether it ends as the undisturbed run did."""
+    resumed = CommandProcess("resume=run", *overrides, cwd=cwd)
+    assert resumed.wait() == 0, resumed.output()
+    return same_run(RunFolder(cwd / "run"), undisturbed)
+
+
+def same_run(one: RunFolder, other: RunFolder) -> bool:
+    """Compare two runs' checkpoint names, weights, optimizer states and metrics, bit for bit."""
+    names = [
+        sorted(path.name for path in run.checkpoints.path.iterdir() if path.suffix != ".part") for run in (one, other)
+    ]
+    assert names[0] == names[1]
+    first, second = (torch.load(run.checkpoints.newest(), weights_only=True) for run in (one, other))
+    assert first["global_step"] == second["global_step"]
+    for state in ("state_dict", "optimizer_states"):
+        torch.testing.assert_close(first[state], second[state], rtol=0, atol=0)
+    assert _metrics(one) == _metrics(other)
+    return True
+
+
+def _metrics(run: RunFolder) -> dict[str, dict[int, float]]:
+    return {name: values for name, values in read_metrics(run).items() if not name.startswith("speed/")}

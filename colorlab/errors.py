@@ -4,6 +4,7 @@ import difflib
 import re
 import signal
 from collections.abc import Iterable
+from pathlib import Path
 
 
 class UserError(Exception):
@@ -45,6 +46,16 @@ def sentence_of(error: Exception) -> str:
     text = str(error)
     worker = re.match(r"Caught (\w+) in DataLoader worker", text)
     return text.rpartition(f"{worker[1]}: ")[2].strip() if worker else text
+
+
+def reason_of(error: Exception) -> str:
+    """Return the message of an exception as one line, or the name of its class if it has no message."""
+    return re.sub(r"\s+", " ", sentence_of(error)).strip() or type(error).__name__
+
+
+def printable(path: str | Path) -> str:
+    """Return a path for one line of text: line breaks and undecodable bytes are escaped."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in str(path))
 
 
 def did_you_mean(word: str, known: Iterable[str], prefix: str = "", few: bool = False) -> str:

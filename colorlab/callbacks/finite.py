@@ -17,8 +17,7 @@ from torch.optim import Optimizer
 
 from colorlab.callbacks.disk import save_atomically
 from colorlab.data.batch import Batch
-from colorlab.data.photographs import shown
-from colorlab.errors import Stopped, UserError
+from colorlab.errors import Stopped, UserError, printable
 from colorlab.models.colorizer import Colorizer
 from colorlab.models.host_copy import HostCopy
 from colorlab.runs.folder import RunFolder
@@ -156,7 +155,7 @@ class FiniteSteps(Callback):
             if torch.tensor(loss).isfinite():
                 said = f"A gradient or a statistic of a step in epoch {step.epoch} is not finite (loss {loss:g})"
             place = self._save(trainer, step, names, loss)
-            log.warning("%s: the step is left out.%s It was of %s.", said, place, ", ".join(map(shown, names)))
+            log.warning("%s: the step is left out.%s It was of %s.", said, place, ", ".join(map(printable, names)))
             if self.on_nonfinite == "stop":
                 reason = reason or f"{said}: callbacks.finite.on_nonfinite=skip would go on without it."
             elif step.in_a_row >= self.patience:

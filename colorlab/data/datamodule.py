@@ -24,10 +24,9 @@ from colorlab.data.photographs import (
     Pictures,
     Split,
     find_photographs,
-    shown,
     split_photographs,
 )
-from colorlab.errors import UserError
+from colorlab.errors import UserError, printable
 
 log = logging.getLogger(__name__)
 
@@ -210,13 +209,13 @@ class ColorDataModule(LightningDataModule):
                 continue
             self.skipped[name] = reason
             if reason != GRAY:
-                log.warning("Left out %s: %s", shown(self.root / name), reason)
+                log.warning("Left out %s: %s", printable(self.root / name), reason)
         broken, total = len(self.broken), sum(map(len, self.names.values()))
         if broken > MAX_BROKEN * total:
             first = next(iter(self.broken.items()))
             raise UserError(
                 f"{broken} of the {total} photographs in {self.root} cannot be read, more than a tenth;"
-                f" the first is {shown(first[0])} ({first[1]})."
+                f" the first is {printable(first[0])} ({first[1]})."
             )
 
     @property

@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -14,7 +13,7 @@ from torch.utils.data import Dataset
 from torchvision.transforms import v2
 
 from colorlab.color import has_color, rgb_to_lab
-from colorlab.errors import UserError
+from colorlab.errors import UserError, reason_of
 from colorlab.images.decoding import read_file, read_photograph
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp"}
@@ -204,7 +203,7 @@ class Photographs(Dataset):
         except UserError:  # no fault of the picture's: the place it lies in is lost
             raise
         except Exception as error:  # decoders raise whatever they like; the reason is reported
-            return Reading(None, _one_line(error), passing=getattr(error, "errno", None) is not None)
+            return Reading(None, reason_of(error), passing=getattr(error, "errno", None) is not None)
         return Reading(rgb, GRAY if for_color and is_gray(rgb) else None)
 
     def read(self, index: int) -> Tensor:
@@ -252,12 +251,3 @@ def _holds_anything(folder: Any) -> bool:
             return any(entries)
     except OSError:
         return False
-
-
-def shown(path: str | Path) -> str:
-    """A file's name for one line of text, whatever is in it: line breaks, and bytes that are no text, escaped."""
-    return "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in str(path))
-
-
-def _one_line(error: Exception) -> str:
-    return re.sub(r"\s+", " ", str(error)).strip() or type(error).__name__

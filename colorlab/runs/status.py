@@ -1,14 +1,13 @@
 """A run's status: how it stands, in a file that outlives the process. Imports nothing heavy."""
 
 import os
-import re
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
-from colorlab.errors import Pruned, Stopped, UserError, sentence_of
+from colorlab.errors import Pruned, Stopped, UserError, reason_of
 from colorlab.files import optional_file
 from colorlab.runs.folder import RunFolder
 
@@ -101,9 +100,8 @@ def _left(error: BaseException) -> SystemExit | None:
 
 def one_line(error: Exception) -> str:
     """What an exception says, in one line; a programmer's exception with its name."""
-    text = re.sub(r"\s+", " ", sentence_of(error)).strip()
-    name = type(error).__name__
-    return text if isinstance(error, UserError | Stopped) else f"{name}: {text}" if text else name
+    reason, name = reason_of(error), type(error).__name__
+    return reason if isinstance(error, UserError | Stopped) or reason == name else f"{name}: {reason}"
 
 
 def _now() -> str:

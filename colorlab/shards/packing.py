@@ -12,9 +12,9 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
 from colorlab.data.object_store import Bucket, Folder
-from colorlab.data.photographs import Split, shown
+from colorlab.data.photographs import Split
 from colorlab.data.shard_index import INDEX, SHARD, Index
-from colorlab.errors import UserError
+from colorlab.errors import UserError, printable
 from colorlab.images.decoding import read_file, read_photograph
 
 log = logging.getLogger(__name__)
@@ -32,7 +32,7 @@ def contents(root: Path, names: list[str], short_side: int | None, workers: int)
     files = DataLoader(_Files(root, names, short_side), batch_size=None, num_workers=workers, collate_fn=_as_is)
     for name, (content, time) in zip(names, files, strict=True):
         if not content:
-            log.warning("%s cannot be read, and is packed empty.", shown(root / name))
+            log.warning("%s cannot be read, and is packed empty.", printable(root / name))
         yield name, content, time
 
 

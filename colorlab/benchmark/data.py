@@ -22,7 +22,6 @@ from torchvision.transforms import v2
 from colorlab.benchmark.measuring import Result, now
 from colorlab.data import ColorDataModule
 from colorlab.data.batch import split_lab
-from colorlab.data.jpeg import Decoder
 from colorlab.data.photographs import Pictures, resize
 from colorlab.errors import UserError
 
@@ -59,19 +58,15 @@ READY = torch.empty(0), torch.empty(0)
 """What every way yields first, when all is prepared that is prepared once."""
 
 
-def _colorlab(task: Task, cache: str = "none", every: int = 1, decode: str = "workers") -> Iterator[Lab]:
+def _colorlab(task: Task, cache: str = "none", every: int = 1) -> Iterator[Lab]:
     """With `every` = 32 hardly a pixel is split: what is left is the part of the workers, where a GPU splits."""
-    settings = {"workers": task.workers, "cache": cache, "cache_dir": task.cache_dir, "decode": decode}
+    settings = {"workers": task.workers, "cache": cache, "cache_dir": task.cache_dir}
     data = ColorDataModule(task.root, task.size, task.batch, val_fraction=0, test_fraction=0, **settings)
     loader = data.loader(data.photographs["train"])
     for _ in loader if cache == "ram" else ():  # the first epoch
         pass
-    if decode == "device":
-        data.decoder.decoders(torch.device(task.device))
     yield READY
     for pictures in loader:
-        if decode == "device":
-            pictures = data.decoder(pictures, data.photographs["train"], torch.device(task.device))
         rgb = pictures.rgb[..., ::every, ::every].to(task.device, non_blocking=True)
         batch = split_lab(rgb, pictures.index)
         yield batch.L, batch.ab
@@ -149,14 +144,10 @@ def _torch_masks(task: Task) -> Iterator[Lab]:
         yield 116 * y - 16, torch.cat((500 * (x - y), 200 * (y - z)), dim=1)
 
 
-ON_DEVICE = "colorlab, data.decode=device"
-"""The only way that needs a library which not each machine can have."""
-
 WAYS: dict[str, Callable[[Task], Iterator[Lab]]] = {
     "colorlab": _colorlab,
     "colorlab, data.cache=ram": lambda task: _colorlab(task, "ram"),
     "colorlab, data.cache=disk": lambda task: _colorlab(task, "disk"),
-    ON_DEVICE: lambda task: _colorlab(task, decode="device"),
     "colorlab, up to the bytes for a GPU": lambda task: _colorlab(task, every=EVERY),
     "colorlab, disk, up to the bytes": lambda task: _colorlab(task, "disk", EVERY),
     "the report's: PIL + skimage, one process": _per_sample(_pillow_skimage, workers=False),
@@ -209,14 +200,6 @@ def parts(task: Task) -> dict[str, float]:
     return spent
 
 
-def _decodes_on_device() -> bool:
-    try:
-        Decoder()
-    except UserError:
-        return False
-    return True
-
-
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What of it can be chosen."""
     parser.add_argument("--root", help="the folder of the photographs (the built-in ones)")
@@ -236,7 +219,7 @@ def run(options: argparse.Namespace) -> Result:
             raise UserError(f"This compares with {package}: pip install 'colorlab[benchmark]'.")
     task = Task(options.root, options.size, options.batch, options.workers, options.device)
     torch.set_num_threads(1)
-    measured: dict[str, list[Measurement]] = {way: [] for way in WAYS if way != ON_DEVICE or _decodes_on_device()}
+    measured: dict[str, list[Measurement]] = {way: [] for way in WAYS}
     turns = [way for _ in range(options.rounds) for way in measured]
     for way in track(turns, "Measuring", console=Console(stderr=True), transient=True):
         measured[way].append(measure(way, task))

@@ -233,7 +233,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--root", help="a folder of photographs (the built-in ones)")
     parser.add_argument("--workers", type=int, help="processes that read them (a core each, at most 8)")
     parser.add_argument("--cache", default="none", choices=("none", "ram", "disk"), help="data.cache of them (none)")
-    parser.add_argument("--decode", default="workers", choices=("workers", "device"), help="data.decode (workers)")
     for name, default, meaning in (
         ("width", 64, "of the networks"), ("size", 256, "side of the pictures"), ("batch", 32, "pictures a step"),
         ("steps", 20, "of each loop in a round"), ("rounds", 5, "of all loops in turn"),
@@ -264,9 +263,9 @@ def run(options: argparse.Namespace) -> Result:
         }
         rows += _rows(setting, seconds, flop, peaks, held)
         if options.epochs:
-            place = {"root": options.root, "workers": options.workers, "cache": options.cache, "decode": options.decode}
+            place = {"root": options.root, "workers": options.workers, "cache": options.cache}
             speed = photographs_per_second(setting, options.epochs, **place)
-            loop = f"{REAL}, data.cache={options.cache}{', decode=device' * (options.decode == 'device')}"
+            loop = f"{REAL}, data.cache={options.cache}"
             rows.append(dict.fromkeys(rows[0]) | {"model": name, "loop": loop, "images/s": speed})
             rows[-1]["% of resident"] = 100 * speed * median(seconds[OURS]) / options.batch
     empty = {heading for heading in rows[0] if all(row[heading] is None for row in rows)}

@@ -13,7 +13,6 @@ from torch.utils.data import DataLoader
 
 from colorlab.data.batch import Batch, RandomCropFlip, split_lab
 from colorlab.data.cache import Cache, CachedPhotographs, DiskCache, MemoryCache
-from colorlab.data.jpeg import Decoder, EncodedBatch, EncodedPhotographs
 from colorlab.data.loader import Order, ResumableLoader, outlive_first_signal
 from colorlab.data.photographs import (
     GRAY,
@@ -37,7 +36,7 @@ MAX_BROKEN = 0.1
 class ColorDataModule(LightningDataModule):
     """A folder of photographs as batches of (L, ab).
 
-    Workers read, decode and resize to uint8 (or only read: `decode`); on the device the batch is
+    Workers read, decode and resize to uint8; on the device the batch is
     augmented (in training) and split into L and ab in float32.
 
     Args:
@@ -53,8 +52,6 @@ class ColorDataModule(LightningDataModule):
         cache: keep what was decoded: ram, shared by the workers of a process and filled in the first
             epoch; or disk, one file that is built before the first epoch and shared by all processes.
         cache_dir: where that file goes; None is the user's cache folder.
-        decode: who decodes JPEGs in training, validation and test: the workers, or nvImageCodec on the
-            device of the model. auto is the workers: two of them feed an H200 as fast as it decodes for itself.
         augment: what training pictures go through, on the device; None for nothing.
 
     Raises:
@@ -73,7 +70,6 @@ class ColorDataModule(LightningDataModule):
         workers: int | None = None,
         cache: Literal["none", "ram", "disk"] = "none",
         cache_dir: str | None = None,
-        decode: Literal["auto", "workers", "device"] = "auto",
         augment: RandomCropFlip | None = None,
     ) -> None:
         super().__init__()
@@ -87,8 +83,6 @@ class ColorDataModule(LightningDataModule):
             )
         if size is None and cache != "none":
             raise UserError(f"data.cache={cache} keeps pictures of one size: set data.size, or data.cache=none.")
-        if decode == "device" and cache != "none":
-            raise UserError(f"data.cache={cache} keeps what workers decode: drop it, or data.decode=device.")
         if min(val_fraction, test_fraction) < 0 or val_fraction + test_fraction >= 1:
             raise UserError("data.val_fraction and data.test_fraction must be at least 0 and together below 1.")
         self.size, self.batch_size, self.seed, self.augment = size, batch_size, seed, augment
@@ -99,12 +93,8 @@ class ColorDataModule(LightningDataModule):
             count = sum(map(len, self.names.values()))
             raise UserError(f"data.root={self.root} leaves no photograph to train on (of {count}).")
         self.cache = self._cache(cache, cache_dir)
-        self.decoder = Decoder() if decode == "device" else None
         self.photographs: dict[Split, Photographs] = {
-            split: EncodedPhotographs(self.root, chosen, size, fill=split == "train")
-            if self.decoder
-            else self._photographs(chosen, fill=split == "train")
-            for split, chosen in self.names.items()
+            split: self._photographs(chosen, fill=split == "train") for split, chosen in self.names.items()
         }
         self.skipped: dict[str, str] = {}
 
@@ -173,23 +163,11 @@ class ColorDataModule(LightningDataModule):
 
     # -- the device -------------------------------------------------------------------------------
 
-    def transfer_batch_to_device(
-        self, batch: Pictures | EncodedBatch, device: torch.device, dataloader_idx: int
-    ) -> Pictures:
-        """Bring a batch to the device; what comes as files is decoded there."""
-        if isinstance(batch, EncodedBatch):
-            batch = self.decoder(batch, self._delivering, device)
-        return super().transfer_batch_to_device(batch, device, dataloader_idx)
-
-    @property
-    def _delivering(self) -> Photographs:
-        """The photographs of the split that the trainer is at."""
-        return self.photographs["train" if self.trainer.training else "test" if self.trainer.testing else "val"]
-
     def on_after_batch_transfer(self, batch: Pictures, dataloader_idx: int) -> Batch:
         """Augment and split a batch, on the device; outside autocast, so Lab stays exact."""
         trainer = self.trainer
-        self.note_skipped(batch, self._delivering)
+        split = "train" if trainer.training else "test" if trainer.testing else "val"
+        self.note_skipped(batch, self.photographs[split])
         if trainer.training and not len(batch.index):
             raise UserError(f"data.root={self.root} holds no photograph with color to learn from.")
         rgb = batch.rgb

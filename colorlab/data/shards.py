@@ -4,7 +4,6 @@ import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from itertools import chain
-from typing import Literal
 
 import numpy as np
 
@@ -27,7 +26,7 @@ class ShardedDataModule(ColorDataModule):
 
     Args:
         root: a folder of shards, or its URL in an object store: s3://bucket/folder.
-        size, batch_size, seed, workers, decode, augment: as in ColorDataModule.
+        size, batch_size, seed, workers, augment: as in ColorDataModule.
         window: how many shards are mixed at a time; see `ShardOrder`.
         disk_gigabytes: how much of the local disk the copies of buckets' shards may take.
 
@@ -42,7 +41,6 @@ class ShardedDataModule(ColorDataModule):
         batch_size: int = 32,
         seed: int = 0,
         workers: int | None = None,
-        decode: Literal["auto", "workers", "device"] = "auto",
         augment: RandomCropFlip | None = None,
         window: int = 16,
         disk_gigabytes: float = 20.0,
@@ -50,7 +48,7 @@ class ShardedDataModule(ColorDataModule):
         if window < 1:
             raise UserError(f"data.window={window} must be at least 1.")
         self.window, self.disk_gigabytes = window, disk_gigabytes
-        super().__init__(root, size, batch_size, seed=seed, workers=workers, decode=decode, augment=augment)
+        super().__init__(root, size, batch_size, seed=seed, workers=workers, augment=augment)
 
     def _find(self, root: str, *_: float) -> tuple[Shards, dict[Split, list[str]]]:
         shards = Shards(store_at(root, int(self.disk_gigabytes * 1e9)))

@@ -100,47 +100,6 @@ def _orientation_of_jpeg(content: bytes) -> int | None:
         return picture.getexif().get(ExifTags.Base.Orientation, 1)
 
 
-def orientation_of_common_jpeg(content: bytes) -> int | None:
-    """How a JPEG lies that every decoder reads alike: whole, in color as JPEGs keep it, in sRGB; None for another file.
-
-    Decoders differ in what they make of damaged ones. Nearly all are told by a marker that cannot be where it is.
-
-    Raises:
-        OSError, ValueError, SyntaxError and the like: its head cannot be read.
-    """
-    if simplejpeg is None or (orientation := _orientation_of_jpeg(content)) is None:
-        return None
-    *_, colors, _ = simplejpeg.decode_jpeg_header(content)
-    return orientation if colors == "YCbCr" and _is_whole(content) else None
-
-
-def _is_whole(content: bytes) -> bool:
-    """Whether a JPEG's scans go on to its end without a marker that cannot be there; a second picture may follow."""
-    scans = np.frombuffer(content, np.uint8)[_first_scan(content) :]
-    (places,) = np.nonzero(scans[:-1] == 0xFF)
-    markers = scans[places + 1]
-    if not (markers == 0xD9).any():
-        return False
-    end = int((markers == 0xD9).argmax())
-    rest = scans[places[end] + 2 :].tobytes().lstrip(b"\0")
-    return bool(_CAN_FOLLOW_FF[markers[:end]].all()) and (not rest or rest.startswith(b"\xff\xd8"))
-
-
-def _first_scan(content: bytes) -> int:
-    """Where it begins: behind segments that tell their lengths, and may hold a small JPEG with scans of its own."""
-    place = 2
-    while place + 4 <= len(content) and content[place + 1] != 0xDA:
-        filled = content[place + 1] == 0xFF  # any number of these may stand before a marker
-        place += 1 if filled else 2 + int.from_bytes(content[place + 2 : place + 4])
-    return place
-
-
-_CAN_FOLLOW_FF = np.zeros(256, dtype=bool)
-"""In a JPEG's scans and between them: itself, 0 where it is data, and the markers of restarts, tables and scans."""
-_CAN_FOLLOW_FF[[0x00, 0xC4, 0xFF, 0xFE]] = _CAN_FOLLOW_FF[0xD0:0xD8] = _CAN_FOLLOW_FF[0xDA:0xDE] = True
-_CAN_FOLLOW_FF[0xE0:0xF0] = True
-
-
 def _check_size(size: tuple[int, int], most: int | None) -> None:
     if most is not None and prod(size) > most:
         raise Image.DecompressionBombError(f"it unpacks to {size[0]}×{size[1]} pixels")

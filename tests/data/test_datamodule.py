@@ -95,21 +95,6 @@ def test_a_cache_changes_nothing_in_any_epoch(folder: Path, tmp_path: Path) -> N
                 assert all(torch.equal(part, same) for part, same in zip(one, other, strict=True))
 
 
-def test_decoding_on_the_device_changes_nothing_in_any_epoch(folder: Path, tmp_path: Path) -> None:
-    pytest.importorskip("nvidia.nvimgcodec", reason="not made for Macs")
-    (folder / "torn.jpg").write_bytes(b"torn")
-    Image.open(folder / "erase_crab.jpg").convert("L").convert("RGB").save(folder / "gray.jpg")
-    seen = {}
-    for decode in ("workers", "device"):
-        data = module(folder, decode=decode, workers=2, augment=RandomCropFlip())
-        seen[decode] = watch(data, tmp_path, epochs=2).seen, data.skipped
-    assert seen["device"][1] == seen["workers"][1]
-    assert len(seen["workers"][1]) == 2
-    for epoch in (0, 1):
-        for one, other in zip(seen["device"][0][epoch], seen["workers"][0][epoch], strict=True):
-            assert all(torch.equal(part, same) for part, same in zip(one, other, strict=True))
-
-
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", "bf16-true"])
 def test_lab_is_exact_whatever_the_precision_of_the_network(folder: Path, tmp_path: Path, precision: str) -> None:
     data = module(folder)
@@ -170,7 +155,6 @@ def test_a_folder_of_gray_pictures_alone_is_refused(tmp_path: Path) -> None:
             {"size": None, "batch_size": 1, "cache": "disk"},
             r"cache=disk keeps pictures of one size",
         ),
-        ({"cache": "ram", "decode": "device"}, r"cache=ram keeps what workers decode"),
         ({"workers": -1}, r"data\.workers=-1 must be at least 0"),
     ],
 )

@@ -100,16 +100,6 @@ def test_training_photographs_are_the_folders_to_the_byte(folder: ColorDataModul
         assert (mine.st_size, mine.st_mtime_ns) == (theirs.st_size, theirs.st_mtime_ns)
 
 
-def test_the_device_decodes_the_files_of_shards(packed: Path) -> None:
-    pytest.importorskip("nvidia.nvimgcodec", reason="not made for Macs")
-    usual, on_device = sharded(packed), sharded(packed, decode="device")
-    for expected, files in zip(loader(usual), loader(on_device), strict=True):
-        found = on_device.decoder(files, on_device.photographs["train"], torch.device("cpu"))
-        assert torch.equal(found.rgb, expected.rgb)
-        assert torch.equal(found.index, expected.index)
-        assert sorted(found.skipped) == sorted(expected.skipped)
-
-
 def test_gray_and_torn_photographs_are_replaced_in_training(packed: Path) -> None:
     data = sharded(packed)
     batches = list(loader(data))

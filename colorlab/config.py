@@ -47,6 +47,17 @@ def plain(cfg: DictConfig) -> dict[str, Any]:
         raise UserError(f"The configuration cannot be resolved: {str(error).splitlines()[0]}") from error
 
 
+def flatten(tree: Mapping[str, Any], separator: str = ".") -> dict[str, Any]:
+    """Return the leaves of nested dictionaries by their joined keys; an empty dictionary is a leaf."""
+    leaves = {}
+    for key, value in tree.items():
+        if isinstance(value, Mapping) and value:
+            leaves |= {f"{key}{separator}{name}": leaf for name, leaf in flatten(value, separator).items()}
+        else:
+            leaves[key] = value
+    return leaves
+
+
 @dataclass
 class Filing:
     """How the tracker files a run: what stands under `run` in every command's configuration."""

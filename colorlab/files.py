@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -83,6 +84,11 @@ def optional_file(file: Path) -> Iterator[None]:
         yield
     except OSError as error:
         log.warning("%s cannot be written (%s): the run goes on without it.", file, error.strerror or error)
+
+
+def natural_key(name: str | Path) -> list[tuple[int, str]]:
+    """Return a sort key that compares digits as numbers: 9_cunet comes before 10_cunet."""
+    return [(int(digits or 0), text) for digits, text in re.findall(r"(\d+)|(\D+)", str(name))]
 
 
 def relative(path: str | Path) -> str:

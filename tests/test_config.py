@@ -8,7 +8,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
-from colorlab.config import check, conf_folder, plain
+from colorlab.config import check, conf_folder, flatten, plain
 from colorlab.errors import UserError
 from colorlab.train.experiment import check_experiment
 
@@ -86,3 +86,9 @@ def test_a_plan_builds_what_it_checked() -> None:
 def test_a_wrong_node_gets_one_sentence(node: dict, sentence: str) -> None:
     with pytest.raises(UserError, match=sentence):
         check(node, "thing", given=("params",))
+
+
+def test_flatten_joins_the_keys_of_nested_dictionaries() -> None:
+    tree = {"model": {"width": 4, "blocks": {}}, "seed": 0}
+    assert flatten(tree) == {"model.width": 4, "model.blocks": {}, "seed": 0}
+    assert flatten(tree, "/") == {"model/width": 4, "model/blocks": {}, "seed": 0}

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from colorlab.files import atomic_path, write_text
+from colorlab.files import atomic_path, natural_key, write_text
 
 
 def test_a_file_takes_its_place_when_all_went_well(tmp_path: Path) -> None:
@@ -48,3 +48,9 @@ def test_two_may_write_a_shared_file_at_once_and_the_last_ones_stays(tmp_path: P
         other.write_text("other")
     assert (tmp_path / "a.txt").read_text() == "one"
     assert os.listdir(tmp_path) == ["a.txt"]
+
+
+def test_natural_order_compares_digits_as_numbers() -> None:
+    names = ["10_b", "9_b", "9_a", "run2/10", "run2/9"]
+    assert sorted(names[:3], key=natural_key) == ["9_a", "9_b", "10_b"]
+    assert sorted(names[3:], key=natural_key) == ["run2/9", "run2/10"]

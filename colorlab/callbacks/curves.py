@@ -8,9 +8,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from colorlab.files import optional_file
-from colorlab.loggers import read_metrics
 from colorlab.models.colorizer import Colorizer
 from colorlab.runs.folder import RunFolder
+from colorlab.runs.metrics_table import read_metrics
 
 PANELS = (
     ("loss", "linear", ("train/loss", "val/loss")),

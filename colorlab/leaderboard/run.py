@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import socket
 import statistics
 from collections.abc import Iterator, Mapping
@@ -17,9 +16,10 @@ import torch
 from colorlab.command_line import key_of
 from colorlab.config import check
 from colorlab.errors import UserError
-from colorlab.loggers import read_metrics
+from colorlab.files import natural_key
 from colorlab.models.colorizer import Colorizer
 from colorlab.runs.folder import RunFolder
+from colorlab.runs.metrics_table import read_metrics
 from colorlab.train.experiment import GROUPS
 
 MARKS = ("status.json", "overrides.yaml", "metrics.csv")
@@ -130,7 +130,7 @@ def find_runs(folders: list[Path]) -> list[Run]:
     found = {path.resolve(): path for folder in folders for path in _run_folders(folder)}
     if not found:
         raise UserError(f"There is no run in {', '.join(map(str, folders))}.")
-    return [read_run(RunFolder(path)) for path in sorted(found.values(), key=_natural)]
+    return [read_run(RunFolder(path)) for path in sorted(found.values(), key=natural_key)]
 
 
 def _run_folders(folder: Path) -> Iterator[Path]:
@@ -138,11 +138,6 @@ def _run_folders(folder: Path) -> Iterator[Path]:
         if any(mark in files for mark in MARKS):
             inner.clear()  # what lies inside a run is its own
             yield Path(path)
-
-
-def _natural(path: Path) -> list[tuple[int, str]]:
-    """So that 10_cunet comes after 9_cunet."""
-    return [(int(digits or 0), text) for digits, text in re.findall(r"(\d+)|(\D+)", str(path))]
 
 
 def read_run(folder: RunFolder) -> Run:

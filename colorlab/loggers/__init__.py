@@ -7,7 +7,7 @@ from typing import Any
 from lightning.pytorch.loggers import Logger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 
-from colorlab.loggers.metrics_csv import MetricsCSV, read_metrics
+from colorlab.loggers.metrics_csv import MetricsCSV
 from colorlab.loggers.mlflow import MLflowInFolder, mlflow_logger
 from colorlab.loggers.tensorboard import TensorBoardInFolder
 from colorlab.loggers.wandb import WandbByEpoch, finish_tracker, wandb_logger
@@ -15,7 +15,7 @@ from colorlab.runs.folder import RunFolder
 
 __all__ = [
     "MLflowInFolder", "MetricsCSV", "TensorBoardInFolder", "WandbByEpoch", "finish_tracker", "log_best",
-    "log_picture", "log_table", "mlflow_logger", "read_metrics", "remember_trackers", "wandb_logger",
+    "log_picture", "log_table", "mlflow_logger", "remember_trackers", "wandb_logger",
 ]  # fmt: skip
 
 

@@ -2,7 +2,6 @@
 
 import importlib.util
 import os
-from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
@@ -11,6 +10,7 @@ from urllib.request import urlopen
 from lightning.pytorch.loggers import MLFlowLogger
 from lightning.pytorch.utilities import rank_zero_only
 
+from colorlab.config import flatten
 from colorlab.errors import UserError
 from colorlab.files import write_text
 from colorlab.loggers.tracker import losable, pixels_in
@@ -43,18 +43,11 @@ class MLflowInFolder(MLFlowLogger):
         run = self.experiment.get_run(self.run_id)
         self.experiment.update_run(self.run_id, status="RUNNING")
         write_text(self.folder.mlflow_id, self.run_id)
-        super().log_hyperparams({key: value for key, value in _leaves(params) if key not in run.data.params})
+        new = {key: value for key, value in flatten(params, "/").items() if key not in run.data.params}
+        super().log_hyperparams(new)
 
     def log_picture(self, name: str, path: Path, step: int, epoch: int | None = None) -> None:
         self.experiment.log_image(self.run_id, pixels_in(path), key=name, step=step, synchronous=True)
-
-
-def _leaves(params: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in params.items():
-        if isinstance(value, Mapping) and value:
-            yield from _leaves(value, f"{prefix}{key}/")
-        else:
-            yield f"{prefix}{key}", value
 
 
 def mlflow_logger(

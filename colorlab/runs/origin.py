@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import colorlab
 from colorlab.command_line import as_typed, key_of
+from colorlab.config import flatten
 from colorlab.errors import UserError
 from colorlab.runs.folder import RunFolder
+from colorlab.runs.metrics_table import read_metrics
 from colorlab.train.experiment import GROUPS, KEYS
 
 if TYPE_CHECKING:
@@ -130,8 +132,6 @@ def differences(folder: RunFolder, other: RunFolder, origin: dict[str, Any]) -> 
 
 def same_losses(folder: RunFolder, other: RunFolder) -> str:
     """One line on whether two runs had the same losses in each epoch."""
-    from colorlab.loggers import read_metrics
-
     names = ("val/loss", "train/loss")
     mine, theirs = ({name: read_metrics(run).get(name, {}) for name in names} for run in (folder, other))
     epochs = sorted({epoch for losses in (mine, theirs) for name in names for epoch in losses[name]})
@@ -145,7 +145,7 @@ def same_losses(folder: RunFolder, other: RunFolder) -> str:
 
 def _comparable(folder: RunFolder, origin: dict[str, Any]) -> dict[str, Any]:
     facts = {key: origin.get(key) for key in ("code", "versions", "device", "data")}
-    return _flat(facts | {"config": _without_place(folder)})
+    return flatten(facts | {"config": _without_place(folder)})
 
 
 def _without_place(folder: RunFolder) -> dict[str, Any]:
@@ -159,17 +159,6 @@ def _without_place(folder: RunFolder) -> dict[str, Any]:
             (logger or {}).pop(key, None)
     (config.get("callbacks") or {}).pop("pruning", None)
     return config
-
-
-def _flat(node: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """A tree's leaves by their dotted names."""
-    leaves = {}
-    for name, value in node.items():
-        leaves |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
-    return leaves
-
-
-# -- facts -------------------------------------------------------------------------------------------
 
 
 def versions() -> dict[str, str | None]:

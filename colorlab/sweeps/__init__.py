@@ -1,1 +1,1 @@
-"""Many runs of one command: their names, the report at the end, and the search for the best of them."""
+"""Sweeps of many runs: the names of the jobs, the report at the end, and the search for the best run."""

@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 
 from colorlab.errors import UserError
 from colorlab.runs.folder import RunFolder
-from colorlab.sweeps.sweep import direction
+from colorlab.sweeps.score import direction_of
 
 if TYPE_CHECKING:
     from optuna import Study, Trial
@@ -44,16 +44,13 @@ class Search:
     def __init__(
         self, folder: Path, space: Space, metric: str, trials: int, at_once: int = 1, startup: int = 10, seed: int = 0
     ) -> None:
-        for name, value in {"trials": trials, "at_once": at_once, "startup": startup}.items():
-            if value < 1:
-                raise UserError(f"sweep.{name}={value} must be at least 1.")
         optuna = import_optuna()
         self.folder, self.space, self.metric, self.trials, self.at_once = folder, space, metric, trials, at_once
         self.picture, self.best_config = folder / "study.png", folder / "best.yaml"
         folder.mkdir(parents=True, exist_ok=True)
         self.study: Study = optuna.create_study(
             study_name=STUDY, storage=_storage(journal(folder)), load_if_exists=True,
-            direction={"min": "minimize", "max": "maximize"}[direction(metric)],
+            direction={"min": "minimize", "max": "maximize"}[direction_of(metric)],
         )  # fmt: skip
         self._stay_with({"metric": metric, "space": {key: str(kind) for key, kind in sorted(space.items())}})
         # A search that goes on must not draw what it has drawn before.

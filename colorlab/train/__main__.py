@@ -20,8 +20,9 @@ from colorlab.runs.lock import locked
 from colorlab.runs.origin import command_of, typed_command, words_again
 from colorlab.runs.resume import with_run_of
 from colorlab.runs.status import Status, is_first_process
-from colorlab.sweeps.sweep import file_job, settle_in
+from colorlab.sweeps.names import file_job
 from colorlab.train.experiment import KEYS
+from colorlab.train.processes import undo_launcher_settings
 from colorlab.train.training import train
 
 
@@ -32,7 +33,7 @@ def _job(cfg: DictConfig) -> float | None:
     overrides = list(hydra_cfg.overrides.task)
     if in_sweep:
         file_job(cfg, hydra_cfg)
-        settle_in()
+        undo_launcher_settings()
     logging.raiseExceptions = False  # a full disk is said where it matters: a traceback a line of train.log is not
     status = Status(folder, command_of(overrides) if in_sweep else typed_command(), overrides)
     try:
@@ -71,8 +72,6 @@ def _train_alone(cfg: DictConfig, folder: RunFolder, status: Status, in_sweep: b
     interruption = Interruption(status)
     alone = locked(folder) if is_first_process() else nullcontext()
     with interruption.heeded(), alone, status.kept(in_sweep), interruption.not_forgotten():
-        if HydraConfig.get().runtime.choices.get("sweep") == "wandb":
-            raise UserError("sweep=wandb is no choice here: conf/sweep/wandb.yaml is for `wandb sweep`.")
         return train(plain(cfg), folder, status, interruption, in_sweep)
 
 

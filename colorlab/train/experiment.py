@@ -5,7 +5,8 @@ from typing import Any
 
 from colorlab.config import Plan, check, check_filing
 from colorlab.errors import UserError, did_you_mean
-from colorlab.sweeps.sweep import check_settings, direction
+from colorlab.sweeps.score import direction_of
+from colorlab.sweeps.settings import check_settings
 
 GROUPS = ("model", "optim", "schedule", "objective", "data", "callbacks", "logger", "trainer", "sweep", "experiment")
 KEYS = (*GROUPS[:-1], "metrics", "seed", "resume", "reproduce", "test", "debug", "run")
@@ -64,12 +65,11 @@ def check_experiment(cfg: dict[str, Any]) -> dict[str, Any]:
 
 def _check_monitor(plan: Plan, path: str) -> None:
     """Refuse a callback that would take the worst value for the best."""
+    from colorlab.metrics import direction
+
     monitor = plan.arguments.get("monitor")
-    try:
-        better = direction(monitor)
-    except (UserError, AttributeError):  # nobody knows, or there is none
-        return
-    if plan.accepts("mode") and plan.arguments.get("mode", "min") != better:
+    better = direction(monitor) if isinstance(monitor, str) else None
+    if better and plan.accepts("mode") and plan.arguments.get("mode", "min") != better:
         verb = "rise" if better == "max" else "fall"
         raise UserError(f"{path}.monitor={monitor} should {verb}: add {path}.mode={better}.")
 
@@ -88,7 +88,7 @@ def _check_metrics(names: Any) -> None:
 def _check_compared(cfg: dict[str, Any]) -> None:
     """Refuse a value to compare runs by that would turn out not to be there after the training."""
     metric = cfg["sweep"]["metric"]
-    direction(metric)
+    direction_of(metric)
     measured = metric.partition("/")[2] in ("loss", *cfg["metrics"]) or (cfg["callbacks"] or {}).get("evaluation")
     if not measured or (metric.startswith("test/") and not cfg["test"]):
         raise UserError(f"sweep.metric={metric} is not measured: see metrics, test and callbacks=evaluation.")

@@ -13,9 +13,10 @@ from colorlab.runs.folder import RunFolder
 from colorlab.runs.origin import differences, keep_origin, same_losses
 from colorlab.runs.resume import begin_anew, checkpoint_of, requeued
 from colorlab.runs.status import Status
-from colorlab.sweeps.sweep import best_value, check_processes
+from colorlab.sweeps.score import best_value
 from colorlab.train.experiment import check_experiment
 from colorlab.train.hardware import enough_memory, fast_settings, largest_batch
+from colorlab.train.processes import check_processes
 
 if TYPE_CHECKING:
     from lightning import Trainer

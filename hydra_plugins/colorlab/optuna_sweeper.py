@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 ConfigStore.instance().store(
     group="hydra/sweeper", name="optuna", node={"_target_": f"{__name__}.OptunaSweeper"}, provider="colorlab"
 )
-KEYS = ("metric", "trials", "at_once", "startup", "seed")
 
 
 class OptunaSweeper(Sweeper):
@@ -36,18 +35,20 @@ class OptunaSweeper(Sweeper):
         )
 
     def sweep(self, arguments: list[str]) -> None:
-        from colorlab.config import check_arguments
+        from colorlab.errors import UserError
         from colorlab.sweeps.search import Search, import_optuna
-        from colorlab.sweeps.sweep import check_settings
+        from colorlab.sweeps.settings import SearchSettings, check_settings
 
         import_optuna()
-        check_settings(self.config.sweep)
+        settings = check_settings(OmegaConf.to_container(self.config.sweep, resolve=True))
+        if not isinstance(settings, SearchSettings):
+            raise UserError("sweep=optuna needs sweep.space: what to search, by key.")
         folder = Path(self.config.hydra.sweep.dir)
-        settings = {key: self.config.sweep[key] for key in KEYS}
-        plan = check_arguments(Search, settings, "sweep", given=("folder", "space"))
-        fixed, space = self._split(arguments)
+        fixed, space = self._split(arguments, settings.space)
         self.validate_batch_is_legal([[*fixed, *_words(values)] for values in _samples(space)])
-        search: Search = plan.build(folder=folder, space=space)
+        search = Search(
+            folder, space, settings.metric, settings.trials, settings.at_once, settings.startup, settings.seed
+        )
         OmegaConf.save(self.config, folder / "multirun.yaml")
         while search.left() > 0:
             trials = search.ask()
@@ -59,17 +60,16 @@ class OptunaSweeper(Sweeper):
             if search.fruitless() and all(map(_mistaken, results)):
                 return  # all others would end like these, which Sweep reports
 
-    def _split(self, arguments: list[str]) -> "tuple[list[str], dict[str, BaseDistribution]]":
+    def _split(self, arguments: list[str], searched: dict[str, Any]) -> "tuple[list[str], dict[str, BaseDistribution]]":
         """The overrides that all runs share, and what to search."""
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
         overrides = {override.key_or_group: override for override in parser.parse_overrides(arguments)}
         space = {
             override.key_or_group: override
-            for override in parser.parse_overrides([f"{key}={words}" for key, words in self.config.sweep.space.items()])
+            for override in parser.parse_overrides([f"{key}={words}" for key, words in searched.items()])
         } | overrides
         fixed = [override.input_line for override in overrides.values() if not override.is_sweep_override()]
-        searched = {key: _distribution(override) for key, override in space.items() if override.is_sweep_override()}
-        return fixed, searched
+        return fixed, {key: _distribution(override) for key, override in space.items() if override.is_sweep_override()}
 
 
 def _distribution(override: Override) -> "BaseDistribution":

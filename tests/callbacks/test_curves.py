@@ -11,9 +11,10 @@ from torch import nn
 
 from colorlab.callbacks.curves import Curves, draw_curves
 from colorlab.data import ColorDataModule
-from colorlab.loggers import MetricsCSV, read_metrics
+from colorlab.loggers import MetricsCSV
 from colorlab.models import CUNet
 from colorlab.runs.folder import RunFolder
+from colorlab.runs.metrics_table import read_metrics
 from colorlab.schedules import Constant
 
 BLUE, ORANGE = (0x1F, 0x77, 0xB4), (0xFF, 0x7F, 0x0E)  # matplotlib's first two colors

@@ -11,11 +11,12 @@ from colorlab.callbacks.evaluation import Evaluation
 from colorlab.data import ColorDataModule
 from colorlab.data.color_histogram import cached_prior
 from colorlab.errors import UserError
-from colorlab.loggers import MetricsCSV, read_metrics
+from colorlab.loggers import MetricsCSV
 from colorlab.metrics import IN_TRAINING, Colored
 from colorlab.metrics.jury import Jury, mean_of
 from colorlab.models import CUNet
 from colorlab.runs.folder import RunFolder
+from colorlab.runs.metrics_table import read_metrics
 from colorlab.schedules import Constant
 
 

@@ -12,9 +12,10 @@ from colorlab.callbacks.interruption import Stopping
 from colorlab.callbacks.last import Last
 from colorlab.data.batch import Batch
 from colorlab.errors import Interrupted
-from colorlab.loggers import MetricsCSV, read_metrics
+from colorlab.loggers import MetricsCSV
 from colorlab.models import CUNet
 from colorlab.runs.folder import RunFolder
+from colorlab.runs.metrics_table import read_metrics
 from colorlab.schedules import Constant
 
 BATCH = Batch(torch.full((1, 1, 16, 16), 50.0), torch.zeros(1, 2, 16, 16), torch.tensor([0]))

@@ -16,8 +16,9 @@ from colorlab.data.cache import CachedPhotographs, DiskCache
 from colorlab.data.color_histogram import read_prior, write_prior
 from colorlab.data.photographs import SAMPLES, Names, Photographs, find_photographs
 from colorlab.errors import UserError
-from colorlab.loggers import MetricsCSV, read_metrics
+from colorlab.loggers import MetricsCSV
 from colorlab.runs.folder import RunFolder
+from colorlab.runs.metrics_table import read_metrics
 from colorlab.shards.__main__ import main as shards_main
 from support.commands import train_exit_code
 

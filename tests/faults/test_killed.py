@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from colorlab.loggers import read_metrics
 from colorlab.runs.folder import RunFolder
+from colorlab.runs.metrics_table import read_metrics
 from support.command_process import CommandProcess, processes_in_session
 from support.fault_injection import at_call, kill_during_checkpoint
 from support.runs import QUICK, RUN, resumes_identically, train_undisturbed

@@ -11,8 +11,8 @@ import matplotlib.figure
 import numpy as np
 import pytest
 
-from colorlab.loggers import read_metrics
 from colorlab.runs.folder import RunFolder
+from colorlab.runs.metrics_table import read_metrics
 from support.command_process import CommandProcess, processes_in_session
 from support.fault_injection import limit_memory_during
 

@@ -51,8 +51,6 @@ def keys(choices: list[str]) -> dict[str, list[str]]:
     """Every key of these choices, as configured or as an argument of a constructor, and values known to be its own."""
     found: dict[str, set[str]] = {key: set() for key in KEYS}
     for choice in choices:
-        if choice == "sweep=wandb":
-            continue
         with initialize_config_dir(str(conf_folder()), version_base="1.3"):
             cfg = compose(
                 "train", [choice, "++data.root=photos", "hydra.runtime.output_dir=run"], return_hydra_config=True

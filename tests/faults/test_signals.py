@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from colorlab.loggers import read_metrics
 from colorlab.runs.folder import RunFolder
+from colorlab.runs.metrics_table import read_metrics
 from support.command_process import CommandProcess
 from support.fault_injection import at_call, send_signals_to_self
 from support.runs import QUICK, RUN, resumes_identically, train_undisturbed

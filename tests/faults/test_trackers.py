@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from colorlab.loggers import read_metrics
 from colorlab.runs.folder import RunFolder
+from colorlab.runs.metrics_table import read_metrics
 from support.command_process import CommandProcess
 from support.fault_injection import at_call, kill_children_named, replace_folder_by_file
 from support.mlflow_server import mlflow_server

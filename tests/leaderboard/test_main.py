@@ -17,8 +17,8 @@ from selenium.webdriver.common.by import By
 
 import colorlab
 from colorlab.leaderboard.__main__ import main
-from colorlab.loggers import read_metrics
 from colorlab.runs.folder import RunFolder
+from colorlab.runs.metrics_table import read_metrics
 from support.browser import fits_width, set_screen_size
 from support.commands import SMALL, run_command
 

@@ -23,9 +23,10 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from colorlab.config import conf_folder
 from colorlab.dashboard import make_workspace
 from colorlab.errors import UserError
-from colorlab.loggers import MetricsCSV, mlflow_logger, read_metrics, wandb_logger
+from colorlab.loggers import MetricsCSV, mlflow_logger, wandb_logger
 from colorlab.models import CUNet
 from colorlab.runs.folder import RunFolder
+from colorlab.runs.metrics_table import read_metrics
 from support.commands import SMALL, run_command
 from support.mlflow_server import mlflow_server
 from support.wandb_server import WandbServer
@@ -336,8 +337,8 @@ def test_the_end_of_an_offline_run_says_how_to_send_all_of_it(name: str, request
 def test_an_agent_trains_what_the_sweep_draws_and_the_run_is_the_sweeps(
     wandb_server: WandbServer, tmp_path: Path
 ) -> None:
-    """`wandb sweep` and `wandb agent` as they are, and conf/sweep/wandb.yaml with what makes a run small."""
-    sweep = yaml.safe_load((conf_folder() / "sweep" / "wandb.yaml").read_text())
+    """`wandb sweep` and `wandb agent` as they are, and conf/wandb_sweep.yaml with what makes a run small."""
+    sweep = yaml.safe_load((conf_folder() / "wandb_sweep.yaml").read_text())
     small = {key: yaml.safe_load(value) for key, _, value in (word.partition("=") for word in SMALL)}
     fixed = {key: value for key, value in small.items() if key not in ("model", "logger")} | {"debug": True}
     sweep["parameters"] |= {key: {"value": value} for key, value in fixed.items()}

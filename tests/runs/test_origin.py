@@ -10,9 +10,9 @@ import pytest
 from omegaconf import OmegaConf
 
 from colorlab.data.photographs import SAMPLES
-from colorlab.loggers import read_metrics
 from colorlab.runs import origin
 from colorlab.runs.folder import RunFolder
+from colorlab.runs.metrics_table import read_metrics
 from support.commands import SMALL, train_exit_code
 
 QUICK = (*SMALL, "trainer.limit_train_batches=2", "callbacks.comparison=null", "callbacks.curves=null")

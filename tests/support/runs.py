@@ -7,8 +7,8 @@ from pathlib import Path
 
 import torch
 
-from colorlab.loggers import read_metrics
 from colorlab.runs.folder import RunFolder
+from colorlab.runs.metrics_table import read_metrics
 from support.command_process import CommandProcess
 from support.commands import SMALL
 

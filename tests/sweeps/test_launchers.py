@@ -11,9 +11,9 @@ import torch
 from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
 
-from colorlab.loggers import read_metrics
 from colorlab.runs.folder import RunFolder
-from colorlab.sweeps.sweep import statuses
+from colorlab.runs.metrics_table import read_metrics
+from colorlab.sweeps.report import statuses
 from support.commands import SMALL, Command, start_command, train_exit_code
 from support.slurm import missing_requirement, one_node_slurm
 

@@ -17,10 +17,10 @@ from optuna.trial import TrialState
 from PIL import Image
 
 from colorlab.errors import UserError
-from colorlab.loggers import read_metrics
 from colorlab.runs.folder import RunFolder
+from colorlab.runs.metrics_table import read_metrics
+from colorlab.sweeps.report import statuses
 from colorlab.sweeps.search import Search
-from colorlab.sweeps.sweep import statuses
 from hydra_plugins.colorlab.optuna_sweeper import _distribution
 from support.command_process import CommandProcess
 from support.commands import SMALL, train_exit_code

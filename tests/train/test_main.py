@@ -16,8 +16,8 @@ from PIL import Image
 import colorlab
 from colorlab.config import conf_folder
 from colorlab.data import ColorDataModule
-from colorlab.loggers import read_metrics
 from colorlab.runs.folder import RunFolder
+from colorlab.runs.metrics_table import read_metrics
 from colorlab.schedules import Constant
 from colorlab.train.__main__ import main
 from support.command_process import CommandProcess
@@ -203,7 +203,7 @@ MISTAKES = {
     "run.notse=hi": "Unknown key run.notse: did you mean run.notes?",
     "run.tags=new": "run.tags=new must be a list of texts",
     "sweep.metrc=val/psnr": "Unknown key sweep.metrc: did you mean sweep.metric?",
-    "sweep=wandb": "conf/sweep/wandb.yaml is for `wandb sweep`.",
+    "sweep=wandb": "sweep=wandb does not exist: choose from: grid, optuna, recipe.",
     "sweep.metric=5": "sweep.metric=5 must be a text",
     "optim.lr=-1": "optim: Invalid learning rate: -1.0",
     "callbacks.best.save_top_k=-2": "callbacks.best: Invalid value for save_top_k=-2",

@@ -7,11 +7,9 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from colorlab.errors import UserError
-from colorlab.loggers import read_metrics
 from colorlab.models import Colorizer
 from colorlab.runs.folder import RunFolder
-from colorlab.sweeps.sweep import best_of, direction, job_name
+from colorlab.runs.metrics_table import read_metrics
 from support.commands import SMALL, Command, train_exit_code
 
 
@@ -86,46 +84,3 @@ def test_a_sweep_of_mistakes_alone_ends_with_exit_code_2(
     assert last.startswith("  0_seed1, 1_seed2: trainer.strategy=ddp with 2 devices starts the whole command again")
     assert last.endswith("hydra/launcher=submitit_slurm hydra.launcher.tasks_per_node=2.")
     assert not list(tmp_path.glob("sweep/*/checkpoints"))
-
-
-@pytest.mark.parametrize("flag", [(), ("-m",)])
-def test_processes_that_would_keep_their_numbers_to_themselves_are_refused(
-    flag: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, tmp_path: Path
-) -> None:
-    """Loggers are copied into spawned and forked processes: what the test logs would replace metrics.csv."""
-    monkeypatch.chdir(tmp_path)
-    spawn = ("trainer.strategy=ddp_spawn", "trainer.devices=2", "hydra.run.dir=run", "hydra.sweep.dir=sweep")
-    assert train_exit_code(monkeypatch, *flag, *SMALL, *spawn) == 2
-    instead = "trainer.devices=1 or hydra/launcher=submitit_slurm" if flag else "trainer.strategy=ddp.\n"
-    error = capsys.readouterr().err
-    assert "trainer.strategy=ddp_spawn loses what is logged" in error
-    assert f"choose {instead}" in error
-    assert "Traceback" not in error
-
-
-@pytest.mark.parametrize(
-    ("overrides", "name"),
-    [
-        ("model=cunet ++optim.lr=0.001 ++model.activation=relu", "cunet_lr0.001_activation-relu"),
-        ("seed=3 ++schedule.lr=[[0,1],[20,0.1]] ++optim.lr=1e-3", "seed3_schedule.lr0,1,20,0.1_optim.lr1e-3"),
-        ("++data.root='/photos/a b' +trainer.profiler=null", "root-photosab_profiler-null"),
-        ("++optim.lr=0.00044303752452182633 seed=12345678901", "lr0.000443_seed12345678901"),
-        ("data=samples", "otherwise"),
-    ],
-)
-def test_a_jobs_name_is_short_and_safe(overrides: str, name: str) -> None:
-    words = overrides.replace("a b", "a~b").split()
-    assert job_name([word.replace("~", " ") for word in words], ["data"], "otherwise") == name
-
-
-def test_a_value_to_compare_runs_by_has_a_direction() -> None:
-    assert [direction(name) for name in ("val/loss", "train/loss", "test/psnr", "val/ciede2000")] == [
-        "min", "min", "max", "min",
-    ]  # fmt: skip
-    for name in ("val/colorfulness", "val/los", "loss", "speed/loss", "train/psnr"):
-        with pytest.raises(UserError, match=f"sweep.metric={name} is nothing to compare runs by"):
-            direction(name)
-    nan = float("nan")
-    assert best_of([nan, 3.0, 1.0], "min") == 1.0
-    assert best_of([2.0, nan, 3.0], "max") == 3.0
-    assert best_of([nan], "max") != best_of([nan], "max")

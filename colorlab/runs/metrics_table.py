@@ -1,0 +1,52 @@
+"""The numbers of a run in its `metrics.csv`, one row per epoch. Imports nothing heavy."""
+
+import csv
+from collections import defaultdict
+from pathlib import Path
+
+from colorlab.errors import UserError
+from colorlab.files import atomic_path
+from colorlab.runs.folder import RunFolder
+
+
+def read_metrics(folder: RunFolder) -> dict[str, dict[int, float]]:
+    """Return the numbers of a run, {name: {epoch: value}}; empty if it logged none.
+
+    Raises:
+        UserError: the file does not hold such a table.
+    """
+    metrics: dict[str, dict[int, float]] = defaultdict(dict)
+    for row in read_rows(folder.metrics).values():
+        epoch = int(row.pop("epoch"))
+        for name, value in row.items():
+            metrics[name][epoch] = value
+    return dict(metrics)
+
+
+def read_rows(file: Path) -> dict[int, dict[str, float]]:
+    """Return the rows of a table, {step: {name: value}}; empty if the file is missing.
+
+    Raises:
+        UserError: the file does not hold such a table.
+    """
+    if not file.exists():
+        return {}
+    try:
+        with file.open(newline="") as content:
+            return {
+                int(row.pop("step")): {"epoch": int(row.pop("epoch"))}
+                | {name: float(value) for name, value in row.items() if value}
+                for row in csv.DictReader(content)
+            }
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{file} is no table of a run's numbers: {error}.") from error
+
+
+def write_rows(file: Path, rows: dict[int, dict[str, float]]) -> None:
+    """Write rows, {step: {name: value}}, atomically."""
+    columns = ["epoch", "step"]
+    columns += sorted({name for row in rows.values() for name in row} - set(columns))
+    with atomic_path(file) as part, part.open("w", newline="") as content:
+        table = csv.DictWriter(content, columns)
+        table.writeheader()
+        table.writerows({"step": step, **row} for step, row in sorted(rows.items()))

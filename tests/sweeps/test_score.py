@@ -1,0 +1,28 @@
+"""The value that a sweep compares its runs by."""
+
+import math
+
+import pytest
+
+from colorlab.errors import UserError
+from colorlab.sweeps.score import best_of, direction_of
+
+
+@pytest.mark.parametrize(
+    ("metric", "direction"),
+    [("val/loss", "min"), ("train/loss", "min"), ("test/psnr", "max"), ("val/ciede2000", "min")],
+)
+def test_direction_of_a_compared_value(metric: str, direction: str) -> None:
+    assert direction_of(metric) == direction
+
+
+@pytest.mark.parametrize("metric", ["val/colorfulness", "val/los", "loss", "speed/loss", "train/psnr"])
+def test_a_value_that_cannot_be_compared_is_refused(metric: str) -> None:
+    with pytest.raises(UserError, match=f"sweep.metric={metric} is nothing to compare runs by"):
+        direction_of(metric)
+
+
+def test_the_best_value_leaves_out_nan() -> None:
+    assert best_of([math.nan, 3.0, 1.0], "min") == 1.0
+    assert best_of([2.0, math.nan, 3.0], "max") == 3.0
+    assert math.isnan(best_of([math.nan], "max"))

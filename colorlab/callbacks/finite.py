@@ -219,7 +219,7 @@ def _leave_out(optimizer: Optimizer, scaler: GradScaler | None) -> None:
 
 def _changing(model: Colorizer) -> list[Tensor]:
     """What a step changes before its gradient is known."""
-    return [*model.buffers(), model.learned]
+    return [*model.buffers(), model.epoch_loss]
 
 
 class FiniteCheckpoint(ModelCheckpoint):

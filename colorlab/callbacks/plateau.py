@@ -81,7 +81,7 @@ class PlateauDecay(Callback):
     def decay(self, trainer: Trainer, model: Colorizer, why: str) -> None:
         """Multiply once, and say so; the wait for progress begins anew."""
         self.waited = 0
-        lr, _ = model.effective(trainer.current_epoch)
+        lr, _ = model.effective_rates(trainer.current_epoch)
         factor = self.factor if lr == 0 else min(1.0, max(self.factor, self.min_lr / lr))
         if factor == 1.0:
             log.info("No decay %s: the learning rate is at its minimum, %g.", why, lr)

@@ -23,7 +23,7 @@ class Speed(Callback):
     ) -> None:
         self._pictures += len(batch.L) * trainer.world_size
         speed = self._pictures / (time.perf_counter() - self._started)
-        if model.shows(batch_idx):
+        if model.shows_progress(batch_idx):
             model.log("images/s", torch.tensor(speed), prog_bar=True, logger=False)  # a float would go to the device
         if trainer.is_last_batch:
             model.log("speed/images_per_second", speed, on_step=False, on_epoch=True)

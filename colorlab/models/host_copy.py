@@ -1,14 +1,14 @@
-"""Numbers that a device has yet to compute."""
+"""Copies of a GPU's numbers on the CPU, made without waiting for the GPU."""
 
 import torch
 from torch import Tensor
 
 
 class HostCopy:
-    """A number on its way from a GPU: nobody waits for it until it is asked for.
+    """An asynchronous copy of a tensor to the CPU.
 
     Args:
-        value: where it is computed.
+        value: the tensor to copy, on any device.
     """
 
     def __init__(self, value: Tensor) -> None:
@@ -18,7 +18,21 @@ class HostCopy:
             self._arrived.record(torch.cuda.current_stream(value.device))
 
     def get(self) -> Tensor:
-        """The number, on the CPU."""
+        """Wait for the copy and return it."""
         if self._arrived is not None:
             self._arrived.synchronize()
         return self._value
+
+
+class DelayedValue:
+    """The newest value of a series that can be read without waiting for a GPU."""
+
+    def __init__(self) -> None:
+        self._copy: HostCopy | None = None
+
+    def update(self, value: Tensor) -> Tensor | None:
+        """Take the next value; return it if it is on the CPU, and otherwise the previous one, None at first."""
+        if value.device.type == "cpu":
+            return value
+        previous, self._copy = self._copy, HostCopy(value)
+        return previous.get() if previous is not None else None

@@ -23,7 +23,7 @@ from colorlab.errors import UserError
 from colorlab.images.decoding import array_of
 
 if TYPE_CHECKING:
-    from colorlab.models.colorizer import Colorizer
+    from colorlab.models.network import ColorNetwork
 
 SIZE = 256
 """The short side of what the network is shown, in pixels: what it is trained on, as a rule."""
@@ -38,7 +38,7 @@ Picture = TypeVar("Picture", Image.Image, np.ndarray, Tensor)
 
 
 def colorize(
-    model: "Colorizer",
+    model: "ColorNetwork",
     image: Picture,
     *,
     size: int = SIZE,
@@ -73,7 +73,7 @@ def colorize(
     return like_image(join(pixels, lightness, ab, guided))
 
 
-def check(model: "Colorizer", size: int, saturation: float, temperature: float | None) -> None:
+def check(model: "ColorNetwork", size: int, saturation: float, temperature: float | None) -> None:
     """See that the arguments of `colorize` make sense for the model.
 
     Raises:
@@ -172,14 +172,18 @@ def shrink(pixels: Tensor, size: int, device: torch.device) -> Tensor:
 
 
 @torch.no_grad()
-def predict(model: "Colorizer", lightness: Tensor, saturation: float = 1.0, temperature: float | None = None) -> Tensor:
+def predict(
+    model: "ColorNetwork", lightness: Tensor, saturation: float = 1.0, temperature: float | None = None
+) -> Tensor:
     """The ab that the model gives pictures: L [B, 1, h, w] → [B, 2, h, w] float32."""
     was_training = model.training
     model.eval()
     try:
         # Several leave a CPU's cache, and take up to twice as long there.
         at_once = 1 if lightness.device.type == "cpu" else len(lightness)
-        parts = [model.decode(model.run(each), each.shape[-2:], temperature) for each in lightness.split(at_once)]
+        parts = [
+            model.decode(model.raw_output(part), part.shape[-2:], temperature) for part in lightness.split(at_once)
+        ]
     finally:
         model.train(was_training)
     return torch.cat(parts).float() * saturation

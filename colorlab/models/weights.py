@@ -21,6 +21,7 @@ import colorlab
 from colorlab.config import check_arguments
 from colorlab.errors import UserError
 from colorlab.models.colorizer import Colorizer
+from colorlab.models.network import ColorNetwork
 from colorlab.runs.checkpoints import BUILT_IN, PRETRAINED, find_checkpoint
 
 CONFIG = "config.json"
@@ -81,7 +82,7 @@ def _read_folder(folder: Path) -> dict[str, Any]:
     return _read_safetensors(folder / PRETRAINED) | about
 
 
-def read_weights(model: Colorizer, path: Path) -> None:
+def read_weights(model: ColorNetwork, path: Path) -> None:
     """Load the weights at `path`, ours or a bare state dict such as the published eccv16's.
 
     Raises:
@@ -127,7 +128,7 @@ def _check_plain(arguments: dict[str, Any]) -> None:
             raise UserError(f"{key} is none of the arguments that a checkpoint holds.")
 
 
-def _fill(model: Colorizer, weights: dict[str, Tensor], path: str | Path) -> None:
+def _fill(model: ColorNetwork, weights: dict[str, Tensor], path: str | Path) -> None:
     try:
         model.load_state_dict(weights)
     except (RuntimeError, TypeError) as error:
@@ -149,7 +150,7 @@ def _reason(error: RuntimeError | TypeError) -> str:
 # -- write -------------------------------------------------------------------------------------------
 
 
-def write_safetensors(model: Colorizer, path: Path, half: Half | None = None) -> None:
+def write_safetensors(model: ColorNetwork, path: Path, half: Half | None = None) -> None:
     """Write the weights, and in the metadata what rebuilds the model.
 
     Args:
@@ -166,7 +167,7 @@ def write_safetensors(model: Colorizer, path: Path, half: Half | None = None) ->
     path.write_bytes(save(weights, {"format": "pt", "convolutions": half or "float32", **metadata(model)}))
 
 
-def write_folder(model: Colorizer, folder: Path, half: Half | None = None, card: str | None = None) -> None:
+def write_folder(model: ColorNetwork, folder: Path, half: Half | None = None, card: str | None = None) -> None:
     """Write a model as Hugging Face lays it out; files of other names in the folder stay.
 
     The two files are our own writing. Hugging Face's PyTorchModelHubMixin would have to be a base
@@ -187,7 +188,7 @@ def write_folder(model: Colorizer, folder: Path, half: Half | None = None, card:
         (folder / "README.md").write_text(card, encoding="utf-8")
 
 
-def describe(model: Colorizer) -> dict[str, Any]:
+def describe(model: ColorNetwork) -> dict[str, Any]:
     """What rebuilds a model without its weights, in types that JSON knows."""
     return {
         "colorizer": model.qualified_name(),
@@ -196,6 +197,6 @@ def describe(model: Colorizer) -> dict[str, Any]:
     }
 
 
-def metadata(model: Colorizer) -> dict[str, str]:
+def metadata(model: ColorNetwork) -> dict[str, str]:
     """The same as `describe`, for files that hold texts under names."""
     return {key: value if isinstance(value, str) else json.dumps(value) for key, value in describe(model).items()}

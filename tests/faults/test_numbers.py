@@ -372,7 +372,7 @@ def test_a_batch_without_any_color_has_a_gradient(tally, tmp_path: Path, build: 
             with tally.injecting("a batch of gray pictures only"):
                 model = build(width=2, head=head)
                 model.prepare_training(objective, torch.optim.Adam, Constant())
-                loss = model.cost(model.run(torch.rand(2, 1, 16, 16) * 100), torch.zeros(2, 2, 16, 16))
+                loss = model.compute_loss(model.raw_output(torch.rand(2, 1, 16, 16) * 100), torch.zeros(2, 2, 16, 16))
                 loss.backward()
                 assert loss.isfinite()
                 assert all(weight.grad.isfinite().all() for weight in model.parameters() if weight.grad is not None)

@@ -1,0 +1,154 @@
+"""ColorNetwork: what every network is, from its layers to the ab of pictures of any size."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import torch
+import torch.nn.functional as F
+from lightning.pytorch.core.mixins import HyperparametersMixin
+from torch import Tensor, nn
+
+from colorlab.bins import STRIDE, annealed_mean
+from colorlab.errors import UserError
+from colorlab.models.inference import Picture, colorize
+
+
+class ColorNetwork(HyperparametersMixin, nn.Module):
+    """A network that predicts ab from L.
+
+    A subclass defines its layers, `multiple_of` and `network`, and calls `initialize` at the end of its
+    constructor. The arguments of the constructor are the architecture and nothing else, so that
+    `Class(**hyper_parameters)` rebuilds the model.
+    """
+
+    multiple_of: int = 1
+    """`network` takes heights and widths that are multiples of this; `forward` pads others and crops the result."""
+
+    predicts_bins: bool = False
+    """Whether `network` returns the logits of the 313 color bins instead of ab."""
+
+    temperature: float = 0.38
+    """Temperature at which logits are decoded to ab; see `annealed_mean`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.save_hyperparameters(ignore="weights")
+        self._compiled_network: Callable[[Tensor], Tensor] | None = None  # takes the place of `network` in training
+
+    def initialize(self, weights: str | None = None) -> None:
+        """Draw the weights and store them channels-last, the layout in which convolutions are fastest."""
+        self.draw_weights()
+        if weights is not None:
+            from colorlab.models.weights import read_weights  # it imports this module
+
+            read_weights(self, Path(weights))
+        self.to(memory_format=torch.channels_last)
+
+    def choose_head(self, head: Literal["ab", "bins"], temperature: float) -> None:
+        """Set whether the network predicts ab or bins, and the temperature at which bins are decoded.
+
+        Raises:
+            UserError: the temperature is not above 0.
+        """
+        if temperature <= 0:
+            raise UserError(f"model.temperature={temperature:g} must be above 0.")
+        self.predicts_bins, self.temperature = head == "bins", temperature
+
+    def draw_weights(self) -> None:
+        """Draw He-normal weights and set biases to zero.
+
+        Source: He et al., "Delving Deep into Rectifiers", ICCV 2015.
+        """
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+
+    @classmethod
+    def qualified_name(cls) -> str:
+        """Return the name of the class in checkpoints."""
+        return f"{cls.__module__}.{cls.__qualname__}"
+
+    @property
+    def title(self) -> str:
+        """Name of the model in file names, pictures and messages."""
+        return type(self).__name__.lower()
+
+    def network(self, lightness: Tensor) -> Tensor:
+        """Predict ab, [B, 2, H, W], or if `predicts_bins` the logits, [B, 313, H/4, W/4].
+
+        Args:
+            lightness: L, [B, 1, H, W] in 0..100; H and W are multiples of `multiple_of`.
+        """
+        raise NotImplementedError
+
+    def forward(self, lightness: Tensor) -> Tensor:
+        """Predict the colors of gray pictures of any size from 16×16 up.
+
+        Args:
+            lightness: L, [B, 1, H, W], CIE L* in 0..100.
+
+        Returns:
+            ab: [B, 2, H, W], CIE a* and b* in -128..127.
+        """
+        return self.decode(self.raw_output(lightness), lightness.shape[-2:])
+
+    def raw_output(self, lightness: Tensor) -> Tensor:
+        """Return the output of `network` for pictures of any size, padded to multiples of `multiple_of`."""
+        lightness = lightness.to(next(self.parameters()).dtype)  # they differ with precision=bf16-true
+        pad_height, pad_width = (-size % self.multiple_of for size in lightness.shape[-2:])
+        if pad_height or pad_width:
+            lightness = F.pad(lightness, (0, pad_width, 0, pad_height), mode="replicate")
+        network = self._compiled_network if self.training else None
+        return (network or self.network)(lightness)
+
+    def decode(self, output: Tensor, size: torch.Size, temperature: float | None = None) -> Tensor:
+        """Return the ab, [B, 2, *size], of a raw output.
+
+        Args:
+            output: what `raw_output` returned.
+            size: height and width of the pictures before padding.
+            temperature: used to decode bins instead of the model's own.
+        """
+        if self.predicts_bins:
+            small = annealed_mean(output, temperature or self.temperature).to(output.dtype)
+            output = F.interpolate(small, scale_factor=STRIDE, mode="bilinear", align_corners=False)
+        height, width = size
+        return output[..., :height, :width]
+
+    def colorize(self, image: Picture, **options: Any) -> Picture:
+        """Color a PIL image, a NumPy array or a tensor of any size; see `colorlab.models.inference.colorize`."""
+        return colorize(self, image, **options)
+
+    @classmethod
+    def from_pretrained(cls, path: str | Path) -> Self:
+        """Load a model of this class from a folder or a file, as `colorlab.load` does; nothing is downloaded.
+
+        Raises:
+            UserError: there is no such model at `path`.
+        """
+        from colorlab.models.weights import load  # it imports this module
+
+        model = load(path)
+        if not isinstance(model, cls):
+            raise UserError(f"{path} holds a {model.title}, not a {cls.__name__.lower()}.")
+        return model
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write the model into a folder in Hugging Face's layout: config.json and model.safetensors."""
+        from colorlab.models.weights import write_folder  # it imports this module
+
+        write_folder(self, Path(folder))
+
+    def published_weights(self, fold_temperature: bool = False) -> dict[str, Tensor]:
+        """Return the weights in the layout in which the architecture's authors published theirs.
+
+        Args:
+            fold_temperature: divide the logits by the model's temperature, so that a plain softmax decodes them.
+
+        Raises:
+            UserError: the architecture has no published weights.
+        """
+        raise UserError(f"{self.title} has no published layout: only eccv16 has.")

@@ -100,7 +100,7 @@ def test_a_step_that_is_no_number_is_as_if_its_batch_had_not_been_there(
 ) -> None:
     """Weights, BatchNorm's statistics, moments and the epoch's loss, bit by bit; with and without accumulation."""
     chance = random.Random(poison)
-    objective = Root() if "gradient of a finite" in poison else nn.MSELoss()
+    objective = Root() if "and a finite loss" in poison else nn.MSELoss()
     precision = {"precision": "bf16-mixed"} if "bfloat16" in poison else {}
     for number in range(tally.times(2, 40)):
         parts = number % 2 + 1
@@ -211,7 +211,7 @@ def test_a_run_stops_if_asked(tally, tmp_path: Path, poison: str, fused: bool) -
     """A fused optimizer's at the step after it, which is when it is known of."""
     with tally.injecting("a non-finite step with callbacks.finite.on_nonfinite=stop"):
         model = ECCV16(width=2)
-        objective = Root() if "gradient of a finite" in poison else nn.MSELoss()
+        objective = Root() if "and a finite loss" in poison else nn.MSELoss()
         model.prepare_training(objective, partial(torch.optim.Adam, lr=1e-2, fused=fused), Constant())
         last = Last(str(tmp_path))
         trainer = Trainer(

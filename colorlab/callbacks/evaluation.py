@@ -10,7 +10,7 @@ from lightning import Callback, Trainer
 from colorlab.data.color_histogram import cached_prior
 from colorlab.errors import UserError
 from colorlab.metrics import Colored
-from colorlab.metrics.jury import Jury, Record, mean_of
+from colorlab.metrics.suite import MetricSuite, Record, mean_of
 from colorlab.models.colorizer import ColorBatch, Colorizer, Prediction
 
 
@@ -42,14 +42,14 @@ class Evaluation(Callback):
             raise UserError(f"callbacks.evaluation.every_n_epochs={every_n_epochs} must be at least 1.")
         self.metrics, self.every_n_epochs, self.prior = metrics, every_n_epochs, prior
         self.weights = {"alexnet": alexnet, "inception": inception}
-        self.jury: Jury | None = None
+        self.suite: MetricSuite | None = None
         self._records: tuple[list[Record], list[Record]] = ([], [])
 
     def setup(self, trainer: Trainer, model: Colorizer, stage: str) -> None:
-        if self.jury is None and trainer.datamodule.names["val"]:
+        if self.suite is None and trainer.datamodule.names["val"]:
             prior = Path(self.prior).expanduser() if self.prior else cached_prior(trainer.datamodule, "val")
-            self.jury = Jury(self.metrics, prior, **self.weights)
-            for reason in dict.fromkeys(self.jury.left_out.values()) if trainer.is_global_zero else ():
+            self.suite = MetricSuite(self.metrics, prior, **self.weights)
+            for reason in dict.fromkeys(self.suite.left_out.values()) if trainer.is_global_zero else ():
                 print(f"callbacks.evaluation: {reason}", flush=True)
 
     def _due(self, trainer: Trainer) -> bool:
@@ -57,30 +57,30 @@ class Evaluation(Callback):
 
     def on_validation_start(self, trainer: Trainer, model: Colorizer) -> None:
         self._records = ([], [])
-        if self.jury is not None:
-            self.jury.to(model.device)
+        if self.suite is not None:
+            self.suite.to(model.device)
 
     def on_validation_batch_end(
         self, trainer: Trainer, model: Colorizer, outputs: Prediction, batch: ColorBatch, *_: int
     ) -> None:
-        if not (self._due(trainer) and self.jury is not None and len(batch.L)):
+        if not (self._due(trainer) and self.suite is not None and len(batch.L)):
             return
         true = Colored(batch.L, batch.ab, batch.ab)
-        seen = self.jury.see(true.photograph)
+        seen = self.suite.features(true.photograph)
         for records, ab in zip(self._records, (outputs.ab, batch.ab), strict=True):
-            record = self.jury.judge(Colored(batch.L, ab, batch.ab), seen)
+            record = self.suite.measure(Colored(batch.L, ab, batch.ab), seen)
             records.append({key: value.cpu() for key, value in record.items()})
 
     def on_validation_epoch_end(self, trainer: Trainer, model: Colorizer) -> None:
-        if not self._due(trainer) or self.jury is None:
+        if not self._due(trainer) or self.suite is None:
             return
         parts = [self._records]
         if trainer.world_size > 1:
             parts = [self._records] * trainer.world_size
             torch.distributed.all_gather_object(parts, self._records)
         predicted, true = (_join([record for part in parts for record in part[which]]) for which in (0, 1))
-        scores = {name: mean_of(predicted, name) for name in self.jury.metrics if name in predicted}
-        scores |= self.jury.judge_sets(predicted, true)
+        scores = {name: mean_of(predicted, name) for name in self.suite.metrics if name in predicted}
+        scores |= self.suite.measure_set(predicted, true)
         new = {name: value for name, value in scores.items() if name not in model.metrics and not math.isnan(value)}
         model.log_dict({f"val/{name}": value for name, value in new.items()})
 

@@ -106,17 +106,17 @@ def _prepare(
     from colorlab.data.photographs import content_fingerprint
     from colorlab.evaluate.estimates import versions
     from colorlab.evaluate.evaluator import Evaluator
-    from colorlab.metrics.jury import Jury
+    from colorlab.metrics.suite import MetricSuite
 
     files = data.files(settings.split)
     if not files:
         raise UserError(f"split={settings.split} of {data.root} is empty ({data.summary()}); split=all takes all.")
     prior = Path(settings.prior).expanduser() if settings.prior else cached_prior(data, settings.split)
-    jury = Jury(settings.metrics, prior, settings.alexnet, settings.inception)
-    evaluator = Evaluator(contestants, data, data.reader(settings.split).dataset, jury)
+    suite = MetricSuite(settings.metrics, prior, settings.alexnet, settings.inception)
+    evaluator = Evaluator(contestants, data, data.reader(settings.split).dataset, suite)
     facts = {
         "protocol": settings.protocol, "root": str(data.root), "split": settings.split,
-        "fingerprint": content_fingerprint(data.root, files), "left_out": jury.left_out,
+        "fingerprint": content_fingerprint(data.root, files), "left_out": suite.left_out,
         "prior": f"the colors of {settings.prior or 'the pictures judged'}",
         "checkpoints": {each.name: {"checkpoint": str(each.checkpoint), "sha256": each.sha256} for each in contestants},
         "versions": versions(),

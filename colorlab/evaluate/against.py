@@ -3,7 +3,7 @@
 from colorlab.evaluate.estimates import Report
 from colorlab.evaluate.evaluator import BASELINES
 from colorlab.evaluate.report import interval, write_number
-from colorlab.metrics import SCALES
+from colorlab.metrics import METRICS
 
 SAME = ("fingerprint", "protocol", "split")
 """The facts without which two evaluations cannot be compared."""
@@ -30,9 +30,9 @@ def compare(report: Report, written: Report, source: str) -> list[str]:
             if estimate.low <= now[metric].value <= estimate.high:
                 within += 1
             else:
-                digits = SCALES[metric].digits
+                digits = METRICS[metric].digits
                 outside.append(
-                    f"  {model}: {SCALES[metric].title} {write_number(now[metric].value, digits)}, written "
+                    f"  {model}: {METRICS[metric].title} {write_number(now[metric].value, digits)}, written "
                     f"{write_number(estimate.value, digits)} ({interval(estimate, digits)})"
                 )
     missing = [f"  {model}: not judged now" for model in models if model not in report.estimates]

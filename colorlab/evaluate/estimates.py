@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from colorlab.evaluate.evaluator import BASELINES, Evaluator
-from colorlab.metrics import SCALES, goodness
-from colorlab.metrics.jury import Record
+from colorlab.metrics import METRICS, goodness
+from colorlab.metrics.suite import Record
 
 RESAMPLES = 2000
 LEVEL = 0.95
@@ -44,15 +44,15 @@ class Report:
     @property
     def metrics(self) -> list[str]:
         """What was measured, in the order of the tables."""
-        return [name for name in SCALES if any(name in found for found in self.estimates.values())]
+        return [name for name in METRICS if any(name in found for found in self.estimates.values())]
 
 
 def summarize(evaluator: Evaluator, facts: dict[str, Any]) -> Report:
     """The report of an evaluator that has seen all photographs."""
-    jury, true = evaluator.jury, evaluator.records["true"]
+    suite, true = evaluator.suite, evaluator.records["true"]
     estimates = {name: estimate_means(record) for name, record in evaluator.records.items()}
     for name, record in evaluator.records.items():
-        estimates[name] |= {metric: Estimate(value) for metric, value in jury.judge_sets(record, true).items()}
+        estimates[name] |= {metric: Estimate(value) for metric, value in suite.measure_set(record, true).items()}
     photographs = [evaluator.photographs.name(index) for index in evaluator.index.tolist()]
     return Report(facts, photographs, evaluator.records, estimates)
 
@@ -66,7 +66,7 @@ def estimate_means(record: Record) -> dict[str, Estimate]:
 
     Source: Efron, Tibshirani, "An introduction to the bootstrap", 1993, chapter 13.
     """
-    metrics = [name for name in SCALES if name in record]
+    metrics = [name for name in METRICS if name in record]
     values = np.stack([record[name].double().numpy() for name in metrics], axis=1)
     weights = np.stack([_weights(record, name) for name in metrics], axis=1)
     weights[np.isnan(values)] = 0

@@ -15,8 +15,8 @@ from colorlab.data import ColorDataModule
 from colorlab.data.photographs import GRAY, Photographs, Pictures, Skipped
 from colorlab.evaluate.contestants import Contestant, color
 from colorlab.images.contact_sheet import CELL, picture_of
-from colorlab.metrics import SCALES, Colored, colorfulness_of, goodness
-from colorlab.metrics.jury import Jury, Record
+from colorlab.metrics import METRICS, Colored, colorfulness_of, goodness
+from colorlab.metrics.suite import MetricSuite, Record
 
 BASELINES = ("gray", "true")
 """Judged beside the contestants, for the sake of scale: ab = 0, and the photograph itself."""
@@ -59,7 +59,7 @@ class Evaluator(Contest):
     Args:
         contestants: who is judged, beside the baselines.
         data, photographs: where the batches come from.
-        jury: who judges.
+        suite: who judges.
         extremes: how many of the best and of the worst pictures to keep by each metric.
         examples: how many photographs to keep beside what every contestant makes of them.
     """
@@ -69,12 +69,12 @@ class Evaluator(Contest):
         contestants: list[Contestant],
         data: ColorDataModule,
         photographs: Photographs,
-        jury: Jury,
+        suite: MetricSuite,
         extremes: int = 10,
         examples: int = 10,
     ) -> None:
         super().__init__(contestants, data, photographs)
-        self.jury = jury  # no module: whatever the precision of the run, its networks stay in float32
+        self.suite = suite  # no module: whatever the precision of the run, its networks stay in float32
         self.index = torch.empty(0, dtype=torch.int64)
         self.records: dict[str, Record] = {name: {} for name in (*BASELINES, *self.names)}
         self.extremes = {name: Extremes(extremes) for name in self.names}
@@ -82,7 +82,7 @@ class Evaluator(Contest):
         self.examples: dict[int, dict[str, Image.Image]] = {}
 
     def on_predict_start(self) -> None:
-        self.jury.to(self.device)
+        self.suite.to(self.device)
 
     def predict_step(self, batch: tuple[Tensor, Tensor]) -> None:
         rgb, index = batch
@@ -91,12 +91,12 @@ class Evaluator(Contest):
         lightness, true = rgb_to_lab(rgb)
         predicted = {"gray": torch.zeros_like(true), "true": true, **self.color(rgb)}
         photograph = Colored(lightness, true, true)
-        seen = self.jury.see(photograph.photograph)
+        seen = self.suite.features(photograph.photograph)
         true_colorfulness = colorfulness_of(photograph.photograph).cpu()
         for name, ab in predicted.items():
             colored = Colored(lightness, ab, true)
             colored.photograph = photograph.photograph
-            record = {key: value.cpu() for key, value in self.jury.judge(colored, seen).items()}
+            record = {key: value.cpu() for key, value in self.suite.measure(colored, seen).items()}
             held = self.records[name]
             self.records[name] = {key: _join(held.get(key), value) for key, value in record.items()}
             if name in self.extremes:
@@ -159,7 +159,7 @@ class Extremes:
             colored: the pictures, [B, …].
         """
         for place, photograph in enumerate(index):
-            values = {name: float(record[name][place]) for name in SCALES if name in record}
+            values = {name: float(record[name][place]) for name in METRICS if name in record}
             self.values[photograph] = values
             near = float(true_colorfulness[place])
             self.goodness[photograph] = {name: goodness(name, value, near) for name, value in values.items()}

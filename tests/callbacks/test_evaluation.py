@@ -13,7 +13,7 @@ from colorlab.data.color_histogram import cached_prior
 from colorlab.errors import UserError
 from colorlab.loggers import MetricsCSV
 from colorlab.metrics import IN_TRAINING, Colored
-from colorlab.metrics.jury import Jury, mean_of
+from colorlab.metrics.suite import MetricSuite, mean_of
 from colorlab.models import CUNet
 from colorlab.runs.folder import RunFolder
 from colorlab.runs.metrics_table import read_metrics
@@ -38,20 +38,20 @@ def data() -> ColorDataModule:
     return ColorDataModule(size=48, batch_size=8, val_fraction=0.05, workers=0)
 
 
-def test_it_logs_what_the_jury_says_of_all_validation_photographs(tmp_path: Path, data: ColorDataModule) -> None:
+def test_it_logs_what_the_suite_says_of_all_validation_photographs(tmp_path: Path, data: ColorDataModule) -> None:
     model = train(tmp_path, data, every_n_epochs=2)
     found = {name: values for name, values in read_metrics(RunFolder(tmp_path)).items() if name.startswith("val/")}
-    jury = Jury(None, cached_prior(data, "val"))
+    suite = MetricSuite(None, cached_prior(data, "val"))
     records: list = [[], []]
     for pictures in data.reader("val"):
         batch = data.__class__.on_after_batch_transfer(data, pictures, 0)
-        seen = jury.see(Colored(batch.L, batch.ab, batch.ab).photograph)
+        seen = suite.features(Colored(batch.L, batch.ab, batch.ab).photograph)
         with torch.no_grad():
             for kept, ab in zip(records, (model(batch.L), batch.ab), strict=True):
-                kept.append(jury.judge(Colored(batch.L, ab, batch.ab), seen))
+                kept.append(suite.measure(Colored(batch.L, ab, batch.ab), seen))
     predicted, true = ({key: torch.cat([part[key] for part in side]) for key in side[0]} for side in records)
-    expected = {name: mean_of(predicted, name) for name in jury.metrics if name in predicted}
-    expected |= jury.judge_sets(predicted, true)
+    expected = {name: mean_of(predicted, name) for name in suite.metrics if name in predicted}
+    expected |= suite.measure_set(predicted, true)
     del expected["ms_ssim"]  # pictures of 48² have none
     for name, value in expected.items():
         near = {"rel": 1e-3, "abs": 1e-4}

@@ -6,7 +6,7 @@ import torch
 from scipy.stats import bootstrap
 
 from colorlab.evaluate.estimates import Estimate, Report, best_of, estimate_means
-from colorlab.metrics.jury import mean_of
+from colorlab.metrics.suite import mean_of
 
 VALUES = torch.from_numpy(np.random.default_rng(1).gamma(9, 2.5, size=80))
 

@@ -1,4 +1,4 @@
-"""Networks that judge, and the distances of what they see, against the definitions in plain NumPy and SciPy."""
+"""Perceptual networks, and distances between sets of features against their definitions in NumPy and SciPy."""
 
 from pathlib import Path
 
@@ -19,10 +19,10 @@ from colorlab.metrics.networks import (
     Inception,
     Lite0,
     Lpips,
-    NotAtHand,
+    NotAvailable,
     frechet_distance,
     kernel_distance,
-    open_eyes,
+    load_networks,
 )
 
 
@@ -76,14 +76,15 @@ def test_the_kernel_distance_of_many_pictures_is_the_mean_over_subsets(
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
-def test_lite0_prefers_true_colors_to_pale_ones_to_none(photographs: torch.Tensor) -> None:
-    """Where PSNR prefers gray to swapped colors, and so does this; agreement is 100 % with itself."""
-    eye, photographs = Lite0(), photographs[:10]
+def test_lite0_ranks_true_colors_above_pale_ones_above_gray(photographs: torch.Tensor) -> None:
+    """The agreement of a picture with itself is 100 %."""
+    network, photographs = Lite0(), photographs[:10]
     lightness, ab = rgb_to_lab(photographs)
     with torch.no_grad():
-        true = eye.see(photographs)
+        true = network.features(photographs)
+        pictures = {share: Colored(lightness, ab * share, ab).picture for share in (1.0, 0.5, 0.0)}
         found = {
-            share: eye.compare(eye.see(Colored(lightness, ab * share, ab).picture), true) for share in (1.0, 0.5, 0.0)
+            share: network.compare_pictures(network.features(picture), true) for share, picture in pictures.items()
         }
     distances = [found[share]["lite0_distance"].mean().item() for share in (1.0, 0.5, 0.0)]
     assert distances[0] < 1e-4 < distances[1] < distances[2]
@@ -91,17 +92,17 @@ def test_lite0_prefers_true_colors_to_pale_ones_to_none(photographs: torch.Tenso
     assert agreement[0] == 100 > agreement[1] >= agreement[2] > 0
 
 
-def test_lite0_recognizes_what_is_in_a_picture(photographs: torch.Tensor) -> None:
-    """That its input is scaled as in its training: it is sure of what it sees."""
-    eye = Lite0()
+def test_lite0_classifies_photographs_with_high_confidence(photographs: torch.Tensor) -> None:
+    """Shows that the input is scaled as in the training of the network."""
+    network = Lite0()
     with torch.no_grad():
-        sure = eye.network._fc(eye.see(photographs)).softmax(dim=1).amax(dim=1)
-    assert sure.median() > 0.4
+        confidence = network.classify(network.features(photographs)).softmax(dim=1).amax(dim=1)
+    assert confidence.median() > 0.4
 
 
 @pytest.fixture(scope="module")
 def alexnet(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Weights as torchvision would have downloaded them, but drawn at random."""
+    """Random weights in the format of torchvision's download."""
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("weights") / "own_name.pth"
     torch.save(torchvision.models.alexnet(weights=None).state_dict(), path)
@@ -112,7 +113,7 @@ def test_lpips_equals_its_formula_with_the_weights_at_the_path(alexnet: Path, ph
     true = photographs[:2]
     predicted = true.mean(dim=1, keepdim=True).expand_as(true)
     with torch.no_grad():
-        found = Lpips(alexnet).compare(predicted, true)["lpips"]
+        found = Lpips(alexnet).compare_pictures(predicted, true)["lpips"]
         layers = torchvision.models.alexnet(weights=None)
         layers.load_state_dict(torch.load(alexnet, weights_only=True))
         folder = Path(torchmetrics.__file__).parent / "functional" / "image" / "lpips_models"
@@ -127,15 +128,15 @@ def test_lpips_equals_its_formula_with_the_weights_at_the_path(alexnet: Path, ph
                 expected += ((one - other) ** 2 * linear[f"lin{depth}.model.1.weight"]).sum(1).mean((1, 2))
                 depth += 1
     assert found.tolist() == pytest.approx(expected.tolist(), rel=1e-3)
-    assert Lpips(alexnet).compare(true, true)["lpips"].tolist() == [0, 0]
+    assert Lpips(alexnet).compare_pictures(true, true)["lpips"].tolist() == [0, 0]
 
 
 @pytest.fixture(scope="module")
 def inception(tmp_path_factory: pytest.TempPathFactory, alexnet: Path) -> Path:
-    """Weights as torch-fidelity would have downloaded them, but drawn at random."""
+    """Random weights in the format of torch-fidelity's download."""
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("weights") / Inception.file
-    with pytest.MonkeyPatch.context() as patch:  # its constructor knows no network without weights
+    with pytest.MonkeyPatch.context() as patch:  # its constructor always loads weights
         patch.setattr("torch_fidelity.feature_extractor_inceptionv3.load_state_dict_from_url", lambda *_, **__: {})
         patch.setattr(FeatureExtractorInceptionV3, "load_state_dict", lambda self, state: None)
         network = FeatureExtractorInceptionV3("random", ["2048"])
@@ -143,14 +144,13 @@ def inception(tmp_path_factory: pytest.TempPathFactory, alexnet: Path) -> Path:
     return path
 
 
-def test_fid_and_kid_come_from_the_inception_at_the_path(inception: Path, photographs: torch.Tensor) -> None:
-    eye = Inception(inception)
+def test_fid_and_kid_use_the_weights_at_the_path(inception: Path, photographs: torch.Tensor) -> None:
+    network = Inception(inception)
     with torch.no_grad():
-        true, gray = (
-            eye.see(side) for side in (photographs[:3], photographs[:3].mean(1, keepdim=True).expand(-1, 3, -1, -1))
-        )
+        gray = photographs[:3].mean(1, keepdim=True).expand(-1, 3, -1, -1)
+        true, gray = (network.features(side) for side in (photographs[:3], gray))
     assert true.shape == (3, 2048)
-    found, same = eye.compare_sets(gray, true), eye.compare_sets(true, true)
+    found, same = network.compare_sets(gray, true), network.compare_sets(true, true)
     assert found["fid"] > same["fid"] == pytest.approx(0, abs=1e-3)
     assert found["kid"] == pytest.approx(
         numpy_kernel_distance(*(side.double().numpy() for side in (gray, true))), rel=1e-2, abs=1e-6
@@ -158,37 +158,37 @@ def test_fid_and_kid_come_from_the_inception_at_the_path(inception: Path, photog
 
 
 @pytest.mark.parametrize(("kind", "key"), [(Lpips, "alexnet"), (Inception, "inception")])
-def test_a_file_of_something_else_gets_a_sentence(kind: type, key: str, alexnet: Path, tmp_path: Path) -> None:
+def test_a_file_without_the_weights_is_refused(kind: type, key: str, alexnet: Path, tmp_path: Path) -> None:
     torch.save({"weight": torch.zeros(3)}, tmp_path / "other.pth")
     with pytest.raises(UserError, match="does not hold"):
         kind(tmp_path / "other.pth")
-    with pytest.raises(NotAtHand, match=f"{key}=PATH"):
+    with pytest.raises(NotAvailable, match=f"{key}=PATH"):
         kind(tmp_path / "missing.pth")
 
 
-def test_what_is_not_at_hand_is_left_out_with_the_reason_or_refused_when_asked_for(
+def test_unavailable_metrics_are_left_out_with_a_reason_or_refused_if_requested(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
-    eyes, left_out = open_eyes(None, None, None)
-    assert [type(eye) for eye in eyes] == [Lite0]
+    loaded, left_out = load_networks(None, None, None)
+    assert [type(each) for each in loaded] == [Lite0]
     assert set(left_out) == {"lpips", "fid", "kid"}
     assert all(str(tmp_path) in reason for reason in left_out.values())
     with pytest.raises(UserError, match="LPIPS"):
-        open_eyes(["psnr", "lpips"], None, None)
+        load_networks(["psnr", "lpips"], None, None)
     with pytest.raises(UserError, match="nowhere"):
-        open_eyes(None, "/nowhere", None)
-    assert open_eyes(["psnr"], None, None) == ([], {})
+        load_networks(None, "/nowhere", None)
+    assert load_networks(["psnr"], None, None) == ([], {})
 
 
-def test_weights_in_the_users_cache_are_found(alexnet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_weights_in_torchs_cache_are_found(alexnet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = torch.hub.get_dir()
     try:
         torch.hub.set_dir(str(tmp_path))
         (tmp_path / "checkpoints").mkdir()
         (tmp_path / "checkpoints" / Lpips.file).symlink_to(alexnet)
-        eyes, _ = open_eyes(["lpips"], None, None)
-        assert [type(eye) for eye in eyes] == [Lpips]
+        loaded, _ = load_networks(["lpips"], None, None)
+        assert [type(each) for each in loaded] == [Lpips]
         assert torch.hub.get_dir() == str(tmp_path)
     finally:
         torch.hub.set_dir(before)

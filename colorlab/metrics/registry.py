@@ -1,0 +1,84 @@
+"""The metrics that colorlab knows: titles, directions, digits."""
+
+from collections.abc import Iterable
+from typing import Literal, NamedTuple
+
+from colorlab.errors import UserError, did_you_mean
+
+
+class MetricInfo(NamedTuple):
+    """How a metric is written and compared.
+
+    Args:
+        title: the name in tables and plots.
+        direction: whether larger or smaller values are better; None where the best value is the photograph's own.
+        digits: the number of decimals in tables.
+    """
+
+    title: str
+    direction: Literal["min", "max"] | None
+    digits: int
+
+    @property
+    def better(self) -> str:  # until sweeps/ and loggers/ use direction()
+        return {"max": "higher", "min": "lower", None: "nearer"}[self.direction]
+
+
+METRICS = {
+    "psnr": MetricInfo("PSNR (dB)", "max", 2),
+    "ssim": MetricInfo("SSIM", "max", 4),
+    "ms_ssim": MetricInfo("MS-SSIM", "max", 4),
+    "ciede2000": MetricInfo("CIEDE2000", "min", 2),
+    "colorfulness": MetricInfo("colorfulness", None, 2),
+    "delta_colorfulness": MetricInfo("ΔCF", "min", 2),
+    "auc": MetricInfo("AuC (%)", "max", 2),
+    "auc_rebalanced": MetricInfo("AuC rebalanced (%)", "max", 2),
+    "ab_rmse": MetricInfo("ab RMSE", "min", 2),
+    "lite0_distance": MetricInfo("Lite0 distance", "min", 4),
+    "lite0_kid": MetricInfo("Lite0 KID", "min", 4),
+    "lite0_agreement": MetricInfo("Lite0 agreement (%)", "max", 1),
+    "lpips": MetricInfo("LPIPS", "min", 4),
+    "fid": MetricInfo("FID", "min", 2),
+    "kid": MetricInfo("KID", "min", 4),
+}
+"""Every metric, in the order of the tables."""
+
+
+def check_names(names: Iterable[str]) -> None:
+    """Check that each name is the name of a metric.
+
+    Raises:
+        UserError: one is not.
+    """
+    for name in names:
+        if name not in METRICS:
+            raise UserError(f"metrics={name} is not a metric: {did_you_mean(str(name), METRICS)}")
+
+
+def direction(name: str) -> Literal["min", "max"] | None:
+    """Return whether a logged value should fall or rise; None if neither is better or the name is unknown.
+
+    Args:
+        name: a metric or "loss", with or without a stage: "psnr", "val/psnr", "val/loss".
+    """
+    metric = name.rpartition("/")[2]
+    if metric == "loss":
+        return "min"
+    return METRICS[metric].direction if metric in METRICS else None
+
+
+def goodness(metric: str, value: float, true: float) -> float:
+    """Return a number that is higher for better values of a metric.
+
+    Args:
+        metric: the metric's name.
+        value: its value for the prediction.
+        true: its value for the photograph; used only where the best value is the photograph's own.
+    """
+    match METRICS[metric].direction:
+        case "max":
+            return value
+        case "min":
+            return -value
+        case None:
+            return -abs(value - true)

@@ -1,18 +1,55 @@
-"""Everything that colorlab uses of other libraries beyond their public interface, one function each.
+"""Private parts of libraries that colorlab relies on. No other module of colorlab names them.
 
-tests/test_library_internals.py checks that each part still exists and means the same.
+Each function names the library, the version it was written for, and the private names it uses.
+`tests/test_library_internals.py` checks each of them, so an update that changes one fails there first.
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import torch
     from lightning import Trainer
+    from lightning.pytorch.callbacks import ModelCheckpoint
+    from lightning.pytorch.loggers import WandbLogger
+    from optuna import Study
+    from torch.optim import Optimizer
+    from wandb_workspaces.workspaces import Workspace
+
+# -- Lightning --------------------------------------------------------------------------------------
+
+
+def metrics_to_log(trainer: "Trainer") -> dict[str, float]:
+    """Return what Lightning will send to the loggers after the callbacks' `on_train_epoch_end`.
+
+    `trainer.logged_metrics` also holds validation metrics, of earlier epochs too; the loggers already have those.
+    Lightning 2.6: `Trainer._logger_connector.metrics["log"]`.
+    """
+    return {name: float(value) for name, value in trainer._logger_connector.metrics["log"].items()}
+
+
+def validates_after_batch(trainer: "Trainer") -> bool:
+    """Return whether Lightning validates after the training batch that has just ended.
+
+    Lightning 2.6: `fit_loop.epoch_loop._should_check_val_fx(fit_loop._data_fetcher)`.
+    """
+    loop = trainer.fit_loop
+    assert loop._data_fetcher is not None
+    return loop.epoch_loop._should_check_val_fx(loop._data_fetcher)
+
+
+def save_once_per_step(checkpoint: "ModelCheckpoint", trainer: "Trainer") -> None:
+    """Write a ModelCheckpoint's file, unless it has already been written after this step.
+
+    Lightning 2.6: `ModelCheckpoint._should_skip_saving_checkpoint`, `ModelCheckpoint._save_checkpoint`.
+    """
+    if not checkpoint._should_skip_saving_checkpoint(trainer):
+        checkpoint._save_checkpoint(trainer, checkpoint.format_checkpoint_name({}))
 
 
 def process_start_method(trainer: "Trainer") -> str | None:
     """Return how a Trainer starts its further processes: "spawn", "fork", "command", or None if it starts none.
 
-    Relies on Lightning's classes of launchers, and on `_MultiProcessingLauncher._start_method`.
+    Lightning 2.6: `_MultiProcessingLauncher`, its `_start_method`, and `_SubprocessScriptLauncher`.
     """
     from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher, _SubprocessScriptLauncher
 
@@ -20,3 +57,66 @@ def process_start_method(trainer: "Trainer") -> str | None:
     if isinstance(launcher, _MultiProcessingLauncher):
         return launcher._start_method
     return "command" if isinstance(launcher, _SubprocessScriptLauncher) else None
+
+
+def wandb_init_arguments(logger: "WandbLogger") -> dict[str, Any]:
+    """Return the arguments that a WandbLogger will call `wandb.init` with; a change of them takes effect.
+
+    Lightning 2.6: `WandbLogger._wandb_init`.
+    """
+    return logger._wandb_init
+
+
+# -- torch ------------------------------------------------------------------------------------------
+
+
+def reads_found_inf(optimizer: "Optimizer") -> bool:
+    """Return whether an optimizer's kernel skips its step if its attribute `found_inf` is above 0.
+
+    torch 2.11: fused optimizers set `_step_supports_amp_scaling`; `torch.amp.GradScaler` sets their `found_inf`.
+    """
+    return getattr(optimizer, "_step_supports_amp_scaling", False)
+
+
+def shared_storage(size: int) -> "torch.UntypedStorage":
+    """Return `size` bytes of memory that forked and spawned processes share; no page is written yet.
+
+    torch 2.11: `UntypedStorage._new_shared`, as `torch.utils.data.default_collate` uses it in a worker.
+    """
+    import torch
+
+    return torch.UntypedStorage._new_shared(size)
+
+
+# -- trackers and search ----------------------------------------------------------------------------
+
+
+def workspace_json(workspace: "Workspace") -> str:
+    """Return a workspace as the JSON that `Workspace.save` sends to wandb.
+
+    wandb-workspaces 0.4: `Workspace._to_model`.
+    """
+    return workspace._to_model().model_dump_json(by_alias=True, exclude_none=True, indent=2)
+
+
+def trial_id(study: "Study", number: int) -> int:
+    """Return the storage's id of a study's trial, with which another process opens it.
+
+    optuna 4.2: `FrozenTrial._trial_id`.
+    """
+    return study.trials[number]._trial_id
+
+
+# -- networks ---------------------------------------------------------------------------------------
+
+
+def lite0_classes(network: Any, features: "torch.Tensor") -> "torch.Tensor":
+    """Return EfficientNet-Lite0's logits of the ImageNet classes, [B, 1000].
+
+    efficientnet-lite-pytorch 0.1: `EfficientNet._fc`.
+
+    Args:
+        network: an EfficientNet of efficientnet-lite-pytorch.
+        features: pooled features, [B, 1280].
+    """
+    return network._fc(features)

@@ -18,6 +18,7 @@ from torch.optim import Optimizer
 from colorlab.callbacks.disk import save_atomically
 from colorlab.data.batch import Batch
 from colorlab.errors import Stopped, UserError, printable
+from colorlab.library_internals import reads_found_inf
 from colorlab.models.colorizer import Colorizer
 from colorlab.models.host_copy import HostCopy
 from colorlab.runs.folder import RunFolder
@@ -198,8 +199,7 @@ def _decides_on_the_device(optimizer: Optimizer, device: torch.device) -> bool:
     A fused one can; but on MPS it does not listen, and SGD, if it is told so at its first step, never
     fills the memory of its momentum.
     """
-    fused = getattr(optimizer, "_step_supports_amp_scaling", False)
-    return fused and device.type in ("cpu", "cuda") and bool(optimizer.state)
+    return reads_found_inf(optimizer) and device.type in ("cpu", "cuda") and bool(optimizer.state)
 
 
 def _leave_out(optimizer: Optimizer, scaler: GradScaler | None) -> None:
@@ -208,7 +208,7 @@ def _leave_out(optimizer: Optimizer, scaler: GradScaler | None) -> None:
     It leaves alone what has no gradient. A scaler that has yet to look, as before the step of a fused one,
     must find some: at infinite ones it leaves the step out itself.
     """
-    if scaler is None or not getattr(optimizer, "_step_supports_amp_scaling", False):
+    if scaler is None or not reads_found_inf(optimizer):
         optimizer.zero_grad()
         return
     for group in optimizer.param_groups:

@@ -5,6 +5,7 @@ from typing import Any
 from lightning import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
+from colorlab.library_internals import metrics_to_log, save_once_per_step, validates_after_batch
 from colorlab.loggers import MetricsCSV
 from colorlab.models.colorizer import Colorizer
 
@@ -37,15 +38,14 @@ class Last(ModelCheckpoint):
         """
         for logger in trainer.loggers:
             if isinstance(logger, MetricsCSV):
-                row = {name: float(value) for name, value in trainer._logger_connector.metrics["log"].items()}
-                logger.log_metrics({"epoch": trainer.current_epoch, **row}, trainer.global_step - 1)
+                row = {"epoch": trainer.current_epoch, **metrics_to_log(trainer)}
+                logger.log_metrics(row, trainer.global_step - 1)
                 logger.save()
         self.save(trainer)
 
     def save(self, trainer: Trainer) -> None:
         """Write it now, if it is not as new as that already."""
-        if not self._should_skip_saving_checkpoint(trainer):
-            self._save_checkpoint(trainer, self.format_checkpoint_name({}))
+        save_once_per_step(self, trainer)
 
 
 def ends_whole(trainer: Trainer, batch_idx: int) -> bool:
@@ -54,6 +54,5 @@ def ends_whole(trainer: Trainer, batch_idx: int) -> bool:
     It would not hold gradients that are still accumulated; and a validation that is due after the
     batch is done to Lightning, when it resumes.
     """
-    loop = trainer.fit_loop.epoch_loop
-    validates = trainer.is_last_batch or loop._should_check_val_fx(trainer.fit_loop._data_fetcher)
+    validates = trainer.is_last_batch or validates_after_batch(trainer)
     return (batch_idx + 1) % trainer.accumulate_grad_batches == 0 and not validates

@@ -83,10 +83,20 @@ def rgb_to_lab(rgb: Tensor) -> tuple[Tensor, Tensor]:
         if _tables_serve(rgb):
             lab = _rgb_to_lab_by_tables(rgb)
         elif rgb.is_cuda and not torch.compiler.is_compiling():
-            lab = _rgb_to_lab_by_formulas(_fraction(rgb))
+            lab = _rgb_to_lab_by_formulas(to_float(rgb))
         else:
-            lab = _rgb_to_lab(_fraction(rgb))
+            lab = _rgb_to_lab(to_float(rgb))
     return lab[:, :1], lab[:, 1:]
+
+
+def to_float(rgb: Tensor) -> Tensor:
+    """Return uint8, uint16 or floating-point colors as float32 in 0..1."""
+    return rgb.float() if rgb.is_floating_point() else rgb.float() / torch.iinfo(rgb.dtype).max
+
+
+def from_float(rgb: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return colors in 0..1 as `dtype`; as uint8 or uint16, they are rounded to the nearest level."""
+    return rgb.to(dtype) if dtype.is_floating_point else (rgb * torch.iinfo(dtype).max).round_().to(dtype)
 
 
 def has_color(ab: Tensor) -> Tensor:
@@ -105,7 +115,7 @@ def lightness_of(picture: Tensor) -> Tensor:
     """
     with exact(picture.device):
         by_tables = _tables_serve(picture)
-        linear = _linear_by_tables(picture) if by_tables else _linear(_fraction(picture))
+        linear = _linear_by_tables(picture) if by_tables else _linear(to_float(picture))
         if linear.shape[1] == 3:
             red, green, blue = (share * linear[:, place] for place, share in enumerate(_LUMINANCE))
             linear = (red + green + blue)[:, None]
@@ -122,11 +132,6 @@ _WHITE = (1.0, 0.95047, 1.08883)
 
 _SRGB_KNEE, _LIGHT_KNEE = 0.04045, 0.008856
 """Where the sRGB curve, and that of Lab, go over from a line to a power."""
-
-
-def _fraction(picture: Tensor) -> Tensor:
-    """Of whole numbers up to their type's largest, or of floating point: float32 in 0..1."""
-    return picture.float() if picture.is_floating_point() else picture.float() / torch.iinfo(picture.dtype).max
 
 
 def _linear(srgb: Tensor) -> Tensor:

@@ -25,13 +25,10 @@ def colorize(options: argparse.Namespace) -> "list[Failure]":
     Raises:
         UserError: nothing can be colored in this way, or by this checkpoint.
     """
-    from PIL import Image
-
     from colorlab.colorize.album import How, plan
     from colorlab.models.inference import check
     from colorlab.models.weights import load
 
-    Image.MAX_IMAGE_PIXELS = None  # --megapixels is asked instead
     how = How(**{key: value for key, value in vars(options).items() if key in How.__annotations__})
     errands, failures = plan(options.paths, options.out)
     model = load(find_checkpoint(Path(options.checkpoint).expanduser(), best=True))

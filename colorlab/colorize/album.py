@@ -23,8 +23,9 @@ from torch import Tensor
 
 from colorlab.errors import UserError
 from colorlab.files import atomic_path
-from colorlab.images.decoding import Frame, PictureFile
-from colorlab.images.picture_files import MEGAPIXELS, SUFFIXES, format_to_write, open_picture, write_picture
+from colorlab.images.formats import PICTURE_SUFFIXES
+from colorlab.images.frames import Frame, PictureFile
+from colorlab.images.picture_files import MEGAPIXELS, format_to_write, open_picture, write_picture
 from colorlab.models.colorizer import Colorizer
 from colorlab.models.inference import SIZE, join, pixels_of, predict, shrink
 
@@ -121,7 +122,7 @@ def _files_in(folder: Path, failures: list[Failure]) -> Iterator[Path]:
 
 
 def _is_ours(path: Path) -> bool:
-    return path.suffix.lower() in SUFFIXES | FILMS and not path.name.startswith(".")
+    return path.suffix.lower() in PICTURE_SUFFIXES | FILMS and not path.name.startswith(".")
 
 
 def _direct(found: list[tuple[Path | None, Path]], out: str, folder: Path, failures: list[Failure]) -> list[Errand]:

@@ -15,8 +15,8 @@ from torchvision.transforms import v2
 from colorlab.color import has_color, rgb_to_lab
 from colorlab.errors import UserError, reason_of
 from colorlab.images.decoding import read_file, read_photograph
+from colorlab.images.formats import PHOTOGRAPH_SUFFIXES
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp"}
 SAMPLES = Path(__file__).parent / "samples"
 
 Split = Literal["train", "val", "test"]
@@ -60,12 +60,12 @@ def find_photographs(root: Path) -> list[str]:
         prefix = "" if inside == "." else f"{inside}/"
         found += [prefix + file for file in files if _is_picture(file)]
     if not found:
-        raise UserError(f"data.root={root} holds no picture ({' '.join(sorted(SUFFIXES))}).")
+        raise UserError(f"data.root={root} holds no picture ({' '.join(sorted(PHOTOGRAPH_SUFFIXES))}).")
     return sorted(found)
 
 
 def _is_picture(file: str) -> bool:
-    return os.path.splitext(file)[1].lower() in SUFFIXES and not file.startswith(".")
+    return os.path.splitext(file)[1].lower() in PHOTOGRAPH_SUFFIXES and not file.startswith(".")
 
 
 def split_photographs(names: list[str], val_fraction: float, test_fraction: float, seed: int) -> dict[Split, list[str]]:

@@ -25,8 +25,9 @@ from starlette.requests import ClientDisconnect
 from colorlab.color import lightness_of
 from colorlab.colorize.album import reason_of
 from colorlab.errors import UserError
-from colorlab.images.decoding import Frame, PictureFile
+from colorlab.images.frames import Frame, PictureFile
 from colorlab.images.picture_files import format_to_write, open_picture, write_picture
+from colorlab.images.pixels import over_white, upper_8_bits
 from colorlab.models import Colorizer
 from colorlab.models.inference import join, pixels_of
 from colorlab.web.serving import HEADERS, PAGE_HEADERS
@@ -74,7 +75,6 @@ def make_app(models: dict[str, Colorizer], limits: Limits, hosts: list[str]) -> 
     """
     app = FastAPI(title="colorlab demo", docs_url=None, redoc_url=None, openapi_url=None)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=hosts)
-    Image.MAX_IMAGE_PIXELS = None  # the limits are asked instead
     page = files("colorlab.demo").joinpath("page.html").read_text(encoding="utf-8")
     shelf, desk = asyncio.Semaphore(HELD), asyncio.Semaphore(AT_ONCE)
 
@@ -199,11 +199,8 @@ def color_file(file: PictureFile, model: Colorizer, wish: Wish) -> Response:
 
 def _for_screen(frame: Frame) -> np.ndarray:
     """A frame in 8 bits, over white, at most SHOWN long: [H, W, 3]."""
-    pixels = frame.pixels if frame.pixels.dtype == np.uint8 else (frame.pixels >> 8).astype(np.uint8)
-    picture = Image.fromarray(pixels).convert("RGB")
-    if frame.alpha is not None:
-        alpha = frame.alpha if frame.alpha.dtype == np.uint8 else (frame.alpha >> 8).astype(np.uint8)
-        picture = Image.composite(picture, Image.new("RGB", picture.size, "white"), Image.fromarray(alpha))
+    alpha = None if frame.alpha is None else upper_8_bits(frame.alpha)
+    picture = Image.fromarray(over_white(upper_8_bits(frame.pixels), alpha))
     picture.thumbnail((SHOWN, SHOWN), Image.Resampling.LANCZOS)
     return np.array(picture)
 

@@ -1,26 +1,27 @@
-"""TIFFs of 16 bits a value, of which Pillow keeps 8, and before its version 12 none."""
+"""Reading TIFFs with 16 bits per channel, of which Pillow keeps 8, or none before its version 12."""
 
 import io
 from math import prod
-from pathlib import Path
 
 import numpy as np
 import tifffile
 from tifffile import EXTRASAMPLE, PHOTOMETRIC, PLANARCONFIG
 
+from colorlab.images.pillow import Source, content_of
 from colorlab.images.profiles import space_of
 
-HEADS = {b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"}
+_SIGNATURES = {b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"}
 
-INKS = PHOTOMETRIC.SEPARATED
-COLORS = {PHOTOMETRIC.MINISBLACK: 1, PHOTOMETRIC.MINISWHITE: 1, PHOTOMETRIC.RGB: 3, INKS: 4}
-"""The kinds of a TIFF's page that are read in 16 bits, and their values a pixel beside alpha."""
+_COLOR_CHANNELS = {PHOTOMETRIC.MINISBLACK: 1, PHOTOMETRIC.MINISWHITE: 1, PHOTOMETRIC.RGB: 3, PHOTOMETRIC.SEPARATED: 4}
+"""The kinds of page that are read in 16 bits, and their channels without alpha; SEPARATED is CMYK."""
 
 
-def open_deep(source: Path | io.BytesIO) -> tifffile.TiffFile | None:
-    """Open a TIFF if it has 16 bits a value; None for another, and for what is none."""
+def open_deep_tiff(source: Source) -> tifffile.TiffFile | None:
+    """Open a TIFF with 16 bits per channel; return None for any other file."""
+    if content_of(source, 4) not in _SIGNATURES:
+        return None
     if isinstance(source, io.BytesIO):
-        source.seek(0)  # tifffile reads from where others left it
+        source.seek(0)  # tifffile reads from the current position
     try:
         tiff = tifffile.TiffFile(source)
     except tifffile.TiffFileError:
@@ -32,8 +33,13 @@ def open_deep(source: Path | io.BytesIO) -> tifffile.TiffFile | None:
     return None
 
 
+def pages_of(tiff: tifffile.TiffFile, count: int | None = None) -> list[tifffile.TiffPage]:
+    """Return the first pages of a TIFF, or all."""
+    return [page.aspage() for page in tiff.pages[:count]]
+
+
 def page_size(page: tifffile.TiffPage) -> tuple[int, int]:
-    """Width and height of a page, or of its tile if that is larger, as it is unpacked whole."""
+    """Return width and height of a page, or of its tile if that is larger, as tiles are decoded whole."""
     return max((page.imagewidth, page.imagelength), (page.tilewidth, page.tilelength), key=prod)
 
 
@@ -41,56 +47,59 @@ def read_page(page: tifffile.TiffPage) -> tuple[np.ndarray, np.ndarray | None, b
     """Decode a page.
 
     Returns:
-        Its colors, [H, W], [H, W, 3] or [H, W, 4] uint16; its alpha [H, W], if it has one; and the ICC
-        profile of the space that they are in.
+        Colors [H, W], [H, W, 3] or [H, W, 4] uint16; alpha [H, W], if the page has one; the ICC profile
+        of the space that the colors are in.
 
     Raises:
-        ValueError: what it holds is not known, and wrong colors are worse than none.
+        ValueError: the page is of a kind that would be decoded to wrong colors.
     """
-    _check(page)
-    array, alpha = _apart(page)
-    if page.photometric == INKS and space_of(page.iccprofile, channels=4) is None:
-        return _without_inks(array), alpha, None  # it is no longer in a space of the file's
-    return array, alpha, page.iccprofile
+    photometric = _supported_photometric(page)
+    colors, alpha = _colors_and_alpha(page, photometric)
+    if photometric == PHOTOMETRIC.SEPARATED and space_of(page.iccprofile, channels=4) is None:
+        return _cmyk_to_rgb(colors), alpha, None  # now RGB, of no profile in the file
+    return colors, alpha, page.iccprofile
 
 
-def _check(page: tifffile.TiffPage) -> None:
-    kind = PHOTOMETRIC(page.photometric)
-    if kind not in COLORS:
-        raise ValueError(f"{kind.name} is not read in 16 bits")
+def _supported_photometric(page: tifffile.TiffPage) -> PHOTOMETRIC:
+    photometric = PHOTOMETRIC(page.photometric)
+    if photometric not in _COLOR_CHANNELS:
+        raise ValueError(f"{photometric.name} is not read in 16 bits")
     if page.dtype != np.uint16 or page.bitspersample != 16:
         raise ValueError("a page has other bits than the first")
-    flat = page.imagewidth * page.imagelength * page.samplesperpixel
-    if page.size != flat or page.tiledepth > 1 or page.samplesperpixel - COLORS[kind] not in (0, 1):
-        raise ValueError("a page holds more than colors and alpha")  # it is deep in space too, say, or several grays
+    plane_size = page.imagewidth * page.imagelength * page.samplesperpixel
+    extra_channels = page.samplesperpixel - _COLOR_CHANNELS[photometric]
+    if page.size != plane_size or page.tiledepth > 1 or extra_channels not in (0, 1):
+        raise ValueError("a page holds more than colors and alpha")  # a volume, say, or several gray pictures
+    return photometric
 
 
-def _apart(page: tifffile.TiffPage) -> tuple[np.ndarray, np.ndarray | None]:
-    """A page's colors, [H, W], [H, W, 3] or [H, W, 4], and its alpha."""
-    array, colors = page.asarray(), COLORS[page.photometric]
+def _colors_and_alpha(page: tifffile.TiffPage, photometric: PHOTOMETRIC) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return the colors of a page, [H, W], [H, W, 3] or [H, W, 4], and its alpha."""
+    array, count = page.asarray(), _COLOR_CHANNELS[photometric]
     if array.ndim == 2:
         array = array[..., None]
     elif page.planarconfig == PLANARCONFIG.SEPARATE:
         array = np.moveaxis(array, 0, -1)
-    array, last = array[..., :colors], array[..., colors:]
-    meaning = page.extrasamples[0] if page.extrasamples else EXTRASAMPLE.UNASSALPHA  # as Pillow takes it, untold
-    is_alpha = last.size and meaning in (EXTRASAMPLE.ASSOCALPHA, EXTRASAMPLE.UNASSALPHA)
-    alpha = last[..., 0] if is_alpha else None
-    if is_alpha and meaning == EXTRASAMPLE.ASSOCALPHA:
-        array = _divided(array, alpha)
-    if page.photometric == PHOTOMETRIC.MINISWHITE:
-        array = ~array
-    return array[..., 0] if colors == 1 else array, alpha
+    colors, extra = array[..., :count], array[..., count:]
+    meaning = page.extrasamples[0] if page.extrasamples else EXTRASAMPLE.UNASSALPHA  # Pillow's default, too
+    alpha = None
+    if extra.size and meaning in (EXTRASAMPLE.ASSOCALPHA, EXTRASAMPLE.UNASSALPHA):
+        alpha = extra[..., 0]
+        if meaning == EXTRASAMPLE.ASSOCALPHA:
+            colors = _unpremultiplied(colors, alpha)
+    if photometric == PHOTOMETRIC.MINISWHITE:
+        colors = ~colors
+    return colors[..., 0] if count == 1 else colors, alpha
 
 
-def _divided(array: np.ndarray, alpha: np.ndarray) -> np.ndarray:
-    """Colors of 16 bits that were multiplied by their alpha, as they were before."""
-    alpha = np.maximum(alpha, 1)[..., None].astype(np.uint32)
-    return np.minimum((array * np.uint32(65535) + alpha // 2) // alpha, 65535).astype(np.uint16)
+def _unpremultiplied(colors: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    """Divide 16-bit colors by the alpha with which they were multiplied."""
+    divisor = np.maximum(alpha, 1)[..., None].astype(np.uint32)
+    return np.minimum((colors * np.uint32(65535) + divisor // 2) // divisor, 65535).astype(np.uint16)
 
 
-def _without_inks(array: np.ndarray) -> np.ndarray:
-    """CMYK of no known inks in RGB, as Pillow has it in 8 bits: each ink takes its share of what black leaves."""
+def _cmyk_to_rgb(cmyk: np.ndarray) -> np.ndarray:
+    """Convert 16-bit CMYK without a profile as Pillow does in 8 bits: (1 - ink) · (1 - black)."""
     white = np.uint32(65535)
-    left = white - array[..., 3:]
-    return (((white - array[..., :3]) * left + white // 2) // white).astype(np.uint16)
+    light = white - cmyk[..., 3:]
+    return (((white - cmyk[..., :3]) * light + white // 2) // white).astype(np.uint16)

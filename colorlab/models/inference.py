@@ -20,7 +20,7 @@ from torch import Tensor
 
 from colorlab.color import AB_MAX, lab_to_rgb, lightness_of
 from colorlab.errors import UserError
-from colorlab.images.decoding import array_of
+from colorlab.images.pixels import array_of
 
 if TYPE_CHECKING:
     from colorlab.models.network import ColorNetwork

@@ -29,7 +29,7 @@ from colorlab.color import rgb_to_lab
 from colorlab.colorize import album
 from colorlab.colorize.__main__ import main
 from colorlab.data.photographs import SAMPLES
-from colorlab.images.decoding import Frame
+from colorlab.images.frames import Frame
 from colorlab.images.profiles import SRGB
 from colorlab.models import ECCV16, CUNet
 from support.checkpoints import save_checkpoint
@@ -54,7 +54,6 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def colorize(checkpoint: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Colorize:
     """Run the command in this process and in an own folder; its exit code."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)  # the command lifts it
 
     def run(*words: str | Path) -> int:
         given = [] if "--checkpoint" in words else ["--checkpoint", checkpoint]

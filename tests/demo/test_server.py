@@ -28,7 +28,7 @@ from skimage.color import rgb2lab
 from colorlab.data.photographs import SAMPLES
 from colorlab.demo import server
 from colorlab.demo.server import Limits, make_app
-from colorlab.images.decoding import PictureFile
+from colorlab.images.frames import PictureFile
 from colorlab.models import ECCV16, CUNet
 from colorlab.web.serving import listen
 

@@ -8,7 +8,7 @@ import pytest
 import tifffile
 from PIL import Image, ImageCms
 
-from colorlab.images.decoding import PictureFile
+from colorlab.images.frames import PictureFile
 from colorlab.images.profiles import SRGB, space_of
 from support.image_files import read_pixels, swap_primaries
 

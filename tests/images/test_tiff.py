@@ -9,7 +9,7 @@ import pytest
 import tifffile
 from PIL import Image
 
-from colorlab.images.decoding import PictureFile
+from colorlab.images.frames import PictureFile
 from support.image_files import read_pixels
 
 

@@ -7,12 +7,12 @@ their types. Everything is checked before anything is built, and a mistake gets 
 import importlib
 import inspect
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import cache, partial
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -23,6 +23,13 @@ from colorlab.errors import UserError, did_you_mean
 PACKAGES = ("colorlab", "kornia", "lightning", "torch", "torchmetrics", "torchvision")
 """Targets come from these and no others, and make parts of an experiment (`_kinds`): a configuration, whoever
 wrote it, must not be able to call just anything. Some functions and classes of torch run a command of the system."""
+
+
+GROUPS = ("model", "optim", "schedule", "objective", "data", "callbacks", "logger", "trainer", "sweep", "experiment")
+"""Folders of conf/ from which a training is composed."""
+
+SETTINGS = ("metrics", "seed", "resume", "reproduce", "test", "debug", "run")
+"""Keys of a training's configuration beside its groups."""
 
 
 def conf_folder() -> Path:
@@ -69,22 +76,38 @@ class Filing:
     notes: str | None = None
 
 
-def check_filing(cfg: Mapping[str, Any]) -> None:
+def check_filing(run: Mapping[str, Any]) -> Filing:
     """Check the group `run` of a configuration.
 
     Raises:
         UserError: an unknown key, or a value of the wrong type.
     """
-    check_arguments(Filing, cfg["run"], "run")
+    return check_arguments(Filing, run, "run").build()
 
 
-@dataclass
+@dataclass(frozen=True)
 class Plan:
-    """A checked node: what to call, with which arguments, and where it stands in the configuration."""
+    """A checked node of the configuration: an object that can be built.
+
+    Args:
+        target: the class or function to call.
+        arguments: its arguments in the types that it wants; nested nodes are plans.
+        path: the node's place in the configuration, for messages.
+        name: the target as the configuration writes it.
+    """
 
     target: Callable[..., Any]
     arguments: dict[str, Any]
     path: str = ""
+    name: str = ""
+
+    def with_arguments(self, **arguments: Any) -> "Plan":
+        """Return the plan with these arguments added or replaced."""
+        return replace(self, arguments=self.arguments | arguments)
+
+    def node(self) -> dict[str, Any]:
+        """Return the plan as a node of the configuration, in plain containers."""
+        return {"_target_": self.name} | {key: _plain(value) for key, value in self.arguments.items()}
 
     def build(self, **more: Any) -> Any:
         """Call the target with its arguments, its nested plans built first, and `more`.
@@ -125,7 +148,8 @@ def check(node: Mapping[str, Any], path: str, given: tuple[str, ...] = ()) -> Pl
     if not isinstance(node, Mapping) or "_target_" not in node:
         raise UserError(f"{path} has no _target_: choose one of its group's files, {path}=NAME.")
     arguments = {key: value for key, value in node.items() if key != "_target_"}
-    return check_arguments(_locate(node["_target_"], path), arguments, path, given)
+    plan = check_arguments(_locate(node["_target_"], path), arguments, path, given)
+    return replace(plan, name=node["_target_"])
 
 
 def check_arguments(
@@ -187,7 +211,7 @@ def _kinds() -> tuple[type, ...]:
 
 def _hints(target: Callable[..., Any]) -> dict[str, Any]:
     try:
-        return get_type_hints(target.__init__ if inspect.isclass(target) else target)
+        return get_type_hints(target.__init__ if inspect.isclass(target) else target, include_extras=True)
     except (NameError, TypeError):  # hints that cannot be evaluated outside their own module
         return {}
 
@@ -208,7 +232,9 @@ def _check_value(value: Any, hint: Any, path: str) -> Any:
 
 
 def _is_plain(hint: Any) -> bool:
-    """Whether an argument is a number, a text and the like, which no target makes."""
+    """Return whether an argument takes plain data, which no target makes."""
+    if get_origin(hint) is Annotated:
+        return _is_plain(get_args(hint)[0])
     if get_origin(hint) in (Union, UnionType):
         return all(map(_is_plain, get_args(hint)))
     return hint in (int, float, str, bool, NoneType, Path, timedelta) or get_origin(hint) in (Literal, dict, list)
@@ -223,6 +249,8 @@ def _wanted(hint: Any) -> str:
         bool: "true or false",
         NoneType: "null",
     }
+    if get_origin(hint) is Annotated:
+        return _wanted(get_args(hint)[0])
     if hint in words:
         return words[hint]
     if get_origin(hint) is Literal:
@@ -245,3 +273,13 @@ def _refuses(error: Exception, by_us: bool) -> bool:
 
 def _build(value: Any) -> Any:
     return value.build() if isinstance(value, Plan) else value
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Plan):
+        return value.node()
+    if isinstance(value, Mapping):
+        return {key: _plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple | set):
+        return [_plain(each) for each in value]
+    return value if isinstance(value, str | int | float | bool | NoneType) else str(value)

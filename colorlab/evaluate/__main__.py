@@ -63,7 +63,7 @@ def evaluate(cfg: dict[str, Any], folder: Path) -> "Report | None":
     """
     top = {key: value for key, value in cfg.items() if key not in GROUPS}
     settings: Settings = check_arguments(Settings, top).build()
-    check_filing(cfg)
+    check_filing(cfg["run"])
     plans = {key: check(cfg[key], key) for key in ("data", "trainer")}
     loggers = [check(node, f"logger.{name}") for name, node in (cfg["logger"] or {}).items() if node]
     from lightning.pytorch.utilities import rank_zero_only

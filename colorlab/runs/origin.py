@@ -1,26 +1,20 @@
-"""Where a run's numbers come from: all they depend on, written into its folder, and compared when it is run again."""
+"""A run's origin: everything its numbers depend on, kept in its folder and compared when the run is reproduced."""
 
 import hashlib
 import json
 import platform
-import re
 import shlex
 import subprocess
 import sys
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import colorlab
-from colorlab.command_line import as_typed, key_of
+from colorlab.command_line import as_typed
 from colorlab.config import flatten
-from colorlab.errors import UserError
 from colorlab.runs.folder import RunFolder
 from colorlab.runs.metrics_table import read_metrics
-from colorlab.train.experiment import GROUPS, KEYS
-
-if TYPE_CHECKING:
-    from colorlab.data import ColorDataModule
 
 PACKAGES = (
     "torch", "torchvision", "torchmetrics", "kornia", "lightning", "numpy", "pillow", "tifffile",
@@ -31,24 +25,30 @@ CODE = ("colorlab", "conf", "hydra_plugins")
 
 
 def command_of(overrides: list[str]) -> str:
-    """What one types to train a run of these overrides."""
+    """Return the command that trains a run of these overrides."""
     return shlex.join(["python", "-m", "colorlab.train", *map(as_typed, overrides)])
 
 
 def typed_command() -> str:
-    """What was typed to start this process."""
+    """Return the command that started this process."""
     return shlex.join(sys.orig_argv)
 
 
-def keep_origin(folder: RunFolder, command: str, seed: int, data: "ColorDataModule") -> dict[str, Any]:
-    """Keep in the run's folder what its numbers depend on beside its configuration, and return that.
+def keep_origin(folder: RunFolder, command: str, seed: int, data: dict[str, Any]) -> dict[str, Any]:
+    """Write what the run's numbers depend on beside its configuration, and return it.
 
-    A resumed run keeps what it began with; its resumes stand under `resumed`.
+    A resumed run keeps its first origin; those of its resumes are appended under `resumed`.
+
+    Args:
+        folder: the run's folder.
+        command: what started the training.
+        seed: the training's.
+        data: what tells the photographs from others, as ColorDataModule gives it.
     """
     code, diff = _code()
     origin = {
         "command": command, "working_folder": str(Path.cwd()), "seed": seed, "code": code, "versions": versions(),
-        "device": _device(), "data": _data(data),
+        "device": _device(), "data": data,
     }  # fmt: skip
     begun = folder.origin()
     if begun is None:
@@ -58,71 +58,21 @@ def keep_origin(folder: RunFolder, command: str, seed: int, data: "ColorDataModu
     return origin
 
 
-# -- once more ---------------------------------------------------------------------------------------
-
-
-def words_again(arguments: list[str]) -> list[str]:
-    """On `reproduce=RUN_FOLDER`, put the run's own overrides before the new ones.
-
-    What filed the run in a sweep, or made it go on from a checkpoint, is left out: it is trained alone,
-    from its start.
-
-    Raises:
-        UserError: the folder is no run's, or one of its overrides is not repeated.
-    """
-    given = [argument.partition("=")[2].strip("'\"") for argument in arguments if key_of(argument) == "reproduce"]
-    if not given or given[-1] in ("", "null"):
-        return arguments
-    recorded = RunFolder(Path(given[-1]).expanduser()).overrides()
-    if recorded is None:
-        raise UserError(f"reproduce={given[-1]} is not the folder of a run (it has no overrides.yaml).")
-    new = {key_of(argument) for argument in arguments} | {"resume"}
-    return [*words_alone(recorded, new), *arguments]
-
-
-def words_alone(recorded: list[str], new: set[str]) -> list[str]:
-    """A run's overrides without the keys that are given anew, and without what made it one of a sweep.
-
-    Raises:
-        UserError: one of them does more than to choose from colorlab's configuration.
-    """
-    old = [word for word in recorded if key_of(word) not in new]
-    old = [word for word in old if not re.match(r"(sweep|callbacks\.pruning)\b", key_of(word))]
-    for word in old:
-        check_repeated(word)
-    return old
-
-
-def check_repeated(word: str) -> None:
-    """Refuse to repeat an override that a stranger may have written into a run's folder to have more done than
-    training: a flag or a key of Hydra's, which starts whatever one names; a configuration from elsewhere; a secret of
-    the environment, which would go where the numbers go.
-
-    Raises:
-        UserError: it is one.
-    """
-    key, _, value = word.partition("=")
-    root = re.fullmatch(r"[+~]{0,2}(\w+)(\.\w+)*", key)
-    elsewhere = key_of(word) in GROUPS and (".." in value or "/" in value[:2])
-    if not root or root[1] not in (*KEYS, "experiment") or elsewhere or re.search(r"\$\{.*:", value, re.DOTALL):
-        raise UserError(
-            f"The run's folder holds the override {word!r}, which no resume or reproduce repeats by itself:"
-            f" give {key_of(word)}=… in the command, as you mean it."
-        )
+# -- compared ----------------------------------------------------------------------------------------
 
 
 def differences(folder: RunFolder, other: RunFolder, origin: dict[str, Any]) -> list[str]:
-    """What differs between a run that begins and the one it is to reproduce, a line each.
+    """Return what differs between a new run and the one it reproduces, one line each.
 
     Args:
-        folder: of the run that begins; its configuration is written.
-        other: of the run to reproduce.
-        origin: of the run that begins.
+        folder: the new run's; its configuration is already written.
+        other: the folder of the run to reproduce.
+        origin: the new run's.
     """
     then = other.origin()
     if then is None:
         return ["the run kept no origin.json: its code, versions and photographs are not known"]
-    lines = ["it was resumed on its way; here it is trained from the start"] if then.get("resumed") else []
+    lines = ["it was resumed; here it is trained from the start"] if then.get("resumed") else []
     now, before = _comparable(folder, origin), _comparable(other, then)
     for key in dict.fromkeys([*before, *now]):
         if before.get(key) != now.get(key):
@@ -131,14 +81,14 @@ def differences(folder: RunFolder, other: RunFolder, origin: dict[str, Any]) -> 
 
 
 def same_losses(folder: RunFolder, other: RunFolder) -> str:
-    """One line on whether two runs had the same losses in each epoch."""
+    """Return one line that says whether two runs had the same losses in every epoch."""
     names = ("val/loss", "train/loss")
     mine, theirs = ({name: read_metrics(run).get(name, {}) for name in names} for run in (folder, other))
     epochs = sorted({epoch for losses in (mine, theirs) for name in names for epoch in losses[name]})
     for epoch in epochs:
         for name in names:
             now, then = mine[name].get(epoch), theirs[name].get(epoch)
-            if repr(now) != repr(then):  # nan is not nan, and the same
+            if repr(now) != repr(then):  # nan != nan, but the result is the same
                 return f"not reproduced: {name} of epoch {epoch} was {then} in {other.path}, and is {now} here"
     return f"reproduced: the losses of all {len(epochs)} epochs are those of {other.path}"
 
@@ -149,7 +99,7 @@ def _comparable(folder: RunFolder, origin: dict[str, Any]) -> dict[str, Any]:
 
 
 def _without_place(folder: RunFolder) -> dict[str, Any]:
-    """A run's configuration without what only says where it is kept and how it is filed."""
+    """Return a run's configuration without the keys that say where it is kept and how it is filed."""
     here = json.dumps(str(folder.path.resolve()))[1:-1]  # as JSON writes it: with \\, and \\u for what is not ASCII
     config = json.loads(json.dumps(folder.configuration()).replace(here, "RUN"))
     for key in ("run", "resume", "reproduce", "sweep"):
@@ -161,8 +111,11 @@ def _without_place(folder: RunFolder) -> dict[str, Any]:
     return config
 
 
+# -- facts -------------------------------------------------------------------------------------------
+
+
 def versions() -> dict[str, str | None]:
-    """Of everything a run's numbers may depend on."""
+    """Return the versions of everything that a run's numbers may depend on, {name: version}."""
     import torch
 
     found: dict[str, str | None] = {"python": platform.python_version(), "colorlab": colorlab.__version__}
@@ -178,19 +131,8 @@ def _device() -> str:
     return f"{platform.machine()}, {torch.get_num_threads()} threads"
 
 
-def _data(data: "ColorDataModule") -> dict[str, Any]:
-    """The photographs: how many, and what tells them from others (names and sizes: as quick as listing them)."""
-    from colorlab.data.cache import fingerprint
-
-    splits = {
-        split: {"photographs": len(names), "fingerprint": fingerprint(data.root, names, times=False)}
-        for split, names in data.names.items()
-    }
-    return {"root": str(data.root), **splits}
-
-
 def _code() -> tuple[dict[str, Any], str]:
-    """Which code this is, and its changes since that commit, files that git does not know yet included."""
+    """Return the commit of the code and its uncommitted changes as a diff, untracked files included."""
     if _git("ls-files", "colorlab/__init__.py").strip() != "colorlab/__init__.py":
         return {"commit": f"none: {REPOSITORY} is no git repository of colorlab"}, ""
     unknown = _git("ls-files", "--others", "--exclude-standard", *CODE).splitlines()
@@ -204,7 +146,7 @@ def _code() -> tuple[dict[str, Any], str]:
 
 
 def _git(*words: str) -> str:
-    """What git says; nothing where there is no git, or no repository."""
+    """Return what git prints; an empty text if there is no git or no repository."""
     try:
         return subprocess.run(["git", *words], cwd=REPOSITORY, capture_output=True, text=True, errors="replace").stdout
     except OSError:

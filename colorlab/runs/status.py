@@ -1,4 +1,4 @@
-"""A run's status: how it stands, in a file that outlives the process. Imports nothing heavy."""
+"""A run's status: running, or how it ended, in a file that outlives the process. Imports nothing heavy."""
 
 import os
 import socket
@@ -15,51 +15,51 @@ RANKS = ("RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "SLURM_PROCID")
 
 
 class Status:
-    """Keeps a run's `status.json` while the run goes on.
+    """Keeps a run's `status.json` up to date.
 
         status       running, done, failed, interrupted (Ctrl-C, a signal) or pruned (by a search)
         reason       one line on why it did not end well
-        error        the exception's class; UserError is a mistake that whoever typed the command can mend
+        error        class of the exception; UserError means that a corrected command will work
         started, ended, host, pid, command, overrides
 
-    A process killed with -9 says nothing more: its run stays `running`, with `host` and `pid` to look for.
+    A process killed with -9 cannot write: its run stays `running`, with the `host` and `pid` to look for.
 
     Args:
         folder: the run's folder.
-        command: what one types to train this run.
-        overrides: the overrides in it.
+        command: what to type to train this run.
+        overrides: the overrides in it, which a resume repeats.
     """
 
     def __init__(self, folder: RunFolder, command: str, overrides: list[str]) -> None:
-        self.folder = folder
+        self.folder, self.command, self.overrides = folder, command, overrides
         self.begun = False
-        self.facts: dict[str, Any] = {
+        self._facts: dict[str, Any] = {
             "status": "running", "reason": None, "error": None, "started": _now(), "ended": None,
-            "host": socket.gethostname(), "pid": os.getpid(), "command": command, "overrides": overrides,
+            "host": socket.gethostname(), "pid": os.getpid(), "command": command,
         }  # fmt: skip
 
     def begin(self) -> None:
-        """Say that the run has begun; not before all of its configuration is known to be right."""
+        """Write that the run has begun; call it only when its whole configuration is checked."""
         self.begun = True
         self._write()
 
     def end(self, status: str, error: str | None = None, reason: str | None = None) -> None:
-        """Say how it ended."""
-        self.facts |= {"status": status, "error": error, "reason": reason, "ended": _now()}
+        """Write how the run ended; a full disk is only logged."""
+        self._facts |= {"status": status, "error": error, "reason": reason, "ended": _now()}
         with optional_file(self.folder.path):
             self._write()
 
     def _write(self) -> None:
         if is_first_process():
-            self.folder.write_status(self.facts)
+            self.folder.write_status({**self._facts, "overrides": self.overrides})
 
     @contextmanager
     def kept(self, in_sweep: bool) -> Iterator[None]:
-        """Say at the end of the block how it ended; what was raised in it goes on.
+        """Write at the end of the block how the run ended; exceptions pass through.
 
         Args:
-            in_sweep: outside one, what ends before the run begins leaves the status of an earlier run in
-                the same folder alone: a refused resume changes nothing.
+            in_sweep: whether the run is a job of a sweep. Outside one, a run that fails before it begins
+                leaves the status of an earlier run in the folder alone: a refused resume changes nothing.
         """
         try:
             yield
@@ -67,9 +67,9 @@ class Status:
             self.end("pruned", "Pruned", str(error))
             raise
         except Exception as error:
-            if (left := _left(error)) is not None:
-                self._end(in_sweep, "interrupted", left, f"while it was made to leave: {one_line(error)}")
-                raise left from error
+            if (exit_requested := _system_exit_before(error)) is not None:
+                self._end(in_sweep, "interrupted", exit_requested, f"failed while stopping: {one_line(error)}")
+                raise exit_requested from error
             self._end(in_sweep, "failed", error, one_line(error))
             raise
         except BaseException as error:
@@ -85,12 +85,12 @@ class Status:
 
 
 def is_first_process() -> bool:
-    """Whether this process is the one, of several that train one model, that writes and speaks."""
+    """Return whether this process has rank 0 among those that train one model: only it writes and prints."""
     return all(os.environ.get(rank, "0") == "0" for rank in RANKS)
 
 
-def _left(error: BaseException) -> SystemExit | None:
-    """The SystemExit on whose way out an exception was raised, as by a worker that ends before its master."""
+def _system_exit_before(error: BaseException) -> SystemExit | None:
+    """Return the SystemExit during whose handling an exception was raised, as by a data worker that ends first."""
     while error.__context__ is not None:
         error = error.__context__
         if isinstance(error, SystemExit):

@@ -185,7 +185,7 @@ def _job(cfg: DictConfig) -> None:
         content = plain(cfg)
         top = {key: value for key, value in content.items() if key not in GROUPS}
         settings: Settings = check_arguments(Settings, top).build()
-        check_filing(content)
+        check_filing(content["run"])
         folder = StudyFolder(Path(settings.out).expanduser())
         if settings.report:
             tell(folder, content["logger"])

@@ -17,16 +17,17 @@ from colorlab.errors import Interrupted, Preempted, Pruned, Stopped, UserError, 
 from colorlab.files import relative
 from colorlab.runs.folder import RunFolder
 from colorlab.runs.lock import locked
-from colorlab.runs.origin import command_of, typed_command, words_again
-from colorlab.runs.resume import with_run_of
+from colorlab.runs.origin import command_of, typed_command
+from colorlab.runs.overrides import with_reproduced_overrides, with_resumed_overrides
 from colorlab.runs.status import Status, is_first_process
 from colorlab.sweeps.names import file_job
-from colorlab.train.experiment import KEYS
+from colorlab.train.experiment import KEYS, Experiment
+from colorlab.train.fit import train
 from colorlab.train.processes import undo_launcher_settings
-from colorlab.train.training import train
 
 
 def _job(cfg: DictConfig) -> float | None:
+    """Train one run: the only one of the command, or one job of a sweep."""
     hydra_cfg = HydraConfig.get()
     in_sweep = hydra_cfg.mode is RunMode.MULTIRUN
     folder = RunFolder(hydra_cfg.runtime.output_dir)
@@ -34,31 +35,28 @@ def _job(cfg: DictConfig) -> float | None:
     if in_sweep:
         file_job(cfg, hydra_cfg)
         undo_launcher_settings()
-    logging.raiseExceptions = False  # a full disk is said where it matters: a traceback a line of train.log is not
+    logging.raiseExceptions = False  # on a full disk, no traceback for each line of train.log
     status = Status(folder, command_of(overrides) if in_sweep else typed_command(), overrides)
     try:
         return _train_alone(cfg, folder, status, in_sweep)
     except Exception as error:
         if not in_sweep:
             raise
-        _tell(error, folder)
-        return math.nan  # the other jobs go on; Sweep reports this one at the end
+        _print_failure(error, folder)
+        return math.nan  # the other jobs go on; the sweep's report names this one at the end
     except Preempted:
         from colorlab.callbacks.requeue import requeue
 
         requeue()
         raise
-    except Interrupted as left:
+    except Interrupted as stop:
         if is_first_process():
-            on = (
-                f": resume={relative(folder.path)} goes on"
-                if folder.checkpoints.exist() or folder.never_saved()
-                else ""
-            )
-            print(f"colorlab: {left.reason}{on}.", file=sys.stderr, flush=True)
-        if "SUBMITIT_EXECUTOR" in os.environ:  # SLURM ends the workers now, and each death would raise here
+            resumable = folder.checkpoints.exist() or folder.never_saved()
+            hint = f": resume={relative(folder.path)} continues it" if resumable else ""
+            print(f"colorlab: {stop.reason}{hint}.", file=sys.stderr, flush=True)
+        if "SUBMITIT_EXECUTOR" in os.environ:  # SLURM kills the data workers now, and each death would raise here
             sys.stdout.flush()
-            os._exit(left.code)
+            os._exit(stop.code)
         raise
     finally:
         if in_sweep:
@@ -66,17 +64,17 @@ def _job(cfg: DictConfig) -> float | None:
 
 
 def _train_alone(cfg: DictConfig, folder: RunFolder, status: Status, in_sweep: bool) -> float | None:
-    """Train as the folder's only process, keep its status, and heed signals."""
+    """Train as the folder's only process, keep its status, and stop on signals."""
     from colorlab.callbacks.interruption import Interruption
 
     interruption = Interruption(status)
-    alone = locked(folder) if is_first_process() else nullcontext()
-    with interruption.heeded(), alone, status.kept(in_sweep), interruption.not_forgotten():
-        return train(plain(cfg), folder, status, interruption, in_sweep)
+    lock = locked(folder) if is_first_process() else nullcontext()
+    with interruption.heeded(), lock, status.kept(in_sweep), interruption.not_forgotten():
+        return train(Experiment.of(plain(cfg)), folder, status, interruption, in_sweep)
 
 
-def _tell(error: Exception, folder: RunFolder) -> None:
-    """Say at once what is wrong with a job of a sweep; a defect with its traceback."""
+def _print_failure(error: Exception, folder: RunFolder) -> None:
+    """Print at once what is wrong with a job of a sweep; a defect of ours with its traceback."""
     if isinstance(error, UserError | Stopped | Pruned):
         print(f"{relative(folder.path)}: {sentence_of(error)}", file=sys.stderr, flush=True)
     else:
@@ -84,7 +82,7 @@ def _tell(error: Exception, folder: RunFolder) -> None:
 
 
 def _free_memory() -> None:
-    """Leave nothing of a job to the next: a model and its Trainer know each other, so only the collector ends them."""
+    """Free a job's memory for the next: a model and its Trainer refer to each other, so only the collector does."""
     import torch
 
     gc.collect()
@@ -94,7 +92,7 @@ def _free_memory() -> None:
 def main() -> None:
     """Entry point of `colorlab-train`."""
     try:
-        sys.argv[1:] = words_again(with_run_of(sys.argv[1:]))
+        sys.argv[1:] = with_reproduced_overrides(with_resumed_overrides(sys.argv[1:]))
     except UserError as error:
         leave(error)
     run("train", _job, KEYS)

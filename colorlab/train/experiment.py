@@ -1,70 +1,184 @@
-"""An experiment: its whole configuration, checked before anything is built."""
+"""The experiment: a run's whole configuration, checked once and turned into one typed object."""
 
-from types import NoneType
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any, Self
 
-from colorlab.config import Plan, check, check_filing
+from pydantic import StrictBool, StrictInt
+
+from colorlab.config import GROUPS, SETTINGS, Filing, Plan, check, check_arguments, check_filing
 from colorlab.errors import UserError, did_you_mean
 from colorlab.sweeps.score import direction_of
-from colorlab.sweeps.settings import check_settings
+from colorlab.sweeps.settings import GridSettings, SearchSettings, check_settings
 
-GROUPS = ("model", "optim", "schedule", "objective", "data", "callbacks", "logger", "trainer", "sweep", "experiment")
-KEYS = (*GROUPS[:-1], "metrics", "seed", "resume", "reproduce", "test", "debug", "run")
-SWITCHES = {"model": "compile", "trainer": "scale_batch"}
-"""What may stand beside a target's own arguments: it says how to train, and not what to build."""
+PLANS = ("model", "optim", "schedule", "objective", "data", "trainer")
+"""Groups that describe one object each."""
+
+COLLECTIONS = ("callbacks", "logger")
+"""Groups that describe several objects by name; null leaves one out."""
 
 
-def check_experiment(cfg: dict[str, Any]) -> dict[str, Any]:
-    """Check the whole configuration; the plans of its objects by group.
+@dataclass(frozen=True)
+class Settings:
+    """What stands at the top level of conf/train.yaml beside the groups.
 
     Args:
-        cfg: the resolved configuration, in plain containers.
-
-    Raises:
-        UserError: the first thing that is wrong with it.
+        metrics: names of the metrics of each validation and of the test.
+        seed: of the weights, the order and the augmentation.
+        resume: a run's folder or a checkpoint to continue from.
+        reproduce: a run's folder, to train that run again and report what differs.
+        test: score the best checkpoint on the test photographs at the end.
+        debug: one batch of everything.
     """
+
+    metrics: list[str]
+    seed: StrictInt
+    resume: str | None
+    reproduce: str | None
+    test: StrictBool
+    debug: StrictBool
+
+    def __post_init__(self) -> None:
+        from colorlab.metrics import ON_PICTURES, check_names
+
+        if not 0 <= self.seed < 2**32:
+            raise UserError(f"seed={self.seed} must be a whole number from 0 to 2³² − 1: it makes a run repeatable.")
+        check_names(self.metrics)
+        for name in self.metrics:
+            if name not in ON_PICTURES:
+                raise UserError(f"metrics={name} is too slow for each validation: callbacks=evaluation measures it.")
+
+
+@dataclass(frozen=True)
+class ModelSwitches:
+    """Keys of the group `model` that say how to train the network, not how to build it.
+
+    Args:
+        compile: train with `torch.compile`d code.
+        weights: a checkpoint to start from, ours or one in the authors' published layout.
+    """
+
+    compile: StrictBool = False
+    weights: str | None = None
+
+
+@dataclass(frozen=True)
+class TrainerSwitches:
+    """Keys of the group `trainer` that are not Lightning's.
+
+    Args:
+        scale_batch: find the largest batch size that fits in memory.
+    """
+
+    scale_batch: StrictBool = False
+
+
+KEYS = (*(group for group in GROUPS if group != "experiment"), *SETTINGS)
+SWITCHES: dict[str, type] = {"model": ModelSwitches, "trainer": TrainerSwitches}
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One checked experiment: what to build, and how to train and file it.
+
+    A command makes it once (`Experiment.of`); after that nobody reads the configuration. A change, such as
+    the settings chosen for a machine, gives a new experiment (`with_arguments`), and `configuration` gives
+    what is saved.
+    """
+
+    model: Plan
+    optim: Plan
+    schedule: Plan
+    objective: Plan
+    data: Plan
+    trainer: Plan
+    callbacks: Mapping[str, Plan]
+    logger: Mapping[str, Plan]
+    sweep: GridSettings | SearchSettings
+    settings: Settings
+    run: Filing
+    model_switches: ModelSwitches = field(default_factory=ModelSwitches)
+    trainer_switches: TrainerSwitches = field(default_factory=TrainerSwitches)
+
+    @classmethod
+    def of(cls, cfg: Mapping[str, Any]) -> Self:
+        """Check a configuration, and everything in it, before anything is built.
+
+        Args:
+            cfg: the resolved configuration in plain containers, as `colorlab.config.plain` returns it.
+
+        Raises:
+            UserError: the first thing that is wrong with it.
+        """
+        _check_keys(cfg)
+        switches: dict[str, Any] = {}
+        plans: dict[str, Any] = {}
+        for group, kind in SWITCHES.items():
+            known = {each.name for each in fields(kind)}
+            given = {key: value for key, value in cfg[group].items() if key in known}
+            switches[f"{group}_switches"] = check_arguments(kind, given, group).build()
+            plans[group] = check({key: value for key, value in cfg[group].items() if key not in known}, group)
+        for group in ("schedule", "objective", "data"):
+            plans[group] = check(cfg[group], group)
+        plans["optim"] = check(cfg["optim"], "optim", given=("params",))
+        for group in COLLECTIONS:
+            plans[group] = _check_collection(cfg[group] or {}, group)
+        for name, plan in plans["callbacks"].items():
+            _check_monitor(plan, f"callbacks.{name}")
+        settings = check_arguments(Settings, {key: cfg[key] for key in SETTINGS if key != "run"}).build()
+        sweep, run = check_settings(cfg["sweep"]), check_filing(cfg["run"])
+        experiment = cls(**plans, **switches, sweep=sweep, settings=settings, run=run)
+        experiment._check_together()
+        return experiment
+
+    def _check_together(self) -> None:
+        """Refuse settings that are right by themselves and contradict each other."""
+        if self.settings.resume and self.trainer_switches.scale_batch:
+            raise UserError("trainer.scale_batch=true is for a new run: a resumed one keeps its own batch size.")
+        metric = self.sweep.metric
+        if metric is None:
+            return
+        direction_of(metric)
+        measured = metric.partition("/")[2] in ("loss", *self.settings.metrics) or "evaluation" in self.callbacks
+        if not measured or (metric.startswith("test/") and not self.settings.test):
+            raise UserError(f"sweep.metric={metric} is not measured: see metrics, test and callbacks=evaluation.")
+
+    def with_arguments(self, group: str, **arguments: Any) -> Self:
+        """Return the experiment with other arguments for the object of one group."""
+        return replace(self, **{group: getattr(self, group).with_arguments(**arguments)})
+
+    def configuration(self) -> dict[str, Any]:
+        """Return what is saved as the run's config.yaml: plain containers, in the order of conf/train.yaml."""
+        cfg: dict[str, Any] = {group: getattr(self, group).node() for group in PLANS}
+        for group in COLLECTIONS:
+            cfg[group] = {name: plan.node() for name, plan in getattr(self, group).items()}
+        for group in SWITCHES:
+            cfg[group] |= {key: value for key, value in asdict(getattr(self, f"{group}_switches")).items() if value}
+        return {**cfg, "sweep": asdict(self.sweep), **asdict(self.settings), "run": asdict(self.run)}
+
+
+def _check_keys(cfg: Mapping[str, Any]) -> None:
     for key in cfg:
         if key not in KEYS:
-            raise UserError(f"Unknown key {key}: {did_you_mean(key, list(KEYS))}")
+            raise UserError(f"Unknown key {key}: {did_you_mean(key, KEYS)}")
     for key in KEYS:
         if key not in cfg:
-            raise UserError(f"{key} is missing: ~{key} takes away what every experiment has.")
-    for group in GROUPS[:-1]:
-        if not isinstance(cfg[group], dict | (NoneType if group in ("callbacks", "logger") else dict)):
+            raise UserError(f"{key} is missing: ~{key} removes what every experiment has.")
+    for group in (*PLANS, *COLLECTIONS, "sweep"):
+        if not isinstance(cfg[group], dict) and not (group in COLLECTIONS and cfg[group] is None):
             raise UserError(f"{group}={cfg[group]} must be one of its group's files, {group}=NAME.")
-    switches = {f"{group}.{key}": cfg[group].get(key, False) for group, key in SWITCHES.items()}
-    for key, value in {"test": cfg["test"], "debug": cfg["debug"], **switches}.items():
-        if not isinstance(value, bool):
-            raise UserError(f"{key}={value} must be true or false.")
-    for key in ("resume", "reproduce"):
-        if not isinstance(cfg[key], str | None):
-            raise UserError(f"{key}={cfg[key]} must be the path of a run's folder.")
-    if cfg["resume"] and switches["trainer.scale_batch"]:
-        raise UserError("trainer.scale_batch=true is for a new run: a resumed one goes on with its own batch size.")
-    if not isinstance(cfg["seed"], int) or isinstance(cfg["seed"], bool) or not 0 <= cfg["seed"] < 2**32:
-        raise UserError(f"seed={cfg['seed']} must be a whole number from 0 to 2³² − 1: it makes a run repeatable.")
-    _check_metrics(cfg["metrics"])
-    check_filing(cfg)
-    check_settings(cfg["sweep"])
-    if cfg["sweep"]["metric"] is not None:
-        _check_compared(cfg)
-    plans: dict[str, Any] = {}
-    for group in ("model", "schedule", "objective", "data", "trainer"):
-        plans[group] = check({key: value for key, value in cfg[group].items() if key != SWITCHES.get(group)}, group)
-    plans["optim"] = check(cfg["optim"], "optim", given=("params",))
-    for group in ("callbacks", "logger"):
-        nodes = {name: node for name, node in (cfg[group] or {}).items() if node}
-        known = [name for name, node in nodes.items() if isinstance(node, dict) and "_target_" in node]
-        for name in nodes.keys() - known:
-            raise UserError(f"Unknown key {group}.{name}: {did_you_mean(name, known, f'{group}.')}")
-        plans[group] = {name: check(node, f"{group}.{name}") for name, node in nodes.items()}
-    for name, plan in plans["callbacks"].items():
-        _check_monitor(plan, f"callbacks.{name}")
-    return plans
+
+
+def _check_collection(group: Mapping[str, Any], path: str) -> dict[str, Plan]:
+    nodes = {name: node for name, node in group.items() if node}
+    known = [name for name, node in nodes.items() if isinstance(node, dict) and "_target_" in node]
+    for name in nodes.keys() - known:
+        raise UserError(f"Unknown key {path}.{name}: {did_you_mean(name, known, f'{path}.')}")
+    return {name: check(node, f"{path}.{name}") for name, node in nodes.items()}
 
 
 def _check_monitor(plan: Plan, path: str) -> None:
-    """Refuse a callback that would take the worst value for the best."""
+    """Refuse a callback that would keep the worst value as the best."""
     from colorlab.metrics import direction
 
     monitor = plan.arguments.get("monitor")
@@ -72,23 +186,3 @@ def _check_monitor(plan: Plan, path: str) -> None:
     if better and plan.accepts("mode") and plan.arguments.get("mode", "min") != better:
         verb = "rise" if better == "max" else "fall"
         raise UserError(f"{path}.monitor={monitor} should {verb}: add {path}.mode={better}.")
-
-
-def _check_metrics(names: Any) -> None:
-    from colorlab.metrics import ON_PICTURES, check_names
-
-    if not isinstance(names, list):
-        raise UserError(f"metrics={names} must be a list: metrics=[psnr,ssim].")
-    check_names(names)
-    for name in names:
-        if name not in ON_PICTURES:
-            raise UserError(f"metrics={name} is too dear for each validation: callbacks=evaluation measures it.")
-
-
-def _check_compared(cfg: dict[str, Any]) -> None:
-    """Refuse a value to compare runs by that would turn out not to be there after the training."""
-    metric = cfg["sweep"]["metric"]
-    direction_of(metric)
-    measured = metric.partition("/")[2] in ("loss", *cfg["metrics"]) or (cfg["callbacks"] or {}).get("evaluation")
-    if not measured or (metric.startswith("test/") and not cfg["test"]):
-        raise UserError(f"sweep.metric={metric} is not measured: see metrics, test and callbacks=evaluation.")

@@ -1,4 +1,4 @@
-"""What the machine allows: the settings of a training that a person need not choose."""
+"""Settings chosen for the machine: precision, optimizer kernels, batch size; and what to do when memory runs out."""
 
 import logging
 import math
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from colorlab.config import Plan
 from colorlab.errors import Stopped, UserError
+from colorlab.train.experiment import Experiment
 
 if TYPE_CHECKING:
     from lightning import Trainer
@@ -19,18 +20,32 @@ if TYPE_CHECKING:
 
 MIXED = ("bf16-mixed", "16-mixed")
 MOST_PICTURES = {"cpu": 64}
-"""In a batch that `largest_batch` finds: a CPU out of memory does not say so, it kills. Elsewhere 8192."""
+"""Largest batch that `largest_batch` tries; 8192 elsewhere. A CPU out of memory kills the process without a word."""
+
+
+def with_fast_settings(experiment: Experiment) -> Experiment:
+    """Return the experiment with the fastest settings of this machine where it does not say otherwise.
+
+    Raises:
+        UserError: see `fast_settings`.
+    """
+    one_size = experiment.data.arguments.get("size", 0) is not None
+    fast = fast_settings(experiment.trainer, experiment.optim, one_size)
+    for group, settings in fast.items():
+        given = getattr(experiment, group).arguments
+        chosen = {key: value for key, value in settings.items() if key not in given}
+        experiment = experiment.with_arguments(group, **chosen)
+    return experiment
 
 
 def fast_settings(trainer: Plan, optim: Plan, one_size: bool = True) -> dict[str, dict[str, Any]]:
-    """The fastest settings by group; what the configuration gives wins over them.
+    """Return the fastest settings of this machine, {group: {key: value}}; the configuration overrules them.
 
-    bf16 where the GPU that will be used has it; an optimizer that updates all weights in one kernel;
-    cuDNN's algorithms chosen by trying them, unless the run must be deterministic or the pictures'
-    sizes differ, when it would try again for each.
+    bf16 on a GPU that has it; a fused optimizer; and cuDNN's benchmark mode, unless the run must be
+    deterministic or the pictures differ in size, since cuDNN would then measure again for each size.
 
     Args:
-        trainer, optim: what they are built from.
+        trainer, optim: the plans of the Trainer and the optimizer.
         one_size: whether all training pictures have the same size.
 
     Raises:
@@ -38,7 +53,7 @@ def fast_settings(trainer: Plan, optim: Plan, one_size: bool = True) -> dict[str
     """
     given = trainer.arguments
     fastest = "bf16-mixed" if _has_bf16(given.get("accelerator", "auto")) else "32-true"
-    precision = given.get("precision", fastest)  # null, too, is a choice: Lightning's, float32
+    precision = given.get("precision", fastest)  # null is a choice, too: Lightning's default, float32
     clips = bool(given.get("gradient_clip_val")) and precision in MIXED
     if clips and optim.arguments.get("fused"):
         raise UserError(
@@ -53,7 +68,7 @@ def fast_settings(trainer: Plan, optim: Plan, one_size: bool = True) -> dict[str
 
 
 def _has_bf16(accelerator: str) -> bool:
-    """Whether Lightning's `accelerator` will be a GPU that computes in bf16."""
+    """Return whether Lightning's `accelerator` will be a GPU that computes in bf16."""
     import torch
 
     if accelerator not in ("auto", "gpu", "cuda") or not torch.cuda.is_available():
@@ -62,10 +77,10 @@ def _has_bf16(accelerator: str) -> bool:
 
 
 def largest_batch(model: "Colorizer", data: "ColorDataModule", trainer: Plan) -> int:
-    """Find how many pictures a training step has memory for: 2, 4, 8 and so on, until they do not fit.
+    """Return the largest batch size, a power of two, that a training step has memory for.
 
-    Lightning's tuner trains a copy of the model for three steps of each size; the model and the random
-    state are afterwards what they were. It stops at the number of training pictures, and on a CPU at 64.
+    Lightning's tuner trains a copy of the model for three steps at each size; the model and the random state
+    stay as they were. Sizes end at the number of training pictures, and on a CPU at 64.
 
     Raises:
         UserError: training is to run on several devices.
@@ -80,12 +95,12 @@ def largest_batch(model: "Colorizer", data: "ColorDataModule", trainer: Plan) ->
         search = Plan(trainer.target, whole | quiet | short).build(default_root_dir=folder)
         if search.world_size > 1:
             raise UserError(
-                "trainer.scale_batch=true looks on one device: add trainer.devices=1, and give what it finds to the"
-                " run on several as data.batch_size=N."
+                "trainer.scale_batch=true works on one device: add trainer.devices=1, and pass what it finds to the"
+                " run on several devices as data.batch_size=N."
             )
         limit = MOST_PICTURES.get(search.strategy.root_device.type, 8192)
         trials = max(1, math.floor(math.log2(min(limit, len(data.names["train"])))))
-        with _telling_of_sizes():
+        with _tuner_messages():
             found = Tuner(search).scale_batch_size(deepcopy(model), datamodule=data, max_trials=trials)
     print(f"data.batch_size={found} found by trainer.scale_batch", flush=True)
     return found
@@ -93,10 +108,10 @@ def largest_batch(model: "Colorizer", data: "ColorDataModule", trainer: Plan) ->
 
 @contextmanager
 def enough_memory(data: "ColorDataModule", trainer: "Trainer") -> Iterator[None]:
-    """Around what needs the device's memory: where that ends, say which setting to lower, and by how much.
+    """Turn an out-of-memory error into a message that says which setting to lower, and by how much.
 
     Raises:
-        Stopped: in place of what the allocator of the device, or of the CPU, raises.
+        Stopped: memory ran out, on the device or on the CPU.
     """
     from lightning.pytorch.utilities.memory import is_oom_error
     from torch import OutOfMemoryError
@@ -123,18 +138,18 @@ def _what_to_lower(data: "ColorDataModule", trainer: "Trainer") -> str:
 
 
 @contextmanager
-def _telling_of_sizes() -> Iterator[None]:
-    """Let through what Lightning's tuner says of each size it tries."""
+def _tuner_messages() -> Iterator[None]:
+    """Show the line that Lightning's tuner logs for each size it tries."""
     log = logging.getLogger("lightning.pytorch.utilities.rank_zero")
     before = log.level
 
-    def of_a_size(record: logging.LogRecord) -> bool:
+    def is_about_a_size(record: logging.LogRecord) -> bool:
         return record.getMessage().startswith("Batch size")
 
     log.setLevel(logging.INFO)
-    log.addFilter(of_a_size)
+    log.addFilter(is_about_a_size)
     try:
         yield
     finally:
-        log.removeFilter(of_a_size)
+        log.removeFilter(is_about_a_size)
         log.setLevel(before)

@@ -1,0 +1,214 @@
+"""Train one experiment: from its checked configuration to its best checkpoint."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from colorlab.command_line import quiet_libraries
+from colorlab.errors import Pruned
+from colorlab.files import copy_file
+from colorlab.runs.folder import RunFolder
+from colorlab.runs.origin import same_losses
+from colorlab.runs.status import Status
+from colorlab.sweeps.score import best_value
+from colorlab.train.console import announce, conclude
+from colorlab.train.experiment import Experiment
+from colorlab.train.hardware import enough_memory, largest_batch, with_fast_settings
+from colorlab.train.processes import check_processes
+from colorlab.train.resume import prepare_new_run, starting_checkpoint
+
+if TYPE_CHECKING:
+    from lightning import Trainer
+    from torch import nn
+
+    from colorlab.callbacks.interruption import Interruption
+    from colorlab.data import ColorDataModule
+    from colorlab.models import Colorizer
+
+DEFAULTS = {"log_every_n_steps": 10, "num_sanity_val_steps": 0, "enable_model_summary": False}
+"""Arguments of Lightning's Trainer in place of its own defaults."""
+
+DEBUG = {"max_epochs": 1, "limit_train_batches": 1, "limit_val_batches": 1, "limit_test_batches": 1}
+"""Arguments of Lightning's Trainer with debug=true."""
+
+
+def train(
+    experiment: Experiment,
+    folder: RunFolder,
+    status: Status,
+    interruption: "Interruption",
+    in_sweep: bool = False,
+) -> float | None:
+    """Train one experiment in a run's folder.
+
+    Args:
+        experiment: what to train.
+        folder: where everything that the run makes is kept.
+        status: is told when the training begins; keeps the overrides that a resume repeats.
+        interruption: the callback that stops the training on a signal.
+        in_sweep: whether other runs follow in this process.
+
+    Returns:
+        The best epoch's `sweep.metric`, or the best monitored value if none is given; None if there is neither.
+
+    Raises:
+        UserError: the configuration or the data cannot be trained with.
+        Interrupted: a signal asked the process to stop.
+        Pruned: a search stopped the run.
+        Stopped: the run cannot go on, for example because memory ran out.
+    """
+    experiment = with_fast_settings(experiment)
+    from lightning import seed_everything
+    from lightning.pytorch.utilities import rank_zero_only
+
+    quiet_libraries()
+    seed_everything(experiment.settings.seed, workers=True, verbose=False)
+    checkpoint = starting_checkpoint(experiment, folder)
+    first = rank_zero_only.rank == 0
+    if first and checkpoint is None:
+        prepare_new_run(folder)
+    with _tracker_finished():
+        data: ColorDataModule = experiment.data.build()
+        model: Colorizer = experiment.model.build()
+        if first and checkpoint is None:  # a run killed while colors are counted can be resumed
+            folder.write_configuration(experiment.configuration(), status.overrides)
+        _prepare(model, experiment, data, folder, start=checkpoint is None)
+        if experiment.trainer_switches.scale_batch:
+            size = largest_batch(model, data, experiment.trainer)
+            data.batch_size = size
+            experiment = experiment.with_arguments("data", batch_size=size)
+            status.overrides += [f"data.batch_size={size}", "trainer.scale_batch=false"]
+        trainer = _build_trainer(experiment, folder, interruption)
+        check_processes(trainer, in_sweep)
+        if first:
+            folder.write_configuration(experiment.configuration(), status.overrides)
+            status.begin()
+            announce(experiment, folder, status.command, data)
+        _tell_trackers(trainer, experiment, model, folder)
+        _fit(trainer, model, data, checkpoint)
+        best, score = _best_checkpoint(trainer, folder)
+        if experiment.settings.test and data.names["test"]:
+            _test(trainer, model, data, best)
+        if first:
+            conclude(trainer, data, folder, best, score)
+            if experiment.settings.reproduce:
+                print(same_losses(folder, RunFolder(experiment.settings.reproduce)), flush=True)
+            if metric := experiment.sweep.metric:
+                score = best_value(folder, metric)
+        return score
+
+
+@contextmanager
+def _tracker_finished() -> Iterator[None]:
+    """Finish the tracker's run at the end, as failed unless the block ends well or was pruned."""
+    from colorlab.loggers import finish_tracker
+
+    failed = True
+    try:
+        yield
+        failed = False
+    except Pruned:
+        failed = False
+        raise
+    finally:
+        finish_tracker(failed)
+
+
+# -- build -------------------------------------------------------------------------------------------
+
+
+def _prepare(
+    model: "Colorizer", experiment: Experiment, data: "ColorDataModule", folder: RunFolder, start: bool
+) -> None:
+    """Give a model its objective, optimizer, schedule and metrics, and at the start its first weights."""
+    import torch
+
+    from colorlab.models.weights import read_weights
+
+    switches = experiment.model_switches
+    if start and switches.weights:
+        read_weights(model, Path(switches.weights).expanduser())
+    objective = _build_objective(experiment, data, folder)
+    optim = experiment.optim.partial()
+    optim([torch.nn.Parameter(torch.zeros(1))])  # refuse wrong arguments now, not when training has begun
+    model.prepare_training(
+        objective, optim, experiment.schedule.build(), experiment.settings.metrics, switches.compile
+    )
+    torch.set_float32_matmul_precision("high")
+
+
+def _build_objective(experiment: Experiment, data: "ColorDataModule", folder: RunFolder) -> "nn.Module":
+    """Build the objective; one with a `prior` argument gets that of the photographs, which the run keeps."""
+    plan = experiment.objective
+    if plan.accepts("prior") and plan.arguments.get("prior") is None:
+        from colorlab.data.color_histogram import cached_prior, draw_prior
+
+        if not folder.prior.exists():
+            counted = cached_prior(data)
+            draw_prior(counted, folder.prior.with_suffix(".png"))
+            copy_file(counted, folder.prior)
+        plan = plan.with_arguments(prior=str(folder.prior))
+    return plan.build()
+
+
+def _build_trainer(experiment: Experiment, folder: RunFolder, interruption: "Interruption") -> "Trainer":
+    from colorlab.callbacks.interruption import Stopping
+
+    arguments = DEFAULTS | experiment.trainer.arguments | (DEBUG if experiment.settings.debug else {})
+    loggers = [plan.build() for plan in experiment.logger.values()]
+    callbacks = [*(plan.build() for plan in experiment.callbacks.values()), interruption]
+    plan = experiment.trainer.with_arguments(**arguments)
+    trainer: Trainer = plan.build(default_root_dir=folder.path, logger=loggers, callbacks=callbacks)
+    trainer.callbacks.sort(key=lambda callback: isinstance(callback, Stopping))  # they save what the others did
+    return trainer
+
+
+def _tell_trackers(trainer: "Trainer", experiment: Experiment, model: "Colorizer", folder: RunFolder) -> None:
+    """Send the configuration to all trackers, and keep the addresses at which they show the run."""
+    from colorlab.loggers import remember_trackers
+
+    cfg = experiment.configuration()
+    cfg["model"] |= {"name": model.title, "parameters": sum(weight.numel() for weight in model.parameters())}
+    for logger in trainer.loggers:
+        logger.log_hyperparams(cfg)
+    remember_trackers(trainer.loggers, folder)
+
+
+# -- run ---------------------------------------------------------------------------------------------
+
+
+def _fit(trainer: "Trainer", model: "Colorizer", data: "ColorDataModule", checkpoint: Path | None) -> None:
+    try:
+        with enough_memory(data, trainer):
+            trainer.fit(model, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+    except BaseException:
+        with suppress(Exception):  # end the data workers now: the garbage collector would wait 5 s for each
+            trainer.fit_loop.teardown()
+        raise
+
+
+def _test(trainer: "Trainer", model: "Colorizer", data: "ColorDataModule", best: Path | None) -> None:
+    from colorlab.models.weights import read_weights
+
+    if best:  # not by ckpt_path: Lightning's weight averaging would put back the weights that are not averaged
+        read_weights(model, best)
+    with enough_memory(data, trainer):
+        trainer.test(model, datamodule=data, verbose=False)
+
+
+def _best_checkpoint(trainer: "Trainer", folder: RunFolder) -> tuple[Path | None, float | None]:
+    """Return the best checkpoint and its score.
+
+    If Lightning's file is missing, because the disk was full or the folder was moved, the best by name is
+    returned, without a score.
+    """
+    callback = trainer.checkpoint_callback
+    if callback is None or not callback.best_model_path:
+        return None, None
+    score = None if callback.best_model_score is None else float(callback.best_model_score)
+    expected = Path(callback.best_model_path)
+    for path in (expected, folder.checkpoints.path / expected.name):
+        if path.is_file():
+            return path, score
+    return (folder.checkpoints.best() if folder.checkpoints.exist() else None), None

@@ -1,0 +1,62 @@
+"""Where a training starts: in a new folder, or at the checkpoint of a run that it resumes."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from colorlab.errors import UserError
+from colorlab.runs.checkpoints import find_checkpoint
+from colorlab.runs.folder import RunFolder
+from colorlab.train.experiment import Experiment
+
+
+def starting_checkpoint(experiment: Experiment, folder: RunFolder) -> Path | None:
+    """Return the checkpoint to resume from; None for a new training.
+
+    A job that SLURM has requeued resumes from its own folder.
+
+    Raises:
+        UserError: there is no checkpoint, it holds no training, that of another model, or a longer one.
+    """
+    requeued = os.environ.get("SLURM_RESTART_COUNT", "0") != "0"
+    if requeued and folder.checkpoints.exist():
+        return _checked(folder.checkpoints.newest(), experiment)
+    resume = experiment.settings.resume
+    return _checked(find_checkpoint(Path(resume)), experiment) if resume else None
+
+
+def _checked(path: Path, experiment: Experiment) -> Path:
+    from colorlab.models.weights import read_checkpoint
+
+    model, max_epochs = experiment.model, experiment.trainer.arguments.get("max_epochs")
+    checkpoint: dict[str, Any] = read_checkpoint(path)
+    wanted = model.target.qualified_name()
+    if checkpoint.get("colorizer") != wanted:
+        raise UserError(f"resume={path} holds {checkpoint.get('colorizer', 'bare weights')}, not {wanted}.")
+    if "optimizer_states" not in checkpoint:
+        raise UserError(f"resume={path} holds a model and no training: model.weights={path} starts from its weights.")
+    trained = checkpoint.get("hyper_parameters")
+    trained = trained if isinstance(trained, dict) else {}  # Lightning leaves out empty ones
+    for key, value in model.arguments.items():
+        if trained.get(key) != value:
+            raise UserError(f"resume={path} was trained with model.{key}={trained.get(key)}, not {value}.")
+    epoch = checkpoint.get("epoch")
+    if max_epochs is not None and isinstance(epoch, int) and 0 <= max_epochs < epoch:
+        raise UserError(f"resume={path} is in epoch {epoch} (from 0), beyond trainer.max_epochs={max_epochs}.")
+    return path
+
+
+def prepare_new_run(folder: RunFolder) -> None:
+    """Remove what a run without a checkpoint left in the folder.
+
+    Raises:
+        UserError: the folder holds a run that has a checkpoint, or that is done.
+    """
+    if folder.checkpoints.exist():
+        raise UserError(
+            f"{folder.path} holds a run already: resume={folder.path} continues it, another folder starts a new one."
+        )
+    if folder.is_done():
+        raise UserError(f"{folder.path} holds a run that is done, without its checkpoints: take another folder.")
+    if folder.config.is_file():
+        folder.remove_results()

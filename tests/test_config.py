@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 
 from colorlab.config import check, conf_folder, flatten, plain
 from colorlab.errors import UserError
-from colorlab.train.experiment import check_experiment
+from colorlab.train.experiment import Experiment
 
 CONF = conf_folder()
 GROUPS = ("model", "optim", "schedule", "objective", "data", "callbacks", "logger", "trainer", "experiment")
@@ -31,13 +31,13 @@ def test_a_recipe_takes_every_other_choice_of_every_group(recipe: str, tmp_path:
     others = [[choice for choice in CHOICES if choice.startswith(f"{group}=")] for group in GROUPS[1:-1]]
     for i in range(max(map(len, others))):
         some_of_each = [choices[i % len(choices)] for choices in others]
-        check_experiment(composed(recipe, *some_of_each, "++data.root=/photos", folder=tmp_path))
+        Experiment.of(composed(recipe, *some_of_each, "++data.root=/photos", folder=tmp_path))
 
 
 @pytest.mark.parametrize("choice", CHOICES)
 def test_every_choice_of_every_group_composes_and_passes_the_check(choice: str, tmp_path: Path) -> None:
-    plans = check_experiment(composed(choice, "++data.root=/photos", folder=tmp_path))
-    assert plans["model"].target is not None
+    experiment = Experiment.of(composed(choice, "++data.root=/photos", folder=tmp_path))
+    assert experiment.model.target is not None
 
 
 def test_each_step_of_a_slurm_job_has_its_own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -51,12 +51,12 @@ def test_each_step_of_a_slurm_job_has_its_own_folder(tmp_path: Path, monkeypatch
 def test_the_reports_recipe_has_the_reports_numbers(tmp_path: Path) -> None:
     cfg = composed("experiment=report_cunet", "++data.root=/photos", folder=tmp_path)
     assert cfg["optim"] == {"_target_": "torch.optim.Adam", "lr": 1e-3, "weight_decay": 1e-4}
-    plans = check_experiment(cfg)
-    schedule, data = plans["schedule"].build(), plans["data"].arguments
+    experiment = Experiment.of(cfg)
+    schedule, data = experiment.schedule.build(), experiment.data.arguments
     assert [1e-3 * schedule.lr_factor(epoch) for epoch in (0, 150, 299)] == pytest.approx([1e-3, 2e-4, 1e-4])
     assert [1e-4 * schedule.weight_decay_factor(epoch) for epoch in (0, 299)] == pytest.approx([1e-4, 1e-5])
     assert data.get("batch_size", 32) == 32
-    assert plans["objective"].target is torch.nn.MSELoss
+    assert experiment.objective.target is torch.nn.MSELoss
 
 
 def test_a_plan_builds_what_it_checked() -> None:

@@ -132,7 +132,7 @@ class Resident(Dataset):
 
 
 def train(setting: Setting, folder: str, callbacks: list[Callback], epochs: int, **data: Any) -> Trainer:
-    """Train as `colorlab.train.training` does, with all that it has on."""
+    """Train as `colorlab.train.fit` does, with all that it has on."""
     model = setting.build()
     optim = Plan(torch.optim.Adam, {"lr": 1e-3, "weight_decay": 1e-4, "fused": True}).partial()
     model.prepare_training(nn.MSELoss(), optim, Constant(), compile_network=setting.compiled)

@@ -95,12 +95,16 @@ def same_losses(folder: RunFolder, other: RunFolder) -> str:
 
 def _comparable(folder: RunFolder, origin: dict[str, Any]) -> dict[str, Any]:
     facts = {key: origin.get(key) for key in ("code", "versions", "device", "data")}
-    return flatten(facts | {"config": _without_place(folder)})
+    leaves = flatten(facts | {"config": _without_place(folder)})
+    for key, value in leaves.items():
+        if key.endswith("._target_"):  # a class that has moved to another module is the same
+            leaves[key] = str(value).rpartition(".")[2]
+    return leaves
 
 
 def _without_place(folder: RunFolder) -> dict[str, Any]:
     """Return a run's configuration without the keys that say where it is kept and how it is filed."""
-    here = json.dumps(str(folder.path.resolve()))[1:-1]  # as JSON writes it: with \\, and \\u for what is not ASCII
+    here = json.dumps(str(folder.path.resolve()))[1:-1]  # escaped as in the JSON text
     config = json.loads(json.dumps(folder.configuration()).replace(here, "RUN"))
     for key in ("run", "resume", "reproduce", "sweep"):
         config.pop(key, None)

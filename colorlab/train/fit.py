@@ -132,9 +132,7 @@ def _prepare(
     objective = _build_objective(experiment, data, folder)
     optim = experiment.optim.partial()
     optim([torch.nn.Parameter(torch.zeros(1))])  # refuse wrong arguments now, not when training has begun
-    model.prepare_training(
-        objective, optim, experiment.schedule.build(), experiment.settings.metrics, switches.compile
-    )
+    model.prepare_training(objective, optim, experiment.schedule.build(), experiment.settings.metrics, switches.compile)
     torch.set_float32_matmul_precision("high")
 
 

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from colorlab.runs.decay_request import request_decay, take_decay_request
 from lightning import Trainer
 from torch import nn
 from torch.utils.data import DataLoader
@@ -13,6 +12,7 @@ from colorlab.callbacks.plateau import PlateauDecay
 from colorlab.data.batch import Batch
 from colorlab.errors import UserError
 from colorlab.models import CUNet
+from colorlab.runs.decay_request import request_decay, take_decay_request
 from colorlab.runs.folder import RunFolder
 from colorlab.schedules import Staged
 

@@ -12,8 +12,8 @@ from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
-from colorlab.config import _hints, _locate, conf_folder, plain
-from colorlab.train.experiment import GROUPS, KEYS
+from colorlab.config import GROUPS, _hints, _locate, conf_folder, plain
+from colorlab.train.experiment import KEYS
 from support.commands import train_exit_code
 
 if TYPE_CHECKING:  # two seconds to import, for one worker of xdist
@@ -101,8 +101,8 @@ def test_any_overrides_build_or_end_in_a_sentence(
         sys.exit(0)  # all is built, and training would begin
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("colorlab.train.training._begin", stop)
-    monkeypatch.setattr("colorlab.train.training.largest_batch", lambda *_: 16)
+    monkeypatch.setattr("colorlab.train.fit.announce", stop)
+    monkeypatch.setattr("colorlab.train.fit.largest_batch", lambda *_: 16)
     surroundings = dict(os.environ)
     small = ("model.width=2", "logger=csv", "trainer=cpu")
     known = keys(CHOICES[:: tally.times(4, 1)])

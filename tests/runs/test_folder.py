@@ -16,7 +16,8 @@ from colorlab.files import copy_file
 from colorlab.runs.checkpoints import find_checkpoint, sha256_of
 from colorlab.runs.decay_request import request_decay, take_decay_request
 from colorlab.runs.folder import RunFolder
-from colorlab.runs.resume import begin_anew, with_run_of
+from colorlab.runs.overrides import with_resumed_overrides
+from colorlab.train.resume import prepare_new_run
 
 
 @pytest.fixture
@@ -79,13 +80,13 @@ def test_a_new_run_takes_the_place_of_one_that_came_to_nothing_and_of_no_other(f
         file.touch()
     folder.write_status({"status": "done"})
     with pytest.raises(UserError, match="is done, without its checkpoints: take another folder"):
-        begin_anew(folder)
+        prepare_new_run(folder)
     with pytest.raises(UserError, match="holds no checkpoint"):
-        with_run_of([f"resume={folder.path}"])
+        with_resumed_overrides([f"resume={folder.path}"])
     assert all(file.exists() for file in left)
     folder.write_status({"status": "running"})
-    assert with_run_of([f"resume={folder.path}"]) == [f"hydra.run.dir='{folder.path}'"]
-    begin_anew(folder)
+    assert with_resumed_overrides([f"resume={folder.path}"]) == [f"hydra.run.dir='{folder.path}'"]
+    prepare_new_run(folder)
     assert not any(file.exists() for file in left)
 
 

@@ -4,7 +4,6 @@ import json
 import shutil
 import subprocess
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from omegaconf import OmegaConf
@@ -13,6 +12,7 @@ from colorlab.data.photographs import SAMPLES
 from colorlab.runs import origin
 from colorlab.runs.folder import RunFolder
 from colorlab.runs.metrics_table import read_metrics
+from colorlab.runs.overrides import with_reproduced_overrides
 from support.commands import SMALL, train_exit_code
 
 QUICK = (*SMALL, "trainer.limit_train_batches=2", "callbacks.comparison=null", "callbacks.curves=null")
@@ -61,26 +61,36 @@ def test_what_filed_a_run_is_no_part_of_it(tmp_path: Path) -> None:
     again = f"reproduce={tmp_path}"
     filed = ["sweep=optuna", "++sweep.trials=9", "sweep.trial=1", "++callbacks.pruning.warmup=0", "resume=x"]
     RunFolder(tmp_path).write_configuration({}, [*filed, "++optim.lr=1", "seed=2"])
-    assert origin.words_again([again, "seed=5"]) == ["++optim.lr=1", again, "seed=5"]
-    assert origin.words_again(["seed=5"]) == ["seed=5"]
+    assert with_reproduced_overrides([again, "seed=5"]) == ["++optim.lr=1", again, "seed=5"]
+    assert with_reproduced_overrides(["seed=5"]) == ["seed=5"]
 
 
-def test_a_runs_own_place_is_no_difference_whatever_its_name(tmp_path: Path) -> None:
-    configs = []
-    for name in ("plain", "übung 日本"):
-        folder = RunFolder(tmp_path / name)
+def test_only_the_place_of_a_run_is_ignored_when_configurations_are_compared(tmp_path: Path) -> None:
+    facts = {"code": {}, "versions": {}, "device": "cpu", "data": {}}
+    one, other = (RunFolder(tmp_path / name) for name in ("plain", "übung 日本"))
+    for folder in (one, other):
         folder.write_configuration({"callbacks": {"best": {"dirpath": str(folder.checkpoints.path)}}}, [])
-        configs.append(origin._without_place(folder))
-    assert configs[0] == configs[1] == {"callbacks": {"best": {"dirpath": "RUN/checkpoints"}}}
+    other.write_origin(facts)
+    assert origin.differences(one, other, facts) == []
+    one.write_configuration({"callbacks": {"best": {"dirpath": "elsewhere"}}}, [])
+    assert origin.differences(one, other, facts) == [
+        "config.callbacks.best.dirpath: RUN/checkpoints then, elsewhere now"
+    ]
 
 
-def test_a_resume_is_added_to_the_origin(tmp_path: Path) -> None:
+def test_a_class_that_has_moved_to_another_module_is_no_difference(tmp_path: Path) -> None:
+    facts = {"code": {}, "versions": {}, "device": "cpu", "data": {}}
+    one, other = (RunFolder(tmp_path / name) for name in ("one", "other"))
+    one.write_configuration({"data": {"_target_": "colorlab.data.ColorDataModule"}}, [])
+    other.write_configuration({"data": {"_target_": "colorlab.data.datamodule.ColorDataModule"}}, [])
+    other.write_origin(facts)
+    assert origin.differences(one, other, facts) == []
+
+
+def test_the_origin_of_each_resume_is_appended(tmp_path: Path) -> None:
     run = RunFolder(tmp_path / "run")
-    data = SimpleNamespace(root=tmp_path, names={"train": ["a.jpg"]})
-    (tmp_path / "a.jpg").write_bytes(b"12")
-    for command in ("first", "second", "third"):
-        origin.keep_origin(run, command, 0, data)
-        (tmp_path / "a.jpg").write_bytes(b"123")
+    for command, pictures in (("first", 1), ("second", 2), ("third", 2)):
+        origin.keep_origin(run, command, 0, {"train": {"photographs": pictures}})
     kept = run.origin()
     assert (kept["command"], [resumed["command"] for resumed in kept["resumed"]]) == ("first", ["second", "third"])
     assert kept["data"]["train"]["photographs"] == 1

@@ -1,0 +1,118 @@
+"""A run's recorded overrides, repeated by `resume=` and `reproduce=`. Imports nothing heavy."""
+
+import re
+from pathlib import Path
+
+from colorlab.command_line import key_of
+from colorlab.config import GROUPS, SETTINGS
+from colorlab.errors import UserError
+from colorlab.runs.checkpoints import find_checkpoint
+from colorlab.runs.folder import RunFolder
+
+REPLACED = {
+    "data.decode": (),
+    "data.cache=ram": ("++data.cache=disk",),
+    "schedule=demo": (
+        "schedule=staged", "++schedule.lr=[[0,1.0],[45,0.2],[60,0.1]]", "++schedule.weight_decay=[[0,1.0],[45,0.1]]",
+    ),
+    "schedule=results": (
+        "schedule=staged", "++schedule.lr=[[0,1.0],[8,0.2],[12,0.1]]", "++schedule.weight_decay=[[0,1.0],[8,0.1]]",
+    ),
+    "schedule=short_cosine": ("schedule=cosine", "++schedule.warmup=1"),
+    "schedule=zhang2016": (
+        "schedule=staged", "++schedule.lr=[[0,1.0],[7,0.1]]", "++schedule.weight_decay=[[0,1.0]]",
+        "++schedule.warmup=0.1",
+    ),
+}  # fmt: skip
+"""Overrides of earlier versions, by `key` or `key=value`, and the ones that mean the same now."""
+
+
+def with_resumed_overrides(arguments: list[str]) -> list[str]:
+    """On `resume=PATH`, put the run's own overrides before the new ones, and continue in its folder.
+
+    A run that was lost before its first checkpoint is started again in its folder.
+
+    Raises:
+        UserError: there is no checkpoint, or an override is not safe to repeat.
+    """
+    given = _last_path(arguments, "resume")
+    if given is None:
+        return arguments
+    folder = RunFolder(given)
+    if folder.never_saved():
+        print(f"{given} has no checkpoint yet: the run starts again.", flush=True)
+        arguments = [argument for argument in arguments if key_of(argument) != "resume"]
+    else:
+        folder = RunFolder.of(find_checkpoint(given))
+    recorded = folder.overrides()
+    if recorded is None:  # a checkpoint without its run's folder: the command says how to train
+        return arguments
+    new = {key_of(argument) for argument in arguments}
+    run = folder.settings("run")
+    filed = {key: run[key] for key in ("name", "group") if run.get("group")}
+    recorded = [*recorded, *(f"run.{key}='{value}'" for key, value in filed.items() if f"run.{key}" not in
+                             map(key_of, recorded))]  # fmt: skip
+    here = [] if "hydra.run.dir" in new else [f"hydra.run.dir='{folder.path}'"]
+    return [*_repeatable(recorded, new), *arguments, *here]
+
+
+def with_reproduced_overrides(arguments: list[str]) -> list[str]:
+    """On `reproduce=RUN_FOLDER`, put the run's own overrides before the new ones.
+
+    Overrides that filed the run in a sweep, or made it resume, are left out: it is trained alone and from
+    its start.
+
+    Raises:
+        UserError: the folder holds no run, or an override is not safe to repeat.
+    """
+    given = _last_path(arguments, "reproduce")
+    if given is None:
+        return arguments
+    recorded = RunFolder(given).overrides()
+    if recorded is None:
+        raise UserError(f"reproduce={given} is not the folder of a run (it has no overrides.yaml).")
+    return [*_repeatable(recorded, {key_of(argument) for argument in arguments} | {"resume"}), *arguments]
+
+
+def _last_path(arguments: list[str], key: str) -> Path | None:
+    given = [argument.partition("=")[2].strip("'\"") for argument in arguments if key_of(argument) == key]
+    return Path(given[-1]).expanduser() if given and given[-1] not in ("", "null") else None
+
+
+def _repeatable(recorded: list[str], new: set[str]) -> list[str]:
+    """Return recorded overrides in today's names, without those given anew and those of a sweep.
+
+    Raises:
+        UserError: one of them is not safe to repeat.
+    """
+    today = [word for old in recorded for word in _in_todays_names(old)]
+    kept = [word for word in today if key_of(word) not in new]
+    kept = [word for word in kept if not re.match(r"(sweep|callbacks\.pruning)\b", key_of(word))]
+    for word in kept:
+        check_safe(word)
+    return kept
+
+
+def _in_todays_names(word: str) -> tuple[str, ...]:
+    key = key_of(word)
+    exact = f"{key}={word.partition('=')[2]}"
+    return REPLACED.get(exact, REPLACED.get(key, (word,)))
+
+
+def check_safe(word: str) -> None:
+    """Refuse a recorded override that does more than choose from colorlab's configuration.
+
+    A stranger may have written the folder. Refused are flags and keys of Hydra, which can start anything,
+    configurations from elsewhere, and resolvers, which could send a secret of the environment to a tracker.
+
+    Raises:
+        UserError: the override is one of these.
+    """
+    key, _, value = word.partition("=")
+    root = re.fullmatch(r"[+~]{0,2}(\w+)(\.\w+)*", key)
+    elsewhere = key_of(word) in GROUPS and (".." in value or "/" in value[:2])
+    if not root or root[1] not in (*GROUPS, *SETTINGS) or elsewhere or re.search(r"\$\{.*:", value, re.DOTALL):
+        raise UserError(
+            f"The run's folder holds the override {word!r}, which is never repeated automatically:"
+            f" add {key_of(word)}=… to the command if you want it."
+        )

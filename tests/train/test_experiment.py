@@ -1,0 +1,62 @@
+"""The experiment: checked once, changed by giving a new one, saved from itself."""
+
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import OmegaConf
+
+from colorlab.config import conf_folder, plain
+from colorlab.errors import UserError
+from colorlab.train.experiment import Experiment
+
+
+@pytest.fixture
+def cfg(tmp_path: Path) -> dict:
+    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+        words = ["experiment=demo", "callbacks=plateau", f"hydra.runtime.output_dir={tmp_path}"]
+        composed = compose("train", words, return_hydra_config=True)
+    HydraConfig.instance().set_config(composed)
+    return plain(OmegaConf.masked_copy(composed, [key for key in composed if key != "hydra"]))
+
+
+def test_what_is_saved_is_what_was_configured(cfg: dict) -> None:
+    cfg["model"] |= {"compile": True, "weights": "start.ckpt"}
+    experiment = Experiment.of(cfg)
+    assert experiment.configuration() == cfg
+    assert Experiment.of(experiment.configuration()) == experiment
+
+
+def test_a_change_gives_a_new_experiment(cfg: dict) -> None:
+    experiment = Experiment.of(cfg)
+    changed = experiment.with_arguments("data", batch_size=7)
+    assert changed.configuration()["data"]["batch_size"] == 7
+    assert experiment.configuration() == cfg
+
+
+def test_switches_of_the_run_are_no_arguments_of_the_network(cfg: dict) -> None:
+    cfg["model"] |= {"compile": True, "weights": "start.ckpt"}
+    experiment = Experiment.of(cfg)
+    assert experiment.model_switches.compile
+    assert experiment.model_switches.weights == "start.ckpt"
+    assert not {"compile", "weights"} & experiment.model.arguments.keys()
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "sentence"),
+    [
+        ("test", 1, "test=1 must be true or false."),
+        ("seed", True, "seed=True must be a whole number."),
+        ("seed", -1, "seed=-1 must be a whole number from 0 to"),
+        ("metrics", "psnr", "metrics=psnr must be a list of texts."),
+        ("metrics", ["lpips"], "metrics=lpips is too slow for each validation"),
+        ("resume", 3, "resume=3 must be a text or null."),
+        ("sead", 3, "Unknown key sead: did you mean seed?"),
+        ("data", "folder", "data=folder must be one of its group's files, data=NAME."),
+    ],
+)
+def test_a_wrong_key_or_value_is_refused_in_a_sentence(cfg: dict, key: str, value: object, sentence: str) -> None:
+    with pytest.raises(UserError) as refused:
+        Experiment.of(cfg | {key: value})
+    assert str(refused.value).startswith(sentence)

@@ -5,7 +5,7 @@ __all__ = ["load"]
 
 
 def __getattr__(name: str) -> object:
-    """Import `load` (and with it torch) only when it is asked for, so that `--help` stays quick."""
+    """Import `load`, and with it torch, at its first use, so that `--help` stays fast."""
     if name == "load":
         from colorlab.models.weights import load
 

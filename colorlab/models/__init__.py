@@ -1,4 +1,4 @@
-"""The networks: one architecture a file, all of them Colorizers."""
+"""The networks: one file for each architecture, all of them subclasses of Colorizer."""
 
 from colorlab.models.colorizer import Colorizer
 from colorlab.models.cunet import CUNet

@@ -16,21 +16,21 @@ POOLS: dict[str, Callable[..., Tensor]] = {"avg": F.avg_pool2d, "max": F.max_poo
 
 
 class CUNet(Colorizer):
-    """A U-Net with four dilated convolutions at its bottom, regressing ab through a tanh.
+    """A U-Net with four dilated convolutions between encoder and decoder, which regresses ab through a tanh.
 
-    The paper gives the stages, the widths, the sigmoids and the head. Pooling, dilation, the order
-    of activation and norm, and the scale of the input, (L − 50) / 50, are our choice, after the
-    student report where it chose: average pooling, dilation 2, BatchNorm after the sigmoid.
+    The stages, the widths, the sigmoids and the head are the paper's. It leaves open the pooling, the dilation,
+    the order of activation and norm, and the scale of the input. The defaults follow a student report:
+    average pooling, dilation 2 and BatchNorm after the sigmoid; the input, (L − 50) / 50, is our choice.
 
     Args:
-        width: channels of the first stage; the others are 2, 4 and 8 times as wide. 64 in the paper.
-        activation: what follows each convolution. "sigmoid" in the paper; "relu" trains faster.
-        pool: how the encoder halves the picture.
+        width: channels of the first stage; the others have 2, 4 and 8 times as many. 64 in the paper.
+        activation: follows each convolution. "sigmoid" in the paper; "relu" trains faster.
+        pool: pooling that halves height and width after each stage of the encoder.
         norm: BatchNorm "after" or "before" the activation.
-        dilation: of the four dilated convolutions.
-        head: "ab" regresses it through a tanh; "bins" gives the logits of the 313 color bins, each
-            the mean of a 4×4 block of pixels (where the bins enter CUNet is our choice).
-        temperature: at which the bins are decoded.
+        dilation: dilation of the four dilated convolutions.
+        head: "ab" regresses ab through a tanh; "bins" classifies into the 313 color bins, from features
+            averaged over blocks of 4×4 pixels (our choice: the paper has no bins).
+        temperature: temperature at which bins are decoded.
         weights: a file to start from; None draws He-normal weights.
 
     Source: Symmetry 2022, 14(11), 2295, section 3 and its network figure.
@@ -81,7 +81,7 @@ class CUNet(Colorizer):
         self.initialize(weights)
 
     def draw_weights(self) -> None:
-        """He-normal, but for the head: small, so that training begins near gray, or with all bins alike."""
+        """Draw He-normal weights, and small ones for the head: training starts near gray, or near uniform bins."""
         super().draw_weights()
         nn.init.normal_(self.head.weight, std=0.01)
 

@@ -10,11 +10,11 @@ from colorlab.errors import UserError
 from colorlab.models.colorizer import Colorizer
 
 AB_SCALE = 110
-"""The published network predicts ab in this unit."""
+"""Unit of ab in the published network."""
 
 
 def _block(*convolutions: nn.Conv2d) -> nn.Sequential:
-    """Convolutions with a ReLU after each and one BatchNorm at the end."""
+    """Return convolutions with a ReLU after each and one BatchNorm at the end."""
     layers: list[nn.Module] = []
     for convolution in convolutions:
         layers += [convolution, nn.ReLU()]
@@ -26,19 +26,18 @@ def _conv(inputs: int, outputs: int, stride: int = 1, dilation: int = 1) -> nn.C
 
 
 class ECCV16(Colorizer):
-    """Zhang's network: eight convolutional blocks at down to 1/8 of the picture, then 313 color bins.
+    """Eight convolutional blocks, at down to 1/8 of the picture's height and width, and 313 color bins.
 
-    The bins become ab at a quarter of the picture's size, which is then enlarged bilinearly. Layers
-    and parameter names are those of the published `colorization_release_v2`, which loads as it is:
-    `weights=PATH`. Its `model_out`, from bins to ab, is a layer of its weights like any other and is
-    used as it is found in the file, after a plain softmax, with head="ab".
+    The bins are decoded to ab at a quarter of the height and width, and enlarged bilinearly. Layers and parameter
+    names are those of the published `colorization_release_v2`, whose file loads unchanged. With head="ab" its
+    layer `model_out`, from bins to ab, follows a plain softmax of the logits, as in the published network.
 
     Args:
-        width: channels of the first block; the others are 2, 4 and 8 times as wide. 64 in the paper.
-        head: "ab" learns `model_out` along with the rest, by regression. "bins" is for classification:
+        width: channels of the first block; the others have 2, 4 and 8 times as many. 64 in the paper.
+        head: "ab" trains `model_out` with the other layers, by regression. "bins" is for classification:
             the output is the logits, decoded by their annealed mean, and `model_out` is fixed to the
-            centers of the bins ÷ 110, so that the file keeps its published meaning.
-        temperature: at which the bins are decoded, with head="bins".
+            centers of the bins ÷ 110, so that files stay usable in the published network.
+        temperature: temperature at which bins are decoded, with head="bins".
         weights: a file to start from, ours or the published one; None draws He-normal weights.
 
     Source: the paper's section 2 and the layer table of its released model.

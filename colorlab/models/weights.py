@@ -1,11 +1,11 @@
-"""Trained weights on disk: read into a model, or with the model they belong to, and written with it.
+"""Files of trained weights: read and write them, and rebuild the models they belong to.
 
-    *.ckpt            Lightning's checkpoint, of a training
-    *.safetensors     the weights, and in the file's metadata what rebuilds the model
-    a folder          config.json, which rebuilds the model, and model.safetensors, as Hugging Face lays it out
-    *.pth             bare weights, such as the published eccv16's
+    *.ckpt            Lightning's checkpoint of a training
+    *.safetensors     the weights; the file's metadata holds the class of the model and its arguments
+    a folder          config.json with the class and its arguments, and model.safetensors: Hugging Face's layout
+    *.pth             a bare state dict, such as the published eccv16's
 
-No reader runs code that a file may hold.
+Reading a file never runs code from it.
 """
 
 import json
@@ -36,10 +36,11 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """Read a file or a folder of weights.
 
     Returns:
-        What a checkpoint holds: "state_dict" and, where it says so, "colorizer" and "hyper_parameters".
+        The content of a checkpoint: at least "state_dict"; unless the weights are bare also "colorizer", the
+        name of the model's class, and "hyper_parameters", its arguments.
 
     Raises:
-        UserError: the file is missing or is no checkpoint.
+        UserError: the file is missing or is not a checkpoint.
     """
     path = Path(path)
     if path.is_dir():
@@ -60,49 +61,49 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
 def _read_safetensors(path: Path) -> dict[str, Any]:
     try:
         with safe_open(path, framework="pt") as file:
-            about = file.metadata() or {}
-            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 — it is no dict
-        if "colorizer" not in about:
+            metadata = file.metadata() or {}
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 — not a dict
+        if "colorizer" not in metadata:
             return {"state_dict": weights}
-        arguments = json.loads(about["hyper_parameters"])
+        arguments = json.loads(metadata["hyper_parameters"])
     except (SafetensorError, OSError, KeyError, ValueError) as error:
         raise UserError(f"{path} is not a checkpoint that can be read ({type(error).__name__}).") from error
-    return {"state_dict": weights, "colorizer": about["colorizer"], "hyper_parameters": arguments}
+    return {"state_dict": weights, "colorizer": metadata["colorizer"], "hyper_parameters": arguments}
 
 
 def _read_folder(folder: Path) -> dict[str, Any]:
     for name in (CONFIG, PRETRAINED):
         if not (folder / name).is_file():
-            raise UserError(f"{folder} holds no {name}: it is no folder of a model.")
+            raise UserError(f"{folder} holds no {name}: it is not the folder of a model.")
     try:
         config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-        about = {key: config[key] for key in ("colorizer", "hyper_parameters")}
+        model = {key: config[key] for key in ("colorizer", "hyper_parameters")}
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{folder / CONFIG} does not say which model of colorlab this is.") from error
-    return _read_safetensors(folder / PRETRAINED) | about
+    return _read_safetensors(folder / PRETRAINED) | model
 
 
 def read_weights(model: ColorNetwork, path: Path) -> None:
-    """Load the weights at `path`, ours or a bare state dict such as the published eccv16's.
+    """Load weights into a model from any of the files above.
 
     Raises:
-        UserError: the file cannot be read, or its weights do not fit the model.
+        UserError: the file cannot be read, or its weights are those of another model.
     """
-    _fill(model, read_checkpoint(path)["state_dict"], path)
+    _load_weights(model, read_checkpoint(path)["state_dict"], path)
 
 
 def load(path: str | Path = BUILT_IN) -> Colorizer:
-    """Rebuild a trained model, ready to predict, on the CPU and in float32.
+    """Rebuild a trained model in evaluation mode, on the CPU and in float32.
 
-    The file names the model's class and holds the class's arguments; only classes of
-    `colorlab.models`, and Colorizers the caller has imported, are built.
+    The file names the model's class and its arguments. Only subclasses of Colorizer that are already imported
+    are built; those of `colorlab.models` always are.
 
     Args:
-        path: a checkpoint of a training, an exported .safetensors file, or a folder as
-            `save_pretrained` writes it; by default the small one that comes with colorlab.
+        path: a checkpoint of a training, an exported .safetensors file, or a folder written by
+            `save_pretrained`; by default the small model that comes with colorlab.
 
     Raises:
-        UserError: this is no checkpoint of a Colorizer, or its class is not imported.
+        UserError: the file holds no model, or one whose class is not imported.
     """
     checkpoint = read_checkpoint(find_checkpoint(Path(path)) if path == BUILT_IN else path)
     name = checkpoint.get("colorizer")
@@ -111,38 +112,38 @@ def load(path: str | Path = BUILT_IN) -> Colorizer:
     known = {kind.qualified_name(): kind for kind in _subclasses(Colorizer)}
     if name not in known:
         raise UserError(f"{path} holds a {name}: import it first (known: {', '.join(sorted(known))}).")
-    arguments = checkpoint.get("hyper_parameters", {})  # Lightning writes no empty ones
+    arguments = checkpoint.get("hyper_parameters", {})  # Lightning leaves out empty ones
     try:
-        _check_plain(arguments)
+        _refuse_targets(arguments)
         model = check_arguments(known[name], arguments).build()
     except (UserError, AttributeError) as error:
         raise UserError(f"{path} holds a {name} that cannot be rebuilt: {error}") from error
-    _fill(model, checkpoint["state_dict"], path)
+    _load_weights(model, checkpoint["state_dict"], path)
     return model.eval()
 
 
-def _check_plain(arguments: dict[str, Any]) -> None:
-    """Refuse arguments that build more than the model or read another file: checkpoints come from strangers too."""
+def _refuse_targets(arguments: dict[str, Any]) -> None:
+    """Refuse arguments that would build other objects: the file may come from a stranger."""
     for key, value in arguments.items():
         if key == "weights" or (isinstance(value, dict) and "_target_" in value):
-            raise UserError(f"{key} is none of the arguments that a checkpoint holds.")
+            raise UserError(f"{key} must be a plain value.")
 
 
-def _fill(model: ColorNetwork, weights: dict[str, Tensor], path: str | Path) -> None:
+def _load_weights(model: ColorNetwork, weights: dict[str, Tensor], path: str | Path) -> None:
     try:
         model.load_state_dict(weights)
     except (RuntimeError, TypeError) as error:
-        raise UserError(f"{path} holds the weights of another model than {model.title}: {_reason(error)}") from error
+        raise UserError(
+            f"{path} holds the weights of another model than {model.title}: {_first_complaint(error)}"
+        ) from error
 
 
 def _subclasses(kind: type[Colorizer]) -> list[type[Colorizer]]:
-    import colorlab.models  # noqa: F401 — defines the built-in ones
-
     return [found for child in kind.__subclasses__() for found in (child, *_subclasses(child))]
 
 
-def _reason(error: RuntimeError | TypeError) -> str:
-    """The first complaint of load_state_dict's list."""
+def _first_complaint(error: RuntimeError | TypeError) -> str:
+    """Return the first item of load_state_dict's list of what does not fit."""
     lines = [line.strip() for line in str(error).splitlines()[1:]]
     return lines[0] if lines else str(error)
 
@@ -151,45 +152,44 @@ def _reason(error: RuntimeError | TypeError) -> str:
 
 
 def write_safetensors(model: ColorNetwork, path: Path, half: Half | None = None) -> None:
-    """Write the weights, and in the metadata what rebuilds the model.
+    """Write a model into a safetensors file.
 
     Args:
-        model: whose they are.
+        model: the model.
         path: the file.
-        half: keep convolutions in this type, in half the bytes. Norms, biases and statistics stay
-            float32: they are few, and a variance may be more than float16 can hold.
+        half: type of the convolutions' weights, in half the bytes. Norms, biases and statistics stay
+            float32: they are few, and a variance may exceed the range of float16.
     """
-    kind = getattr(torch, half) if half else None
+    dtype: torch.dtype | None = getattr(torch, half) if half else None
     weights = {
-        name: value.to(kind if half and value.dim() > 1 else value.dtype).contiguous()
+        name: value.to(dtype if dtype and value.dim() > 1 else value.dtype).contiguous()
         for name, value in model.state_dict().items()
     }
     path.write_bytes(save(weights, {"format": "pt", "convolutions": half or "float32", **metadata(model)}))
 
 
 def write_folder(model: ColorNetwork, folder: Path, half: Half | None = None, card: str | None = None) -> None:
-    """Write a model as Hugging Face lays it out; files of other names in the folder stay.
+    """Write a model into a folder in Hugging Face's layout; other files in the folder stay.
 
-    The two files are our own writing. Hugging Face's PyTorchModelHubMixin would have to be a base
-    class of Colorizer, so that every install needed huggingface_hub, and it keeps each argument of
-    the constructor, `weights` too, which is a path on the machine of the training.
+    Hugging Face's PyTorchModelHubMixin is not used: it would have to be a base class of Colorizer, and every
+    installation would need huggingface_hub.
 
     Args:
-        model: what is written.
-        folder: where; it need not exist.
-        half: as for `write_safetensors`.
-        card: the text of README.md, the model card; without one none is written.
+        model: the model.
+        folder: is created if it does not exist.
+        half: as in `write_safetensors`.
+        card: the text of the model card, README.md; None writes no card.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    config = {"architectures": [type(model).__name__], **describe(model)}
+    config = {"architectures": [type(model).__name__], **model_config(model)}
     (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     write_safetensors(model, folder / PRETRAINED, half)
     if card is not None:
         (folder / "README.md").write_text(card, encoding="utf-8")
 
 
-def describe(model: ColorNetwork) -> dict[str, Any]:
-    """What rebuilds a model without its weights, in types that JSON knows."""
+def model_config(model: ColorNetwork) -> dict[str, Any]:
+    """Return the class of a model, its arguments and the version of colorlab, in types that JSON has."""
     return {
         "colorizer": model.qualified_name(),
         "hyper_parameters": dict(model.hparams),
@@ -198,5 +198,5 @@ def describe(model: ColorNetwork) -> dict[str, Any]:
 
 
 def metadata(model: ColorNetwork) -> dict[str, str]:
-    """The same as `describe`, for files that hold texts under names."""
-    return {key: value if isinstance(value, str) else json.dumps(value) for key, value in describe(model).items()}
+    """Return `model_config` with all values as strings, for the metadata of a file."""
+    return {key: value if isinstance(value, str) else json.dumps(value) for key, value in model_config(model).items()}

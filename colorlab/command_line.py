@@ -1,4 +1,4 @@
-"""What the commands share on the way from the words typed to the work: free keys, and mistakes in one sentence."""
+"""What all commands share: from the words typed to the call of the job, and every mistake in one sentence."""
 
 import errno
 import functools
@@ -19,7 +19,7 @@ from colorlab.config import conf_folder
 from colorlab.errors import Stopped, UserError, did_you_mean, sentence_of
 
 EXTRAS = {"joblib": "joblib", "submitit_local": "slurm", "submitit_slurm": "slurm"}
-"""Launchers that are packages of their own, and what installs them."""
+"""Launchers from separate packages, and the extra that installs each."""
 UNWRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT)
 
 
@@ -69,29 +69,29 @@ def _leave_if_unwritable(error: BaseException | None) -> None:
 
 
 def leave(error: Exception, keys: tuple[str, ...] = ()) -> NoReturn:
-    """Say in one sentence what was wrong, and end with exit code 2; 1 if it went wrong on the way."""
+    """Print one sentence on what was wrong, and exit with code 2; with 1 if a run stopped on the way."""
     print(f"colorlab: {_sentence(error, keys)}", file=sys.stderr)
     sys.exit(1 if isinstance(error, Stopped) else 2)
 
 
 def key_of(override: str) -> str:
-    """The key that an override of the command line is for."""
+    """Return the key of an override, without its prefix and value."""
     return override.partition("=")[0].lstrip("+~")
 
 
 def as_typed(override: str) -> str:
-    """An override as a person types it: `run` lets dotted ones name keys that their YAML does not list."""
+    """Return an override without the `++` that `run` adds."""
     return override.removeprefix("++")
 
 
 def as_list(arguments: list[str], key: str) -> list[str]:
-    """Let `key=a,b` mean a list of texts, which Hydra would take for a sweep."""
+    """Turn `key=a,b` into a list of texts; Hydra would read it as a sweep."""
     return [_listed(argument) if key_of(argument) == key else argument for argument in arguments]
 
 
 def quiet_libraries() -> None:
-    """Keep from the screen what the libraries say of themselves, and nothing that a person could act on."""
-    import lightning.pytorch  # noqa: F401 — which sets its logger's level, so it must come first
+    """Silence messages of the libraries that a user cannot act on."""
+    import lightning.pytorch  # noqa: F401 — it sets its logger's level when imported
 
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     for message in (
@@ -114,13 +114,16 @@ def _listed(argument: str) -> str:
 
 
 def _free(argument: str) -> str:
-    """Let a dotted override name a key that its YAML does not list: `check` knows all of them."""
+    """Prefix a dotted override with `++`, so that it may name a key that its YAML does not list.
+
+    Hydra cannot know these keys: the constructors do, and `colorlab.config.check` asks them.
+    """
     dotted = re.match(r"\w+(\.\w+)+=", argument)
     return f"++{argument}" if dotted and not argument.startswith("hydra.") else argument
 
 
 def _misplaced(arguments: list[str], error: Exception) -> str:
-    """What is wrong with overrides that Hydra has no sentence for."""
+    """Return a sentence for a mistake in the overrides that Hydra reports with an unrelated error."""
     groups = [word for word in arguments if (conf_folder() / key_of(word)).is_dir()]
     for word in groups:
         if re.search(r"=(null|true|false|[\[\]\d., ]*)$", word):

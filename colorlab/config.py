@@ -1,7 +1,7 @@
-"""From configuration to objects: the only place that checks and instantiates `_target_`s.
+"""From configuration to objects: the only module that checks and instantiates `_target_`s.
 
-The constructor is the schema: a node's keys are the argument names of its target and its values have
-their types. Everything is checked before anything is built, and a mistake gets one sentence.
+The constructor is the schema: the keys of a node are the argument names of its target, and the values have
+the arguments' types. Everything is checked before anything is built, and a mistake is answered in one sentence.
 """
 
 import importlib
@@ -12,7 +12,7 @@ from datetime import timedelta
 from functools import cache, partial
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, Union, cast, get_args, get_origin, get_type_hints
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -21,8 +21,8 @@ from pydantic import ConfigDict, PydanticSchemaGenerationError, TypeAdapter, Val
 from colorlab.errors import UserError, did_you_mean
 
 PACKAGES = ("colorlab", "kornia", "lightning", "torch", "torchmetrics", "torchvision")
-"""Targets come from these and no others, and make parts of an experiment (`_kinds`): a configuration, whoever
-wrote it, must not be able to call just anything. Some functions and classes of torch run a command of the system."""
+"""Packages that targets may come from. A target must also be a part of an experiment (see `_kinds`), since
+a stranger may have written the configuration and torch has functions that run system commands."""
 
 
 GROUPS = ("model", "optim", "schedule", "objective", "data", "callbacks", "logger", "trainer", "sweep", "experiment")
@@ -33,30 +33,30 @@ SETTINGS = ("metrics", "seed", "resume", "reproduce", "test", "debug", "run")
 
 
 def conf_folder() -> Path:
-    """Where the configuration groups are: inside an installed wheel, or beside the package."""
+    """Return the folder of the configuration groups: inside an installed wheel, or beside the package."""
     package = Path(__file__).parent
     inside = package / "conf"
     return inside if inside.is_dir() else package.parent / "conf"
 
 
 def plain(cfg: DictConfig) -> dict[str, Any]:
-    """The configuration, resolved, in plain Python containers.
+    """Return a configuration in plain Python containers, with its interpolations resolved.
 
     Raises:
-        UserError: a value that must be given is missing.
+        UserError: a required value is missing, or an interpolation cannot be resolved.
     """
     missing = sorted(OmegaConf.missing_keys(cfg))
     if missing:
         raise UserError(f"{missing[0]} is missing: add {missing[0]}=… to the command.")
     try:
-        return OmegaConf.to_container(cfg, resolve=True)
+        return cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
     except OmegaConfBaseException as error:
         raise UserError(f"The configuration cannot be resolved: {str(error).splitlines()[0]}") from error
 
 
 def flatten(tree: Mapping[str, Any], separator: str = ".") -> dict[str, Any]:
     """Return the leaves of nested dictionaries by their joined keys; an empty dictionary is a leaf."""
-    leaves = {}
+    leaves: dict[str, Any] = {}
     for key, value in tree.items():
         if isinstance(value, Mapping) and value:
             leaves |= {f"{key}{separator}{name}": leaf for name, leaf in flatten(value, separator).items()}
@@ -67,7 +67,7 @@ def flatten(tree: Mapping[str, Any], separator: str = ".") -> dict[str, Any]:
 
 @dataclass
 class Filing:
-    """How the tracker files a run: what stands under `run` in every command's configuration."""
+    """The group `run` of every command's configuration: how a tracker files the run."""
 
     project: str
     name: str
@@ -110,10 +110,10 @@ class Plan:
         return {"_target_": self.name} | {key: _plain(value) for key, value in self.arguments.items()}
 
     def build(self, **more: Any) -> Any:
-        """Call the target with its arguments, its nested plans built first, and `more`.
+        """Build the object: call the target with its arguments and `more`, nested plans first.
 
         Raises:
-            UserError: a library does not take the values.
+            UserError: a library refuses the values.
         """
         return self._call({key: _build(value) for key, value in self.arguments.items()} | more)
 
@@ -126,11 +126,11 @@ class Plan:
             raise UserError(f"{self.path}: {str(error).strip().splitlines()[0]}") from error
 
     def accepts(self, argument: str) -> bool:
-        """Whether the target has an argument of this name."""
+        """Return whether the target has an argument of this name."""
         return argument in inspect.signature(self.target).parameters
 
     def partial(self) -> Callable[..., Any]:
-        """The target waiting for its first argument, as an optimizer waits for the parameters."""
+        """Return the target with its arguments bound but the first, as an optimizer needs the parameters first."""
         return partial(self._call, {key: _build(value) for key, value in self.arguments.items()})
 
 
@@ -140,7 +140,7 @@ def check(node: Mapping[str, Any], path: str, given: tuple[str, ...] = ()) -> Pl
     Args:
         node: plain containers with a `_target_`.
         path: the node's place in the configuration, for messages.
-        given: arguments that will be given to `build` and so need not stand in the node.
+        given: arguments that are passed to `build`, and so may not be in the node.
 
     Raises:
         UserError: an unknown target or key, a value of the wrong type, a missing argument.
@@ -155,7 +155,7 @@ def check(node: Mapping[str, Any], path: str, given: tuple[str, ...] = ()) -> Pl
 def check_arguments(
     target: Callable[..., Any], values: Mapping[str, Any], path: str = "", given: tuple[str, ...] = ()
 ) -> Plan:
-    """Check arguments against the signature and the type hints of what they are for, as `check` does.
+    """Check arguments against the signature and the type hints of their target, as `check` does.
 
     Raises:
         UserError: an unknown key, a value of the wrong type, a missing argument.
@@ -196,7 +196,7 @@ def _locate(name: Any, path: str) -> Callable[..., Any]:
 
 @cache
 def _kinds() -> tuple[type, ...]:
-    """What targets of the libraries make, or are."""
+    """Return the library classes that targets may be, or make."""
     from lightning import Callback, LightningDataModule, Trainer
     from lightning.pytorch import accelerators, loggers, plugins, profilers, strategies
     from lightning.pytorch.plugins.environments import ClusterEnvironment
@@ -217,7 +217,7 @@ def _hints(target: Callable[..., Any]) -> dict[str, Any]:
 
 
 def _check_value(value: Any, hint: Any, path: str) -> Any:
-    """The value in the type its argument wants; nested targets become plans."""
+    """Return the value in the type of its argument, with nested targets as plans."""
     if isinstance(value, Mapping) and "_target_" in value:
         if _is_plain(hint):
             raise UserError(f"{path} must be {_wanted(hint)}, and not what a _target_ makes.")
@@ -228,7 +228,7 @@ def _check_value(value: Any, hint: Any, path: str) -> Any:
         return value
     except ValidationError as error:
         raise UserError(f"{path}={value} must be {_wanted(hint)}.") from error
-    return value if isinstance(typed, Iterator) else typed  # pydantic makes an Iterable hint lazy
+    return value if isinstance(typed, Iterator) else typed  # for an Iterable hint pydantic gives a lazy iterator
 
 
 def _is_plain(hint: Any) -> bool:
@@ -262,11 +262,11 @@ def _wanted(hint: Any) -> str:
 
 
 def _refuses(error: Exception, by_us: bool) -> bool:
-    """Whether a library says with an exception that it does not take a value; what else we raise is a defect."""
+    """Return whether an exception is a library's refusal of a value; anything else is a defect of ours."""
     from lightning.fabric.utilities.exceptions import MisconfigurationException
 
     if by_us:
-        return isinstance(error, MisconfigurationException)  # of the class of Lightning's that ours is a kind of
+        return isinstance(error, MisconfigurationException)  # raised by a base class of Lightning
     refusals = ValueError | TypeError | RuntimeError | ModuleNotFoundError | MisconfigurationException
     return isinstance(error, refusals) and bool(str(error).strip())
 

@@ -1,4 +1,4 @@
-"""The exceptions that mean no defect: a message for the person at the keyboard, and reasons to stop early."""
+"""Exceptions that are not defects: mistakes of the user, and reasons to stop early; and how they are printed."""
 
 import difflib
 import re
@@ -8,25 +8,25 @@ from pathlib import Path
 
 
 class UserError(Exception):
-    """Something the user asked for cannot be done; the message says what was wrong and what to do.
+    """A request that cannot be carried out; the message says what is wrong and what to type instead.
 
-    Commands print the message alone and exit with code 2: no traceback.
+    Commands print the message without a traceback and exit with code 2.
     """
 
 
 class Stopped(Exception):
-    """A run that was right to begin cannot go on; the message says why, and how it can.
+    """A run with a correct configuration that cannot go on; the message says why, and how to continue.
 
-    Commands print the message alone and exit with code 1: no traceback.
+    Commands print the message without a traceback and exit with code 1.
     """
 
 
 class Pruned(Exception):
-    """A search has seen enough of a run: others were better at the same epoch."""
+    """A search stopped a run because others were better at the same epoch."""
 
 
 class Interrupted(SystemExit):
-    """A signal asked this process to leave; its exit code is the one that shells know such an end by."""
+    """A signal asked the process to stop; its exit code is 128 plus the signal's number, as in a shell."""
 
     def __init__(self, number: int) -> None:
         super().__init__(128 + number)
@@ -34,7 +34,7 @@ class Interrupted(SystemExit):
 
 
 class Preempted(Interrupted):
-    """SLURM will end this process; it leaves as after SIGTERM."""
+    """SLURM is about to end the process; it stops as after SIGTERM."""
 
     def __init__(self) -> None:
         super().__init__(signal.SIGTERM)
@@ -42,7 +42,7 @@ class Preempted(Interrupted):
 
 
 def sentence_of(error: Exception) -> str:
-    """What an exception says; of one that a DataLoader's worker raised, without the worker's traceback."""
+    """Return an exception's message, without the traceback that a DataLoader's worker adds to it."""
     text = str(error)
     worker = re.match(r"Caught (\w+) in DataLoader worker", text)
     return text.rpartition(f"{worker[1]}: ")[2].strip() if worker else text
@@ -59,7 +59,14 @@ def printable(path: str | Path) -> str:
 
 
 def did_you_mean(word: str, known: Iterable[str], prefix: str = "", few: bool = False) -> str:
-    """The end of a sentence about an unknown word: the nearest known one, or all of them; both if they are few."""
+    """Return the end of a sentence about an unknown word: the closest known word, or all known words.
+
+    Args:
+        word: the unknown word.
+        known: the words to choose from.
+        prefix: is put before the suggestion.
+        few: there are few known words: list them after the suggestion, too.
+    """
     known = sorted(known)
     near = difflib.get_close_matches(word, known, n=1)
     choices = f"choose from: {', '.join(known)}."

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import torch
-    from lightning import Trainer
+    from lightning import Callback, Trainer
     from lightning.pytorch.callbacks import ModelCheckpoint
     from lightning.pytorch.loggers import WandbLogger
     from optuna import Study
@@ -25,6 +25,15 @@ def metrics_to_log(trainer: "Trainer") -> dict[str, float]:
     Lightning 2.6: `Trainer._logger_connector.metrics["log"]`.
     """
     return {name: float(value) for name, value in trainer._logger_connector.metrics["log"].items()}
+
+
+def call_last(trainer: "Trainer", kind: type["Callback"]) -> None:
+    """Move the callbacks of one class behind all others, checkpoints included.
+
+    Lightning 2.6: the list `Trainer.callbacks`, which its callback connector sets, is in the order of the calls.
+    """
+    callbacks: list[Callback] = vars(trainer)["callbacks"]
+    callbacks.sort(key=lambda callback: isinstance(callback, kind))
 
 
 def validates_after_batch(trainer: "Trainer") -> bool:

@@ -49,6 +49,16 @@ def require(package: str, owner: object, *names: str) -> None:
     assert not lost, f"{package} {version(package)}: {owner} has no {', '.join(lost)}; see colorlab.library_internals."
 
 
+def test_callbacks_of_one_class_are_called_last(tmp_path: Path) -> None:
+    class Saved(Callback):
+        pass
+
+    trainer = trainer_of(tmp_path, Saved(), ModelCheckpoint(tmp_path), Callback())
+    library_internals.call_last(trainer, Saved)
+    assert isinstance(trainer.callbacks[-1], Saved)
+    assert len(trainer.callbacks) == 3
+
+
 def test_lightning_metrics_to_log_are_those_of_the_training_epoch(tmp_path: Path) -> None:
     to_log, all_logged = [], []
 

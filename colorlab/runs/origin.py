@@ -142,7 +142,7 @@ def _code() -> tuple[dict[str, Any], str]:
     unknown = _git("ls-files", "--others", "--exclude-standard", *CODE).splitlines()
     diff = _git("diff", "HEAD", "--", *CODE)
     diff += "".join(_git("diff", "--no-index", "/dev/null", name) for name in unknown)
-    code = {"commit": _git("rev-parse", "HEAD").strip()}
+    code: dict[str, Any] = {"commit": _git("rev-parse", "HEAD").strip()}
     if diff:
         changed = _git("diff", "HEAD", "--name-only", "--", *CODE).splitlines()
         code |= {"changed": sorted([*changed, *unknown]), "diff": hashlib.blake2b(diff.encode()).hexdigest()[:24]}

@@ -5,6 +5,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from hydra.conf import HydraConf
 from omegaconf import DictConfig, OmegaConf
 
 from colorlab.command_line import key_of
@@ -46,7 +47,7 @@ def _shorten(value: str) -> str:
 OmegaConf.register_new_resolver("job_name", job_name, replace=True)
 
 
-def file_job(cfg: DictConfig, hydra_cfg: DictConfig) -> None:
+def file_job(cfg: DictConfig, hydra_cfg: HydraConf) -> None:
     """Set a job's tracker group to its sweep and its tracker name to its folder's, unless the user named them."""
     sweep, job = Path(hydra_cfg.sweep.dir), Path(hydra_cfg.runtime.output_dir)
     inside = os.path.relpath(sweep, hydra_cfg.runtime.cwd).removeprefix("runs/")

@@ -56,7 +56,7 @@ def _job(cfg: DictConfig) -> float | None:
             print(f"colorlab: {stop.reason}{hint}.", file=sys.stderr, flush=True)
         if "SUBMITIT_EXECUTOR" in os.environ:  # SLURM kills the data workers now, and each death would raise here
             sys.stdout.flush()
-            os._exit(stop.code)
+            os._exit(int(stop.code or 1))
         raise
     finally:
         if in_sweep:

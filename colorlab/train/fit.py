@@ -3,14 +3,15 @@
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from colorlab.command_line import quiet_libraries
 from colorlab.errors import Pruned
 from colorlab.files import copy_file
+from colorlab.library_internals import call_last
 from colorlab.runs.folder import RunFolder
 from colorlab.runs.origin import same_losses
-from colorlab.runs.status import Status
+from colorlab.runs.status import Status, is_first_process
 from colorlab.sweeps.score import best_value
 from colorlab.train.console import announce, conclude
 from colorlab.train.experiment import Experiment
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from colorlab.callbacks.interruption import Interruption
     from colorlab.data import ColorDataModule
+    from colorlab.metrics import Name
     from colorlab.models import Colorizer
 
 DEFAULTS = {"log_every_n_steps": 10, "num_sanity_val_steps": 0, "enable_model_summary": False}
@@ -60,12 +62,11 @@ def train(
     """
     experiment = with_fast_settings(experiment)
     from lightning import seed_everything
-    from lightning.pytorch.utilities import rank_zero_only
 
     quiet_libraries()
     seed_everything(experiment.settings.seed, workers=True, verbose=False)
     checkpoint = starting_checkpoint(experiment, folder)
-    first = rank_zero_only.rank == 0
+    first = is_first_process()
     if first and checkpoint is None:
         prepare_new_run(folder)
     with _tracker_finished():
@@ -132,7 +133,8 @@ def _prepare(
     objective = _build_objective(experiment, data, folder)
     optim = experiment.optim.partial()
     optim([torch.nn.Parameter(torch.zeros(1))])  # refuse wrong arguments now, not when training has begun
-    model.prepare_training(objective, optim, experiment.schedule.build(), experiment.settings.metrics, switches.compile)
+    metrics = cast("list[Name]", experiment.settings.metrics)
+    model.prepare_training(objective, optim, experiment.schedule.build(), metrics, switches.compile)
     torch.set_float32_matmul_precision("high")
 
 
@@ -158,7 +160,7 @@ def _build_trainer(experiment: Experiment, folder: RunFolder, interruption: "Int
     callbacks = [*(plan.build() for plan in experiment.callbacks.values()), interruption]
     plan = experiment.trainer.with_arguments(**arguments)
     trainer: Trainer = plan.build(default_root_dir=folder.path, logger=loggers, callbacks=callbacks)
-    trainer.callbacks.sort(key=lambda callback: isinstance(callback, Stopping))  # they save what the others did
+    call_last(trainer, Stopping)  # so that a checkpoint written on a signal holds what the others did
     return trainer
 
 
@@ -201,8 +203,10 @@ def _best_checkpoint(trainer: "Trainer", folder: RunFolder) -> tuple[Path | None
     If Lightning's file is missing, because the disk was full or the folder was moved, the best by name is
     returned, without a score.
     """
+    from lightning.pytorch.callbacks import ModelCheckpoint
+
     callback = trainer.checkpoint_callback
-    if callback is None or not callback.best_model_path:
+    if not isinstance(callback, ModelCheckpoint) or not callback.best_model_path:
         return None, None
     score = None if callback.best_model_score is None else float(callback.best_model_score)
     expected = Path(callback.best_model_path)

@@ -101,7 +101,7 @@ def largest_batch(model: "Colorizer", data: "ColorDataModule", trainer: Plan) ->
         limit = MOST_PICTURES.get(search.strategy.root_device.type, 8192)
         trials = max(1, math.floor(math.log2(min(limit, len(data.names["train"])))))
         with _tuner_messages():
-            found = Tuner(search).scale_batch_size(deepcopy(model), datamodule=data, max_trials=trials)
+            found = Tuner(search).scale_batch_size(deepcopy(model), datamodule=data, max_trials=trials) or 1
     print(f"data.batch_size={found} found by trainer.scale_batch", flush=True)
     return found
 

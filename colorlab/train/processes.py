@@ -35,7 +35,8 @@ def check_processes(trainer: "Trainer", in_sweep: bool) -> None:
             f" with the processes it trains in: choose {instead}."
         )
     starts = in_sweep and method == "command" and devices > 1
-    if starts and not trainer.strategy.cluster_environment.creates_processes_externally:
+    environment = getattr(trainer.strategy, "cluster_environment", None)
+    if starts and not (environment and environment.creates_processes_externally):
         raise UserError(
             f"trainer.strategy=ddp with {devices} devices starts the whole command again in each process,"
             f" and each would run the sweep: choose trainer.devices=1, or let SLURM start the processes: {by_slurm}."

@@ -2,12 +2,15 @@
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from colorlab.errors import UserError
 from colorlab.runs.checkpoints import find_checkpoint
 from colorlab.runs.folder import RunFolder
 from colorlab.train.experiment import Experiment
+
+if TYPE_CHECKING:
+    from colorlab.models import Colorizer
 
 
 def starting_checkpoint(experiment: Experiment, folder: RunFolder) -> Path | None:
@@ -30,7 +33,8 @@ def _checked(path: Path, experiment: Experiment) -> Path:
 
     model, max_epochs = experiment.model, experiment.trainer.arguments.get("max_epochs")
     checkpoint: dict[str, Any] = read_checkpoint(path)
-    wanted = model.target.qualified_name()
+    kind = cast("type[Colorizer]", model.target)
+    wanted = kind.qualified_name()
     if checkpoint.get("colorizer") != wanted:
         raise UserError(f"resume={path} holds {checkpoint.get('colorizer', 'bare weights')}, not {wanted}.")
     if "optimizer_states" not in checkpoint:

@@ -195,7 +195,7 @@ MISTAKES = {
     "model.width=3.5": "model.width=3.5 must be a whole number",
     "model.widht=3": "did you mean model.width?",
     "model=eccv17": "did you mean model=eccv16? Else choose from: cunet, eccv16.",
-    "schedule=linear": "does not exist: choose from: constant, cosine, demo, results, short_cosine, staged, zhang2016.",
+    "schedule=linear": "does not exist: choose from: constant, cosine, staged.",
     "modle=eccv16": "did you mean model?",
     "sede=1": "did you mean seed?",
     "seed=null": "seed=None must be a whole number",

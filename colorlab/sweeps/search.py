@@ -1,14 +1,15 @@
-"""A search: an Optuna study of a sweep's runs, kept in a file of the sweep's folder."""
+"""A search for the best run: an Optuna study, kept in a file of the sweep's folder."""
 
+import io
 import math
 import shutil
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+import numpy as np
+from PIL import Image
 
 from colorlab.errors import UserError
 from colorlab.runs.folder import RunFolder
@@ -17,25 +18,29 @@ from colorlab.sweeps.score import direction_of
 if TYPE_CHECKING:
     from optuna import Study, Trial
     from optuna.pruners import BasePruner
+    from optuna.storages import JournalStorage
 
 Space = Mapping[str, Any]
 """Optuna's distributions, by key."""
 
+STUDY = "search"
+"""The study's name in its file."""
+
 
 class Search:
-    """Which runs to try next, given how the ones before them did (TPE, Bergstra et al. 2011).
+    """Choose the values of the next runs from the results of the runs before (TPE, Bergstra et al. 2011).
 
-    The study lives in `study.journal`, so that the same command in the same folder goes on with it. A
-    trial that was under way when the search was killed counts as failed, and its values are tried again.
+    The study is kept in `study.journal`: the same command in the same folder continues it. A trial that was
+    running when the search was killed counts as failed, and its values are tried again.
 
     Args:
         folder: the sweep's.
         space: what to search, by key.
-        metric: the logged value to make better.
-        trials: how many runs in all, those of an earlier start included.
-        at_once: runs that the launcher gets together.
-        startup: runs whose values are drawn at random, and that are not stopped early.
-        seed: of the draws.
+        metric: the logged value to optimize.
+        trials: the number of runs, including those of an earlier start.
+        at_once: the number of runs that the launcher gets together.
+        startup: the number of first runs with random values.
+        seed: of the random draws.
 
     Raises:
         UserError: Optuna is missing, the metric has no direction, or the folder holds another search.
@@ -49,16 +54,15 @@ class Search:
         self.picture, self.best_config = folder / "study.png", folder / "best.yaml"
         folder.mkdir(parents=True, exist_ok=True)
         self.study: Study = optuna.create_study(
-            study_name=STUDY, storage=_storage(journal(folder)), load_if_exists=True,
+            study_name=STUDY, storage=_storage(folder / "study.journal"), load_if_exists=True,
             direction={"min": "minimize", "max": "maximize"}[direction_of(metric)],
         )  # fmt: skip
-        self._stay_with({"metric": metric, "space": {key: str(kind) for key, kind in sorted(space.items())}})
-        # A search that goes on must not draw what it has drawn before.
-        seed += len(self.study.trials)
+        self._check_unchanged({"metric": metric, "space": {key: str(kind) for key, kind in sorted(space.items())}})
+        seed += len(self.study.trials)  # a continued search must not draw the same values again
         self.study.sampler = optuna.samplers.TPESampler(n_startup_trials=startup, seed=seed)
-        self._take_up()
+        self._retry_interrupted()
 
-    def _stay_with(self, subject: dict[str, Any]) -> None:
+    def _check_unchanged(self, subject: dict[str, Any]) -> None:
         before = self.study.user_attrs or subject
         for name, value in subject.items():
             if before[name] != value:
@@ -67,7 +71,7 @@ class Search:
                 )
             self.study.set_user_attr(name, value)
 
-    def _take_up(self) -> None:
+    def _retry_interrupted(self) -> None:
         from optuna.trial import TrialState
 
         for trial in self.study.get_trials(states=(TrialState.RUNNING,)):
@@ -75,19 +79,19 @@ class Search:
             self.study.enqueue_trial(trial.params)
 
     def left(self) -> int:
-        """How many runs are still to be done."""
+        """Return how many runs are still to be done."""
         return self.trials - sum(trial.state.is_finished() for trial in self._counted())
 
     def _counted(self) -> list[Any]:
-        """The trials, but for those that were cut off and tried again."""
+        """Return the trials without those that were interrupted and are tried again."""
         return [trial for trial in self.study.trials if trial.user_attrs.get("folder") or not trial.state.is_finished()]
 
     def ask(self) -> "list[Trial]":
-        """The next runs to do, at most `at_once`; their `params` are the values to use."""
+        """Return the next trials, at most `at_once`; their `params` are the values to use."""
         return [self.study.ask(dict(self.space)) for _ in range(min(self.at_once, self.left()))]
 
     def tell(self, trial: "Trial", folder: RunFolder, value: float) -> None:
-        """How a run did: its value, or that it was pruned or failed."""
+        """Record the result of a run: its value, or that it was pruned or failed."""
         from optuna.trial import TrialState
 
         trial.set_user_attr("folder", folder.path.name)
@@ -97,14 +101,14 @@ class Search:
         else:
             self.study.tell(trial, state=TrialState.PRUNED if status == "pruned" else TrialState.FAIL)
 
-    def fruitless(self) -> bool:
-        """Whether no run has come to a value so far."""
+    def all_failed(self) -> bool:
+        """Return whether every run so far has failed."""
         from optuna.trial import TrialState
 
         return not self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
 
     def save(self) -> str:
-        """Draw the study, keep the best run's configuration, and say in a few lines how the search stands."""
+        """Draw the study, copy the best run's configuration, and return a few lines on the state of the search."""
         from optuna.trial import TrialState
 
         counted = self._counted()
@@ -128,16 +132,8 @@ class Search:
         ))  # fmt: skip
 
 
-STUDY = "search"
-
-
-def journal(folder: Path) -> Path:
-    """The file that a sweep's study is kept in."""
-    return folder / "study.journal"
-
-
 def import_optuna() -> Any:
-    """The module optuna, quiet.
+    """Return the module optuna, with its messages below warnings switched off.
 
     Raises:
         UserError: it is not installed.
@@ -151,13 +147,13 @@ def import_optuna() -> Any:
 
 
 def load_trial(file: Path, number: int, pruner: "BasePruner") -> "Trial":
-    """A trial of a study in the process that runs it."""
+    """Return a trial of the study in `file`, for the process that trains its run."""
     optuna = import_optuna()
     study = optuna.load_study(study_name=STUDY, storage=_storage(file), pruner=pruner)
     return optuna.trial.Trial(study, study.trials[number]._trial_id)
 
 
-def _storage(file: Path) -> Any:
+def _storage(file: Path) -> "JournalStorage":
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend
 
@@ -165,43 +161,17 @@ def _storage(file: Path) -> Any:
 
 
 def draw_study(study: "Study", metric: str, path: Path) -> None:
-    """Draw the values of a study's runs, in their order and over each searched value."""
-    from optuna.distributions import CategoricalDistribution, FloatDistribution
-    from optuna.trial import TrialState
+    """Draw the values of a study's finished runs, over their numbers and over each searched value."""
+    from matplotlib import pyplot
+    from optuna.visualization.matplotlib import plot_optimization_history, plot_slice
 
-    done = study.get_trials(states=(TrialState.COMPLETE,))
-    pruned = [trial for trial in study.get_trials(states=(TrialState.PRUNED,)) if trial.intermediate_values]
-    last = [trial.intermediate_values[max(trial.intermediate_values)] for trial in pruned]
-    space = {name: kind for trial in done for name, kind in trial.distributions.items()}
-    figure = Figure(figsize=(3.6 * (len(space) + 1), 3.6), layout="constrained")
-    FigureCanvasAgg(figure)
-    first, *others = figure.subplots(1, len(space) + 1, sharey=True, squeeze=False)[0]
-    for axes, name in zip([first, *others], [None, *space], strict=True):
-        for trials, values, marker, label in (
-            (done, [trial.value for trial in done], "o", "to its end"), (pruned, last, "x", "pruned"),
-        ):  # fmt: skip
-            known = [(trial, value) for trial, value in zip(trials, values, strict=True)
-                     if name is None or name in trial.params]  # fmt: skip
-            places = [trial.number if name is None else trial.params[name] for trial, _ in known]
-            if isinstance(space.get(name), CategoricalDistribution):
-                places = [space[name].choices.index(place) for place in places]
-            axes.plot(places, [value for _, value in known], marker, label=label, alpha=0.7)
-        axes.set(xlabel=name or "run")
-        if isinstance(space.get(name), FloatDistribution) and space[name].log:
-            axes.set_xscale("log")
-        if isinstance(space.get(name), CategoricalDistribution):
-            axes.set_xticks(range(len(space[name].choices)), map(str, space[name].choices))
-        axes.grid(alpha=0.3)
-    first.step(*_best_so_far(done, max if study.direction.name == "MAXIMIZE" else min), where="post", label="best")
-    first.xaxis.set_major_locator(MaxNLocator(integer=True))
-    first.set(ylabel=metric)
-    first.legend(frameon=False)
-    figure.savefig(path, dpi=100)
-
-
-def _best_so_far(done: list[Any], better: Any) -> tuple[list[int], list[float]]:
-    numbers, values = [], []
-    for trial in done:
-        numbers.append(trial.number)
-        values.append(better([*values[-1:], trial.value]))
-    return numbers, values
+    pictures = []
+    # Optuna warns that these functions are experimental, and sets equal limits if there is a single run.
+    with warnings.catch_warnings(action="ignore"), pyplot.style.context("default"):
+        for plot in (plot_optimization_history, plot_slice):
+            axes = np.ravel(plot(study, target_name=metric))[0]
+            content = io.BytesIO()
+            axes.figure.savefig(content, dpi=100)
+            pyplot.close(axes.figure)
+            pictures.append(Image.open(content).convert("RGB"))
+    Image.fromarray(np.hstack([np.asarray(picture) for picture in pictures])).save(path)

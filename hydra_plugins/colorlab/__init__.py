@@ -1,1 +1,1 @@
-"""What Hydra loads of colorlab: it takes sweepers and launchers from the namespace `hydra_plugins` alone."""
+"""Hydra's plugins of colorlab: Hydra finds sweepers and launchers only in the namespace `hydra_plugins`."""

@@ -1,4 +1,4 @@
-"""`sweep=optuna`: Hydra's side of a search. Hydra imports this at every start: nothing heavy at the top."""
+"""The sweeper of `sweep=optuna`. Hydra imports this module at every start, so it imports nothing heavy at the top."""
 
 import math
 from pathlib import Path
@@ -16,16 +16,18 @@ from omegaconf import DictConfig, OmegaConf
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
+    from colorlab.runs.folder import RunFolder
+
 ConfigStore.instance().store(
     group="hydra/sweeper", name="optuna", node={"_target_": f"{__name__}.OptunaSweeper"}, provider="colorlab"
 )
 
 
 class OptunaSweeper(Sweeper):
-    """Asks the search for values, gives them to the launcher, and tells the search how the runs did.
+    """Run a search: get values from the study, launch their runs, and record the results.
 
-    The launcher may be any; what is searched stands in `sweep.space` in Hydra's words (`choice`, `range`,
-    `interval`, `tag(log, …)`), and the command's own overrides win over it.
+    Any launcher may be used. `sweep.space` holds the values to search in Hydra's syntax (`choice`, `range`,
+    `interval`, `tag(log, …)`); overrides in the command take precedence over it.
     """
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
@@ -44,71 +46,72 @@ class OptunaSweeper(Sweeper):
         if not isinstance(settings, SearchSettings):
             raise UserError("sweep=optuna needs sweep.space: what to search, by key.")
         folder = Path(self.config.hydra.sweep.dir)
-        fixed, space = self._split(arguments, settings.space)
-        self.validate_batch_is_legal([[*fixed, *_words(values)] for values in _samples(space)])
+        fixed, space = self._fixed_and_searched(arguments, settings.space)
+        self.validate_batch_is_legal([[*fixed, *_overrides(values)] for values in _samples(space)])
         search = Search(
             folder, space, settings.metric, settings.trials, settings.at_once, settings.startup, settings.seed
         )
         OmegaConf.save(self.config, folder / "multirun.yaml")
         while search.left() > 0:
             trials = search.ask()
-            jobs = [[*fixed, *_words(trial.params), f"sweep.trial={trial.number}"] for trial in trials]
+            jobs = [[*fixed, *_overrides(trial.params), f"sweep.trial={trial.number}"] for trial in trials]
             results = self.launcher.launch(jobs, initial_job_idx=trials[0].number)
             for trial, result in zip(trials, results, strict=True):
                 search.tell(trial, _folder(result), _value(result))
             print(search.save(), flush=True)
-            if search.fruitless() and all(map(_mistaken, results)):
-                return  # all others would end like these, which Sweep reports
+            if search.all_failed() and all(map(_has_user_error, results)):
+                return  # the other runs would fail for the same reason, which the callback Sweep reports
 
-    def _split(self, arguments: list[str], searched: dict[str, Any]) -> "tuple[list[str], dict[str, BaseDistribution]]":
-        """The overrides that all runs share, and what to search."""
+    def _fixed_and_searched(
+        self, arguments: list[str], searched: dict[str, Any]
+    ) -> "tuple[list[str], dict[str, BaseDistribution]]":
+        """Return the overrides that all runs share, and the distributions to search, by key."""
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
         overrides = {override.key_or_group: override for override in parser.parse_overrides(arguments)}
         space = {
             override.key_or_group: override
-            for override in parser.parse_overrides([f"{key}={words}" for key, words in searched.items()])
+            for override in parser.parse_overrides([f"{key}={sweep}" for key, sweep in searched.items()])
         } | overrides
         fixed = [override.input_line for override in overrides.values() if not override.is_sweep_override()]
-        return fixed, {key: _distribution(override) for key, override in space.items() if override.is_sweep_override()}
+        return fixed, {key: distribution_of(override) for key, override in space.items() if override.is_sweep_override()}
 
 
-def _distribution(override: Override) -> "BaseDistribution":
-    """What a sweep in Hydra's words means to Optuna."""
+def distribution_of(override: Override) -> "BaseDistribution":
+    """Return Optuna's distribution for a sweep in Hydra's syntax."""
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
     sweep: Any = override.value()
     log = "log" in sweep.tags
     if isinstance(sweep, IntervalSweep):
-        whole = isinstance(sweep.start, int) and isinstance(sweep.end, int)
-        return (IntDistribution if whole else FloatDistribution)(sweep.start, sweep.end, log=log)
+        integers = isinstance(sweep.start, int) and isinstance(sweep.end, int)
+        return (IntDistribution if integers else FloatDistribution)(sweep.start, sweep.end, log=log)
     if isinstance(sweep, RangeSweep) and not log:
         values = list(sweep.range())
-        whole = all(isinstance(value, int) for value in values)
-        kind = IntDistribution if whole else FloatDistribution
+        kind = IntDistribution if all(isinstance(value, int) for value in values) else FloatDistribution
         return kind(min(values), max(values), step=abs(sweep.step))
     assert isinstance(sweep, ChoiceSweep | RangeSweep)
     return CategoricalDistribution(list(override.sweep_string_iterator()))
 
 
 def _samples(space: "dict[str, BaseDistribution]") -> list[dict[str, Any]]:
-    """Values that name each choice once: what cannot be composed must show before the first run."""
+    """Return sets of values that together contain each choice, to check before the first run that they compose."""
     choices = {key: getattr(kind, "choices", None) or [kind.low] for key, kind in space.items()}
     first = {key: values[0] for key, values in choices.items()}
     return [first, *(first | {key: value} for key, values in choices.items() for value in values[1:])]
 
 
-def _words(values: dict[str, Any]) -> list[str]:
-    """Overrides; as `colorlab.train` frees dotted keys that their YAML does not list."""
+def _overrides(values: dict[str, Any]) -> list[str]:
+    """Return values as overrides; `++` allows dotted keys that their YAML file does not list."""
     return [f"{'++' if '.' in key else ''}{key}={value}" for key, value in values.items()]
 
 
-def _folder(result: JobReturn) -> Any:
+def _folder(result: JobReturn) -> "RunFolder":
     from colorlab.runs.folder import RunFolder
 
     return RunFolder(result.hydra_cfg.hydra.runtime.output_dir)
 
 
-def _mistaken(result: JobReturn) -> bool:
+def _has_user_error(result: JobReturn) -> bool:
     return (_folder(result).status() or {}).get("error") == "UserError"
 
 

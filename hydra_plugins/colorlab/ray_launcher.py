@@ -1,6 +1,6 @@
-"""`hydra/launcher=ray`: each job of a sweep is a task of a Ray cluster.
+"""The launcher of `hydra/launcher=ray`: each job of a sweep is a task of a Ray cluster.
 
-Hydra imports this at every start: nothing heavy at the top.
+Hydra imports this module at every start, so it imports nothing heavy at the top.
 """
 
 import os
@@ -18,18 +18,18 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 @dataclass
 class RayLauncherConf:
-    """What stands in `hydra.launcher`: `init` for ray.init, `remote` for what each task needs."""
+    """The keys of `hydra.launcher`: the arguments of `ray.init`, and of `ray.remote` for each task."""
 
     _target_: str = f"{__name__}.RayLauncher"
-    init: dict[str, Any] = field(default_factory=dict)  # address=auto joins a cluster that runs already
-    remote: dict[str, Any] = field(default_factory=lambda: {"num_cpus": 1})  # num_gpus=1 for a GPU each
+    init: dict[str, Any] = field(default_factory=dict)  # address=auto joins a running cluster
+    remote: dict[str, Any] = field(default_factory=lambda: {"num_cpus": 1})  # num_gpus=1 gives each job a GPU
 
 
 ConfigStore.instance().store(group="hydra/launcher", name="ray", node=RayLauncherConf, provider="colorlab")
 
 
 class RayLauncher(Launcher):
-    """Gives Ray all jobs; it runs as many at once as its machines have room for, each in a process of its own."""
+    """Submit all jobs to Ray, which runs as many at once as its machines have room for, one process per job."""
 
     def __init__(self, init: DictConfig, remote: DictConfig) -> None:
         self.init, self.remote = OmegaConf.to_container(init), OmegaConf.to_container(remote)
@@ -38,7 +38,7 @@ class RayLauncher(Launcher):
         self.hydra_context, self.task_function, self.config = hydra_context, task_function, config
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        ray = _ray()
+        ray = _import_ray()
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
         if not ray.is_initialized():
             ray.init(**self.init)
@@ -51,7 +51,7 @@ class RayLauncher(Launcher):
         return [self._result(ray, task, *job) for task, job in zip(tasks, jobs, strict=True)]
 
     def _result(self, ray: Any, task: Any, number: int, overrides: Sequence[str]) -> JobReturn:
-        """What a job returned; a process that died takes no other with it, and counts as a job that failed."""
+        """Return what a job returned; a job whose process died counts as failed."""
         try:
             return ray.get(task)
         except ray.exceptions.RayError as error:
@@ -63,7 +63,7 @@ class RayLauncher(Launcher):
         return _job(number, list(overrides), self.hydra_context, fail, self.config)
 
 
-def _ray() -> Any:
+def _import_ray() -> Any:
     from colorlab.errors import UserError
 
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -75,7 +75,7 @@ def _ray() -> Any:
 
 
 def _run(number: int, overrides: list[str], shared: Any) -> JobReturn:
-    """One job, in a process of Ray's."""
+    """Run one job in a process of Ray's."""
     hydra_context, task_function, config, singletons = shared
     Singleton.set_state(singletons)
     setup_globals()
@@ -86,7 +86,7 @@ def _run(number: int, overrides: list[str], shared: Any) -> JobReturn:
 def _job(
     number: int, overrides: list[str], hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
 ) -> JobReturn:
-    """Do a job's task, in its folder."""
+    """Run the task of one job in the job's folder."""
     job = hydra_context.config_loader.load_sweep_config(config, overrides)
     with open_dict(job):
         job.hydra.job.id, job.hydra.job.num = f"{job.hydra.job.name}_{number}", number

@@ -21,7 +21,7 @@ from colorlab.runs.folder import RunFolder
 from colorlab.runs.metrics_table import read_metrics
 from colorlab.sweeps.report import statuses
 from colorlab.sweeps.search import Search
-from hydra_plugins.colorlab.optuna_sweeper import _distribution
+from hydra_plugins.colorlab.optuna_sweeper import distribution_of
 from support.command_process import CommandProcess
 from support.commands import SMALL, train_exit_code
 from support.fault_injection import at_call
@@ -71,7 +71,7 @@ def test_a_killed_search_goes_on_with_what_it_was_about_to_try(
     assert f"search: 3 runs to their end, 0 pruned, 0 failed; the best val/psnr is {reached[best]:.5g}, of " in told
     assert (folder / "best.yaml").read_text() == (folder / best / "config.yaml").read_text()
     with Image.open(folder / "study.png") as picture:
-        assert picture.size == (1080, 360)  # the runs' order, lr, weight decay
+        assert picture.size == (1280, 480)  # the history; the slices of lr and weight decay
     assert train_exit_code(monkeypatch, *words) == 0  # nothing is left to do
     assert len(statuses(folder)) == 4
 
@@ -184,7 +184,7 @@ def test_a_folder_holds_one_search(tmp_path: Path) -> None:
     ],
 )
 def test_hydras_words_mean_distributions(words: str, distribution: object) -> None:
-    assert _distribution(OverridesParser.create().parse_override(f"key={words}")) == distribution
+    assert distribution_of(OverridesParser.create().parse_override(f"key={words}")) == distribution
 
 
 MISTAKES = {

@@ -1,5 +1,5 @@
-"""Many runs in one table: on the screen, as CSV, and as one page.
+"""The leaderboard: a table of many runs, on the screen, as CSV, and as one HTML page.
 
-A run's folder becomes a Run (run.py); runs become a Board (board.py), which is printed and written as CSV,
-and drawn as a page that needs nothing beside it (page.py, page.html).
+Each run's folder is read into a RunSummary (summary.py), and the summaries make a Board (board.py), which is
+printed (show.py), and written as CSV and as a self-contained page (page.py, page.html).
 """

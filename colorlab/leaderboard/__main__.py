@@ -1,4 +1,4 @@
-"""Compare runs: `python -m colorlab.leaderboard FOLDER…` prints a table, and writes it as CSV and as a page."""
+"""Compare runs in a table on the screen, as CSV and as a page: `python -m colorlab.leaderboard FOLDER…`."""
 
 import argparse
 from pathlib import Path
@@ -11,12 +11,12 @@ from colorlab.leaderboard.show import show_leaderboard
 def main() -> None:
     """Entry point of `colorlab-leaderboard`."""
     parser = argparse.ArgumentParser(prog="colorlab-leaderboard", description=__doc__)
-    parser.add_argument("folders", type=Path, nargs="+", metavar="FOLDER", help="runs are looked for in it and below")
+    parser.add_argument("folders", type=Path, nargs="+", metavar="FOLDER", help="where to look for runs, at any depth")
     parser.add_argument(
         "--sort", default="loss", metavar="COLUMN",
         help="loss (the default), psnr, colorfulness, epochs, time, speed, parameters, or an override: optim.lr",
     )  # fmt: skip
-    parser.add_argument("-o", "--out", type=Path, metavar="FOLDER", help="where leaderboard.csv and .html are written")
+    parser.add_argument("-o", "--out", type=Path, metavar="FOLDER", help="the folder for leaderboard.csv and .html")
     options = parser.parse_args()
     try:
         show_leaderboard(options.folders, options.out, options.sort)

@@ -1,4 +1,4 @@
-"""AfterSweep: a multirun ends with its leaderboard."""
+"""Hydra's callback that shows the leaderboard of a sweep at its end."""
 
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,7 @@ from omegaconf import DictConfig
 
 
 class AfterSweep(Callback):
-    """What Hydra calls in the process that was started, whichever launcher ran the jobs."""
+    """Show a multirun's leaderboard; Hydra calls it in the process that the user started, with any launcher."""
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         from colorlab.leaderboard.show import show_leaderboard

@@ -1,4 +1,4 @@
-"""Runs side by side: what differs between them, who is best, and the table of it."""
+"""The table of runs: the settings that differ, the order, and its text and CSV forms."""
 
 import csv
 from collections import Counter
@@ -13,28 +13,28 @@ from rich.table import Column, Table
 
 from colorlab.errors import UserError, did_you_mean
 from colorlab.files import atomic_path
-from colorlab.leaderboard.run import Run
+from colorlab.leaderboard.summary import RunSummary
 
 STYLES = {"done": "green", "running": "cyan", "failed": "red", "killed": "red"}
 
 NOT_SETTINGS = ("hydra", "sweep", "resume", "reproduce")
-"""Overrides that say how a run was started, and nothing of what it is."""
+"""Overrides that decide how a run is started, and not what it trains."""
 
 
 @dataclass
 class Number:
-    """One number of each run.
+    """A column of numbers, one per run.
 
     Args:
-        title: its heading.
-        value: reads it from a run.
-        text: how it is shown.
-        better: whether less or more of it is better, if one can say so.
-        hint: what exactly it is.
+        title: the heading.
+        value: returns the number of a run.
+        text: formats the number.
+        better: whether less or more of it is better; None if neither is.
+        hint: a description of the number.
     """
 
     title: str
-    value: Callable[[Run], float | None]
+    value: Callable[[RunSummary], float | None]
     text: Callable[[float], str]
     better: Literal["less", "more"] | None
     hint: str
@@ -55,18 +55,18 @@ def _count(number: float) -> str:
 
 
 NUMBERS = {
-    "epochs": Number("epochs", lambda run: run.epochs, "{:.0f}".format, None, "trained so far, of those planned"),
+    "epochs": Number("epochs", lambda run: run.epochs, "{:.0f}".format, None, "trained so far / planned"),
     "loss": Number(
         "best loss", lambda run: run.loss, "{:#.5g}".format, "less",
-        "of the validation photographs; the columns beside it are of the same epoch",
+        "on the validation photographs; the other columns are of the same epoch",
     ),
     "psnr": Number("PSNR", lambda run: run.at_best("val/psnr"), "{:.2f}".format, "more", "in dB, in the best epoch"),
     "colorfulness": Number(
         "colorfulness", lambda run: run.at_best("val/colorfulness"), "{:.1f}".format, None, "in the best epoch"
     ),
-    "time": Number("time", lambda run: run.seconds, _time, None, "from its start to its end, or to its last epoch"),
+    "time": Number("time", lambda run: run.seconds, _time, None, "from the start to the end, or to the last epoch"),
     "speed": Number(
-        "images/s", lambda run: run.images_per_second, "{:.0f}".format, "more", "in training, the median of its epochs"
+        "images/s", lambda run: run.images_per_second, "{:.0f}".format, "more", "in training: the median of the epochs"
     ),
     "parameters": Number("parameters", lambda run: run.parameters, _count, None, "of the network"),
 }  # fmt: skip
@@ -74,19 +74,19 @@ NUMBERS = {
 
 @dataclass
 class Board:
-    """Runs in order, and the keys whose values differ between them."""
+    """The runs in order, and the keys whose values differ between them."""
 
-    runs: list[Run]
+    runs: list[RunSummary]
     keys: list[str]
     root: Path
     sort: str
 
-    def name(self, run: Run) -> str:
-        """Its folder's, seen from the root."""
-        return str(run.folder.path.resolve().relative_to(self.root)) if run.folder.path.resolve() != self.root else "."
+    def name(self, run: RunSummary) -> str:
+        """Return the path of the run's folder, relative to the root."""
+        return str(run.folder.path.resolve().relative_to(self.root))
 
     def labels(self) -> list[str]:
-        """What tells each run from the others: the values that differ; its name where they do not."""
+        """Return a label for each run: the values that differ, and the run's name where they do not suffice."""
         short = {key: key.rpartition(".")[2] if "." in key else "" for key in self.keys}
         labels = [
             " · ".join(f"{word} {value}".strip() for key, word in short.items() if (value := run.setting(key)))
@@ -99,12 +99,12 @@ class Board:
         ]
 
     def notes(self) -> list[str]:
-        """What a reader must know to compare the numbers."""
+        """Return sentences that a reader needs to compare the numbers."""
         notes = []
         if len({str(run.config.get("objective")) for run in self.runs if run.config}) > 1:
             notes.append("These runs have different objectives: compare them by PSNR and colorfulness, not by loss.")
         if len({str(_photographs(run.config)) for run in self.runs if run.config}) > 1:
-            notes.append("These runs were not judged on the same photographs at the same size.")
+            notes.append("These runs were not evaluated on the same photographs at the same size.")
         for name, words in (
             ("val/psnr_gray", "Gray pictures have a PSNR of {:.2f} dB."),
             ("val/colorfulness_true", "The true photographs have a colorfulness of {:.1f}."),
@@ -116,17 +116,17 @@ class Board:
 
 
 def _photographs(config: dict[str, Any]) -> dict[str, Any]:
-    """The part of a configuration that decides what a run is judged on."""
+    """Return the part of a configuration that decides which photographs a run is evaluated on."""
     deciding = ("root", "size", "val_fraction", "test_fraction", "split_seed")
     return {key: value for key, value in (config.get("data") or {}).items() if key in deciding}
 
 
-def make_board(runs: list[Run], sort: str = "loss") -> Board:
-    """Put runs in order.
+def make_board(runs: list[RunSummary], sort: str = "loss") -> Board:
+    """Return the table of runs.
 
     Args:
         runs: at least one.
-        sort: the column to order them by, the best or the largest first; or an override, the smallest first.
+        sort: a column, whose best or largest number comes first, or an override, whose smallest value comes first.
 
     Raises:
         UserError: there is no such column or override.
@@ -143,7 +143,7 @@ def make_board(runs: list[Run], sort: str = "loss") -> Board:
 
 
 def _shared(paths: list[tuple[str, ...]]) -> list[str]:
-    """The parts that all paths begin with."""
+    """Return the leading parts that all paths share."""
     shared = []
     for parts in zip(*paths, strict=False):
         if len(set(parts)) > 1:
@@ -152,8 +152,8 @@ def _shared(paths: list[tuple[str, ...]]) -> list[str]:
     return shared
 
 
-def _rank(run: Run, sort: str) -> tuple[bool, float, str]:
-    """Runs without the value come last."""
+def _rank(run: RunSummary, sort: str) -> tuple[bool, float, str]:
+    """Return a run's sort key; runs without the value come last."""
     if sort in NUMBERS:
         value = NUMBERS[sort].value(run)
         return value is None, (value or 0.0) * (1 if NUMBERS[sort].better == "less" else -1), ""
@@ -164,8 +164,8 @@ def _rank(run: Run, sort: str) -> tuple[bool, float, str]:
         return not text, 0.0, text
 
 
-def cell(run: Run, key: str) -> str:
-    """The number of a column as a person reads it."""
+def cell(run: RunSummary, key: str) -> str:
+    """Return the text of a cell."""
     value = NUMBERS[key].value(run)
     if value is None:
         return ""
@@ -174,15 +174,15 @@ def cell(run: Run, key: str) -> str:
 
 
 def print_table(board: Board, console: Console) -> None:
-    """Show the table; on a narrow screen without the columns that one can do without, in a file with all."""
-    endless = console.options.update(max_width=10_000)
+    """Print the table; a terminal that is too narrow gets fewer columns, a file gets all of them."""
+    unlimited = console.options.update(max_width=10_000)
     columns = list(NUMBERS)
     table = _table_of(board, columns)
     if not console.is_terminal:
-        console.width = max(console.width, console.measure(table, options=endless).maximum)
-    for dispensable in ("parameters", "time", "speed", "epochs"):
-        if console.measure(table, options=endless).maximum > console.width:
-            columns.remove(dispensable)
+        console.width = max(console.width, console.measure(table, options=unlimited).maximum)
+    for optional in ("parameters", "time", "speed", "epochs"):
+        if console.measure(table, options=unlimited).maximum > console.width:
+            columns.remove(optional)
             table = _table_of(board, columns)
     console.print(table)
 
@@ -202,7 +202,7 @@ def _table_of(board: Board, columns: list[str]) -> Table:
 
 
 def write_csv(board: Board, path: Path) -> None:
-    """One line a run, its numbers in full; the metrics of the test photographs too, where there are any."""
+    """Write one line per run, with unrounded numbers, and the test metrics of the runs that have them."""
     tests = sorted({name for run in board.runs for name in run.metrics if name.startswith("test/")})
     columns = [
         "run", *board.keys, "status", "reason", *NUMBERS, "max_epochs", "best_epoch", "monitor", *tests,

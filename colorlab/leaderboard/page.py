@@ -1,43 +1,45 @@
-"""The page: a Board as one HTML file that needs nothing beside it."""
+"""The leaderboard as one self-contained HTML file."""
 
 import base64
 import contextlib
 import io
 import json
+import math
 import os
 import shlex
 from datetime import datetime
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from PIL import Image
 
 from colorlab.errors import UserError
-from colorlab.files import write_text
+from colorlab.files import read_json, relative, write_text
 from colorlab.images.contact_sheet import Row, read_sheet
 from colorlab.leaderboard.board import NUMBERS, Board, cell
-from colorlab.leaderboard.run import Run
+from colorlab.leaderboard.summary import RunSummary
 
 EDGE = 144
-"""The long side of an embedded picture in pixels: 50 runs of ten photographs make a page of about 3 MB."""
+"""The long side of an embedded picture, in pixels. 50 runs with ten photographs each make a page of about 3 MB."""
 
 POINTS = 400
-"""A longer curve is thinned to about so many of its epochs."""
+"""The number of points of a curve; longer curves are thinned to about as many."""
 
-LEFT_OUT = ("test/", "epoch", "step")
+NOT_CURVES = ("test/", "epoch", "step")
+"""Beginnings of the names of logged values that have no course over the epochs."""
 
 
 def write_page(board: Board, path: Path) -> None:
-    """Write the page; it appears only when it is whole."""
+    """Write the page, atomically."""
     template = Path(__file__).with_name("page.html").read_text(encoding="utf-8")
-    # Names reach the page as JSON and its script writes them as text: no name can become markup.
+    # The page's script inserts the names in this JSON as text, so that no name can become markup.
     content = json.dumps(content_of(board, path.parent.resolve()), ensure_ascii=False, allow_nan=False)
     write_text(path, template.replace('"CONTENT"', content.replace("<", "\\u003c")), shared=True)
 
 
 def content_of(board: Board, here: Path) -> dict[str, Any]:
-    """All that the page's script draws; `here` is the folder that its links start from."""
+    """Return the data that the page's script draws; `here` is the folder that its links are relative to."""
     return {
         "title": board.root.name,
         "written": datetime.now().astimezone().isoformat(timespec="minutes"),
@@ -64,19 +66,19 @@ def content_of(board: Board, here: Path) -> dict[str, Any]:
 
 
 def _finite(value: float | None) -> float | None:
-    """JSON has no NaN and no infinity."""
-    return value if value is not None and abs(value) < float("inf") else None
+    """Return a number that JSON can hold; None for NaN and infinity."""
+    return value if value is not None and math.isfinite(value) else None
 
 
 # -- curves ------------------------------------------------------------------------------------------
 
 
 def _is_curve(name: str) -> bool:
-    return not name.startswith(LEFT_OUT) and not name.endswith(("_true", "_gray"))
+    return not name.startswith(NOT_CURVES) and not name.endswith(("_true", "_gray"))
 
 
 def _metrics(board: Board) -> list[str]:
-    """What can be drawn, the monitored value first and the rest in the trackers' order."""
+    """Return the names of the curves: the monitored values first, then those of each group in turn."""
     groups = ("val", "train", "optim", "speed")
     names = {name for run in board.runs for name in run.metrics if _is_curve(name)}
     monitored = [run.monitor[0] for run in board.runs]
@@ -97,11 +99,11 @@ def _thin(course: dict[int, float]) -> list[list[float]]:
 # -- links -------------------------------------------------------------------------------------------
 
 
-def links(run: Run, here: Path) -> list[dict[str, str]]:
-    """Where to go on from the page: what of the run's folder there is, and the trackers."""
+def links(run: RunSummary, here: Path) -> list[dict[str, str]]:
+    """Return links to the files of the run's folder that exist, and to the trackers."""
     folder = run.folder
     places: dict[str, Path | None] = {"folder": folder.path}
-    with contextlib.suppress(UserError):  # it has none
+    with contextlib.suppress(UserError):  # the run has no checkpoint
         places |= {"best checkpoint": folder.checkpoints.best(), "last checkpoint": folder.checkpoints.newest()}
     places |= {"configuration": folder.config, "log": folder.path / "train.log", "curves": folder.curves}
     places |= {"comparison": folder.newest_sheet(), "tensorboard": folder.path / "tensorboard"}
@@ -113,21 +115,20 @@ def links(run: Run, here: Path) -> list[dict[str, str]]:
     return found + _trackers(run)
 
 
-def _trackers(run: Run) -> list[dict[str, str]]:
-    """Their addresses, or how to send them what was written offline."""
+def _trackers(run: RunSummary) -> list[dict[str, str]]:
+    """Return links to the trackers, or the command that uploads what was logged offline."""
     folder = run.folder
     try:
-        told = json.loads(folder.trackers.read_text(encoding="utf-8"))
-        told = {str(name): str(address) for name, address in told.items()}
-    except (OSError, ValueError, AttributeError):
-        told = {}
+        addresses = {str(name): str(address) for name, address in (read_json(folder.trackers) or {}).items()}
+    except (OSError, UserError):
+        addresses = {}
     shown = [
         {"text": name, "href": address}
-        for name, address in told.items()
-        if urlsplit(address).scheme in ("http", "https")  # a file must not be able to make a link that runs script
+        for name, address in addresses.items()
+        if address.startswith(("http://", "https://"))  # other schemes, such as javascript:, could run a script
     ]
-    if "wandb" not in told and any(folder.path.glob("wandb/offline-run-*")):
-        command = f"wandb sync {shlex.quote(os.path.relpath(folder.path / 'wandb'))}/offline-run-*"
+    if "wandb" not in addresses and any(folder.path.glob("wandb/offline-run-*")):
+        command = f"wandb sync {shlex.quote(relative(folder.path / 'wandb'))}/offline-run-*"
         shown.append({"text": "wandb (offline)", "copy": command})
     return shown
 
@@ -136,21 +137,23 @@ def _trackers(run: Run) -> list[dict[str, str]]:
 
 
 def _sheets(board: Board) -> list[dict[str, Any]]:
-    """The last validation pictures of all runs, one sheet for each set of photographs that runs share."""
+    """Return the newest validation pictures of all runs, one sheet for each set of photographs that runs share."""
     shared: dict[tuple[str, ...], dict[str, Any]] = {}
-    for place, run in enumerate(board.runs):
+    for index, run in enumerate(board.runs):
         path = run.folder.newest_validation_sheet()
         try:
             rows = read_sheet(path) if path else []
-        except (OSError, ValueError):  # cut off in the middle
+        except (OSError, ValueError):  # a truncated file
             rows = []
         if not rows:
             continue
         names = tuple(name for name, _ in rows)
         sheet = shared.setdefault(names, {"names": names, "true": _column(rows, "true"), "runs": []})
         captions = [row.captions.get("predicted", "") for _, row in rows]
-        told = {"run": place, "epoch": path.stem.removeprefix("epoch").lstrip("0") or "0"}
-        sheet["runs"].append(told | {"pictures": _column(rows, "predicted"), "captions": captions})
+        epoch = path.stem.removeprefix("epoch").lstrip("0") or "0"
+        sheet["runs"].append(
+            {"run": index, "epoch": epoch, "pictures": _column(rows, "predicted"), "captions": captions}
+        )
     return list(shared.values())
 
 

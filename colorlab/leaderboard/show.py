@@ -4,24 +4,25 @@ import os
 from pathlib import Path
 
 from colorlab.errors import UserError
+from colorlab.files import relative
 
 
 def show_leaderboard(folders: list[Path], out: Path | None = None, sort: str = "loss") -> None:
-    """Print the table of all runs below the folders; write `leaderboard.csv` and `leaderboard.html`.
+    """Print the table of all runs below the folders, and write `leaderboard.csv` and `leaderboard.html`.
 
     Args:
         folders: where to look for runs.
-        out: the folder to write to; None is the folder itself, or the nearest one that holds them all.
+        out: the folder to write to; None is the folder itself, or the nearest one that contains all folders.
         sort: the column or override to order by.
 
     Raises:
-        UserError: there is no run, or no such column, or the folder cannot be written to.
+        UserError: there is no run or no such column, or the folder cannot be written to.
     """
     from rich.console import Console
 
     from colorlab.leaderboard.board import make_board, print_table, write_csv
     from colorlab.leaderboard.page import write_page
-    from colorlab.leaderboard.run import find_runs
+    from colorlab.leaderboard.summary import find_runs
 
     board = make_board(find_runs(folders), sort)
     out = out or Path(os.path.commonpath([folder.resolve() for folder in folders]))
@@ -34,4 +35,4 @@ def show_leaderboard(folders: list[Path], out: Path | None = None, sort: str = "
     print_table(board, Console())
     for note in board.notes():
         print(note)
-    print(f"leaderboard: {os.path.relpath(out / 'leaderboard.html')} (and .csv)", flush=True)
+    print(f"leaderboard: {relative(out / 'leaderboard.html')} (and .csv)", flush=True)

@@ -1,4 +1,4 @@
-"""Where a run's numbers go: always a CSV file, and the tracker of choice."""
+"""Loggers of a run's numbers: a CSV file in the run's folder, and the chosen trackers."""
 
 import json
 from pathlib import Path
@@ -21,36 +21,36 @@ __all__ = [
 
 @rank_zero_only
 def remember_trackers(loggers: list[Logger], folder: RunFolder) -> None:
-    """Keep the addresses at which trackers show the run, for the leaderboard."""
+    """Write the addresses at which trackers show the run to its folder, for the leaderboard."""
     addresses = json.loads(folder.trackers.read_text(encoding="utf-8")) if folder.trackers.exists() else {}
     for logger in loggers:
         if getattr(logger, "lost", False):
             continue
         if isinstance(logger, WandbLogger) and (address := getattr(logger.experiment, "url", None)):
             addresses["wandb"] = address
-        elif isinstance(logger, MLflowInFolder) and logger._tracking_uri.startswith("http"):
+        elif isinstance(logger, MLflowInFolder) and logger.uri.startswith("http"):
             place = f"experiments/{logger.experiment_id}/runs/{logger.run_id}"
-            addresses["mlflow"] = f"{logger._tracking_uri.rstrip('/')}/#/{place}"
+            addresses["mlflow"] = f"{logger.uri.rstrip('/')}/#/{place}"
     if addresses:
         folder.write_trackers(addresses)
 
 
 def log_picture(loggers: list[Logger], name: str, path: Path, step: int, epoch: int | None = None) -> None:
-    """Send a picture file to every tracker that shows pictures."""
+    """Log a picture file to every tracker that shows pictures."""
     for logger in loggers:
         if hasattr(logger, "log_picture"):
             logger.log_picture(name, path, step, epoch)
 
 
 def log_best(loggers: list[Logger], checkpoint: str, monitor: str | None, score: float | None) -> None:
-    """Tell every tracker that shows it which checkpoint is the best, and its score by what it was monitored by."""
+    """Log the best checkpoint, and its score in the monitored value, to every tracker that shows them."""
     for logger in loggers:
         if hasattr(logger, "log_best"):
             logger.log_best(checkpoint, monitor, score)
 
 
 def log_table(loggers: list[Logger], name: str, rows: list[dict[str, Any]]) -> None:
-    """Send a table, a dict a row, to every tracker that shows tables."""
+    """Log a table, given as one dictionary per row, to every tracker that shows tables."""
     for logger in loggers:
         if isinstance(logger, WandbLogger):
             logger.log_table(name, columns=list(rows[0]), data=[list(row.values()) for row in rows], step=0)

@@ -1,4 +1,4 @@
-"""MLflowInFolder: an mlflow server or database."""
+"""A logger to an mlflow server or database."""
 
 import importlib.util
 import os
@@ -13,30 +13,31 @@ from lightning.pytorch.utilities import rank_zero_only
 from colorlab.config import flatten
 from colorlab.errors import UserError
 from colorlab.files import write_text
-from colorlab.loggers.tracker import losable, pixels_in
+from colorlab.loggers.tracker import losable, read_pixels
 from colorlab.runs.folder import RunFolder
 
 PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "4", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}
-"""Half a minute of asking again, or two for a server that hangs, in which a run does not train."""
+"""Limits on how long a lost server delays training: half a minute, or two minutes if it hangs."""
 
 
 @losable
 class MLflowInFolder(MLFlowLogger):
-    """An mlflow logger that keeps its run's id in the run's folder, so that a resume goes on in the same run.
+    """An mlflow logger that keeps the mlflow run's id in the run's folder, so that a resume continues the same run.
 
-    MLflow holds each parameter to its first value: of a resumed run's, only new ones are added.
+    MLflow refuses to change a parameter, so a resumed run adds only new ones.
 
     Args:
         folder: the run's folder.
-        settings: Lightning's MLFlowLogger's.
+        uri: address of the server or database.
+        settings: further arguments of Lightning's MLFlowLogger.
     """
 
     title = "mlflow"
 
-    def __init__(self, folder: RunFolder, **settings: Any) -> None:
+    def __init__(self, folder: RunFolder, uri: str, **settings: Any) -> None:
         known = folder.mlflow_id.read_text() if folder.mlflow_id.exists() else None
-        super().__init__(run_id=known, **settings)
-        self.folder = folder
+        super().__init__(run_id=known, tracking_uri=uri, **settings)
+        self.folder, self.uri = folder, uri
 
     @rank_zero_only
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
@@ -47,7 +48,7 @@ class MLflowInFolder(MLFlowLogger):
         super().log_hyperparams(new)
 
     def log_picture(self, name: str, path: Path, step: int, epoch: int | None = None) -> None:
-        self.experiment.log_image(self.run_id, pixels_in(path), key=name, step=step, synchronous=True)
+        self.experiment.log_image(self.run_id, read_pixels(path), key=name, step=step, synchronous=True)
 
 
 def mlflow_logger(
@@ -59,16 +60,16 @@ def mlflow_logger(
     notes: str | None = None,
     uri: str | None = None,
 ) -> MLflowInFolder:
-    """A logger to an mlflow server or database.
+    """Return a logger to an mlflow server or database.
 
     Args:
         folder: the run's folder.
         experiment, name, group, tags, notes: how mlflow files the run.
-        uri: the server's address; None is MLFLOW_TRACKING_URI, else a database in the current folder,
+        uri: the server's address; None is MLFLOW_TRACKING_URI, else a database in the working folder,
             where `mlflow server` finds it.
 
     Raises:
-        UserError: mlflow is not installed, or does not answer there.
+        UserError: mlflow is not installed, or the server does not answer.
     """
     if importlib.util.find_spec("mlflow") is None:
         raise UserError("logger=mlflow needs mlflow: pip install 'colorlab[mlflow]'.")
@@ -80,7 +81,7 @@ def mlflow_logger(
     uri = uri or mlflow.get_tracking_uri()
     _check_answers(uri)
     logger = MLflowInFolder(
-        RunFolder(folder), experiment_name=experiment, run_name=name, tracking_uri=uri,
+        RunFolder(folder), uri, experiment_name=experiment, run_name=name,
         tags={"mlflow.note.content": notes or "", "group": group or "", "tags": ", ".join(tags or [])},
     )  # fmt: skip
     try:
@@ -91,12 +92,12 @@ def mlflow_logger(
 
 
 def _check_answers(uri: str) -> None:
-    """Ask once: mlflow itself would ask again, as it should only when a server goes away while a run trains."""
+    """Ask the server once; mlflow itself would retry, which is right only after training has begun."""
     if not uri.startswith("http"):
         return
     try:
         urlopen(f"{uri.rstrip('/')}/health", timeout=10).close()
-    except HTTPError:  # a server that wants to know who asks; mlflow will say
+    except HTTPError:  # the server answers, but wants a login, which mlflow will report
         pass
     except OSError as error:
         raise UserError(f"logger.mlflow.uri={uri} does not answer: {error}.") from error

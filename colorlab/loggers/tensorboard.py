@@ -1,4 +1,4 @@
-"""TensorBoardInFolder: tensorboard's files in the run's folder."""
+"""A logger to tensorboard's files in the run's folder."""
 
 import functools
 import threading
@@ -7,7 +7,7 @@ from typing import Any
 
 from lightning.pytorch.loggers import TensorBoardLogger
 
-from colorlab.loggers.tracker import losable, pixels_in
+from colorlab.loggers.tracker import losable, read_pixels
 
 
 @losable
@@ -21,16 +21,16 @@ class TensorBoardInFolder(TensorBoardLogger):
         _quiet_threads()
 
     def log_picture(self, name: str, path: Path, step: int, epoch: int | None = None) -> None:
-        self.experiment.add_image(name, pixels_in(path), step, dataformats="HWC")
+        self.experiment.add_image(name, read_pixels(path), step, dataformats="HWC")
 
 
 @functools.cache
 def _quiet_threads() -> None:
-    """Let tensorboard's writing threads end without a traceback: what ended one is raised when it is told more."""
-    say = threading.excepthook
+    """Keep tensorboard's writer threads from printing tracebacks: their error is raised at the next write."""
+    print_traceback = threading.excepthook
 
-    def call(args: threading.ExceptHookArgs) -> None:
+    def print_unless_tensorboard(args: threading.ExceptHookArgs) -> None:
         if not type(args.thread).__module__.startswith("tensorboard."):
-            say(args)
+            print_traceback(args)
 
-    threading.excepthook = call
+    threading.excepthook = print_unless_tensorboard

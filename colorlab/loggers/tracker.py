@@ -1,4 +1,4 @@
-"""What trackers have in common: they may be lost, and they show pictures."""
+"""What the trackers share: a tracker that fails does not end the training, and all show pictures."""
 
 import functools
 import logging
@@ -14,31 +14,34 @@ log = logging.getLogger(__name__)
 
 Tracker = TypeVar("Tracker", bound=type[Logger])
 
-TOLD = (
+METHODS = (
     "log_hyperparams", "log_metrics", "log_picture", "log_best", "after_save_checkpoint", "save", "finalize",
 )  # fmt: skip
-"""By what a tracker is told of a run."""
+"""The methods of a logger that write to its tracker."""
 
 
 def losable(kind: Tracker) -> Tracker:
-    """Let training go on without a tracker: what it raises is said once, and then it is told nothing more."""
-    for name in TOLD:
+    """Let training continue when a logger's tracker fails: warn once, and log nothing to it any more.
+
+    The class gets the attribute `lost`, and needs the attribute `title` for the warning.
+    """
+    for name in METHODS:
         if hasattr(kind, name):
             setattr(kind, name, _unless_lost(getattr(kind, name)))
-    begun = kind.experiment.fget
-    kind.experiment = property(lambda self: None if self.lost else begun(self))  # Lightning asks a lost one for it too
+    experiment = kind.experiment.fget
+    kind.experiment = property(lambda self: None if self.lost else experiment(self))  # Lightning reads it at the end
     kind.lost = False
     return kind
 
 
 def _unless_lost(method: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(method)
-    def call(self: Logger, *args: Any, **kwargs: Any) -> None:
+    def call(self: Any, *args: Any, **kwargs: Any) -> None:
         if self.lost:
             return
         try:
             method(self, *args, **kwargs)
-        except Exception as error:  # of a network, a service, a disk: whatever a tracker may have
+        except Exception as error:  # of a network, a service or a disk: a tracker may raise anything
             self.lost = True
             reason = ": ".join([type(error).__name__, *str(error).strip().splitlines()[:1]])
             log.warning(
@@ -48,7 +51,7 @@ def _unless_lost(method: Callable[..., None]) -> Callable[..., None]:
     return call
 
 
-def pixels_in(path: Path) -> np.ndarray:
-    """A picture file as [H, W, 3] uint8."""
+def read_pixels(path: Path) -> np.ndarray:
+    """Return the pixels of a picture file, [H, W, 3] uint8."""
     with Image.open(path) as picture:
         return np.asarray(picture.convert("RGB"))

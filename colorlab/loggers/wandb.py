@@ -1,4 +1,4 @@
-"""WandbByEpoch: Weights & Biases, online for whoever is logged in."""
+"""A logger to Weights & Biases: online for a user who is logged in, else offline."""
 
 import logging
 import os
@@ -16,22 +16,22 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from colorlab.files import write_text
 from colorlab.loggers.tracker import losable
-from colorlab.metrics import SCALES
+from colorlab.metrics import direction
 from colorlab.runs.folder import RunFolder
 
 log = logging.getLogger(__name__)
 
 PATIENCE = {"WANDB_INIT_TIMEOUT": "30", "WANDB_FINISH_TIMEOUT": "300", "WANDB_FINISH_TIMEOUT_RAISES": "true"}
-"""How many seconds wandb may take to begin a run, and to send the rest of it at the end; by itself it would wait for
-an unreachable server for ever. What was not sent lies in the run's folder, for `wandb sync`."""
+"""Limits in seconds on starting a run, and on uploading the rest of it at the end; by default wandb waits for an
+unreachable server for ever. What was not uploaded stays in the run's folder, for `wandb sync`."""
 
 
 @losable
 class WandbByEpoch(WandbLogger):
-    """A wandb logger whose panels have epochs on their x-axis and whose summary holds the best values too.
+    """A wandb logger whose panels have epochs on their x-axis, and whose summary also holds the best values.
 
-    What it logs is defined when its name comes up first: a pattern such as `val/*` would compete with
-    the one that Lightning defines for all names.
+    Each metric is defined when it is first logged: a pattern such as `val/*` would conflict with the
+    pattern that Lightning defines for all names.
     """
 
     title = "wandb"
@@ -43,7 +43,7 @@ class WandbByEpoch(WandbLogger):
     @property
     @rank_zero_experiment
     def experiment(self) -> Any:
-        """The wandb run, begun now if there is none; offline where wandb cannot be reached."""
+        """The wandb run, started at the first access; offline if wandb cannot be reached."""
         try:
             return super().experiment
         except wandb.errors.Error as error:
@@ -52,7 +52,7 @@ class WandbByEpoch(WandbLogger):
             reason = str(error).splitlines()[0]
             log.warning("wandb cannot be reached (%s): this run is kept offline, for `wandb sync`.", reason)
             self._wandb_init["mode"] = "offline"
-            wandb.teardown()  # its process still holds the run that it could not begin
+            wandb.teardown()  # wandb's process still holds the run that it failed to start
             return super().experiment
 
     @rank_zero_only
@@ -72,10 +72,9 @@ class WandbByEpoch(WandbLogger):
 
 
 def summary_of(name: str) -> str | None:
-    """What a run's summary holds of a metric beside its last value: the least or the greatest, if one is the best."""
-    metric = name.rpartition("/")[2]
-    better = "lower" if metric == "loss" else SCALES[metric].better if metric in SCALES else None
-    return {"lower": "last,min", "higher": "last,max"}.get(better)
+    """Return the values of a metric that the summary holds: "last,min" or "last,max"; None for wandb's default."""
+    best = direction(name)
+    return best and f"last,{best}"
 
 
 def wandb_logger(
@@ -86,9 +85,9 @@ def wandb_logger(
     tags: list[str] | None = None,
     notes: str | None = None,
 ) -> WandbByEpoch:
-    """A wandb logger that never asks: online for whoever is logged in, else offline.
+    """Return a wandb logger that never prompts: online if the user is logged in, else offline.
 
-    The run's id is kept in its folder, so that a resumed run goes on in the same wandb run.
+    The wandb run's id is kept in the run's folder, so that a resume continues the same wandb run.
 
     Args:
         folder: the run's folder; wandb's files go there too.
@@ -105,15 +104,15 @@ def wandb_logger(
 
 @rank_zero_only
 def _wandb_id(file: Path) -> str:
-    """The run's id in the file, made now if there is none; the other processes, which log nothing, need none."""
+    """Return the id in the file, which is created if it is missing; processes other than the first need none."""
     if not file.exists():
-        drawn = os.environ.get("WANDB_RUN_ID") if "WANDB_SWEEP_ID" in os.environ else None  # an agent has named it
-        write_text(file, drawn or secrets.token_hex(4))
+        by_agent = os.environ.get("WANDB_RUN_ID") if "WANDB_SWEEP_ID" in os.environ else None
+        write_text(file, by_agent or secrets.token_hex(4))
     return file.read_text()
 
 
 def finish_tracker(failed: bool) -> None:
-    """End the wandb run, if there is one: the next job of a sweep must begin its own."""
+    """Finish the wandb run, if there is one, so that the next job of a sweep starts its own."""
     if wandb.run is None:
         return
     place = shlex.quote(str(Path(wandb.run.dir).parent))
@@ -122,8 +121,8 @@ def finish_tracker(failed: bool) -> None:
     except Exception as error:
         if isinstance(error, TimeoutError):
             log.warning("wandb did not take all of this run in time: wandb sync --include-online %s sends it.", place)
-        else:  # its process is gone, with what it had not yet written
+        else:  # wandb's process has ended, and lost what it had not written
             log.warning("wandb did not get all of this run (%s); metrics.csv has every number.", type(error).__name__)
         with suppress(Exception):
-            wandb.teardown(exit_code=int(failed))  # else it would be tried again when Python ends
+            wandb.teardown(exit_code=int(failed))  # otherwise wandb tries again when Python exits
         wandb.run = None

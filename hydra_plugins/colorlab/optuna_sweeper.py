@@ -73,7 +73,8 @@ class OptunaSweeper(Sweeper):
             for override in parser.parse_overrides([f"{key}={sweep}" for key, sweep in searched.items()])
         } | overrides
         fixed = [override.input_line for override in overrides.values() if not override.is_sweep_override()]
-        return fixed, {key: distribution_of(override) for key, override in space.items() if override.is_sweep_override()}
+        swept = {key: override for key, override in space.items() if override.is_sweep_override()}
+        return fixed, {key: distribution_of(override) for key, override in swept.items()}
 
 
 def distribution_of(override: Override) -> "BaseDistribution":

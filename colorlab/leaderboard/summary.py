@@ -1,15 +1,16 @@
-"""A run as its folder tells it, however far it came."""
+"""The summary of a run for the leaderboard, read from its folder, however far the run has come."""
 
 import json
+import math
 import os
 import socket
 import statistics
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -22,23 +23,25 @@ from colorlab.runs.folder import RunFolder
 from colorlab.runs.metrics_table import read_metrics
 from colorlab.train.experiment import GROUPS
 
+Content = TypeVar("Content")
+
 MARKS = ("status.json", "overrides.yaml", "metrics.csv")
-"""A folder with one of these is a run's."""
+"""Files that mark the folder of a run."""
 
 
 @dataclass
-class Run:
-    """One run.
+class RunSummary:
+    """What the leaderboard shows of one run.
 
     Args:
-        folder: where it is.
-        status: running, done, failed, interrupted or pruned, as it said itself; killed if it said running
-            and is not; unfinished if it said nothing and has epochs to go.
-        reason: why it failed or was stopped, or nothing.
-        overrides: what it was started with, by key.
-        config: all of its configuration; empty if it failed before there was any.
+        folder: the run's.
+        status: the status in its folder: running, done, failed, interrupted or pruned; "killed" if it is running
+            there but its process is gone; "unfinished" if the folder has no status and not all epochs.
+        reason: why the run failed or was stopped; empty otherwise.
+        overrides: the overrides it was started with, by key.
+        config: its configuration; empty if the run failed before it was written.
         metrics: {name: {epoch: value}}.
-        seconds: from its start to its end, or to its last sign of life.
+        seconds: the time from its start to its end, or to its last file.
     """
 
     folder: RunFolder
@@ -51,51 +54,55 @@ class Run:
 
     @property
     def monitor(self) -> tuple[str, bool]:
-        """What the best epoch is chosen by, and whether it should fall."""
+        """The value that the best epoch is chosen by, and whether less of it is better."""
         best = (self.config.get("callbacks") or {}).get("best") or {}
         return best.get("monitor", "val/loss"), best.get("mode", "min") == "min"
 
     @cached_property
     def best_epoch(self) -> int | None:
-        name, falls = self.monitor
-        course = {epoch: value for epoch, value in self.metrics.get(name, {}).items() if value == value}
-        return (min if falls else max)(course, key=course.__getitem__, default=None)
+        """The epoch with the best monitored value; None if there is none."""
+        name, less_is_better = self.monitor
+        values = {epoch: value for epoch, value in self.metrics.get(name, {}).items() if not math.isnan(value)}
+        return (min if less_is_better else max)(values, key=values.__getitem__, default=None)
 
     def at_best(self, metric: str) -> float | None:
-        """The value of a metric in the best epoch."""
-        return self.metrics.get(metric, {}).get(self.best_epoch)
+        """Return the value of a metric in the best epoch."""
+        return None if self.best_epoch is None else self.metrics.get(metric, {}).get(self.best_epoch)
 
     @property
     def loss(self) -> float | None:
-        """The loss in the best epoch, also of a run whose best epoch is chosen by another number."""
+        """The loss in the best epoch, also if the best epoch is chosen by another value."""
         name, _ = self.monitor
         return self.at_best(name if name.endswith("loss") else "val/loss")
 
     def last(self, metric: str) -> float | None:
+        """Return the last logged value of a metric."""
         return next(reversed(self.metrics.get(metric, {}).values()), None)
 
     @property
     def epochs(self) -> int:
-        """How many it has trained."""
+        """The number of epochs trained so far."""
         return len(self.metrics.get("optim/lr") or self.metrics.get("train/loss") or {})
 
     @property
     def max_epochs(self) -> int | None:
+        """The number of epochs planned."""
         return (self.config.get("trainer") or {}).get("max_epochs")
 
     @property
     def images_per_second(self) -> float | None:
+        """The median of the epochs' training speeds."""
         speeds = self.metrics.get("speed/images_per_second")
         return statistics.median(speeds.values()) if speeds else None
 
     @property
     def parameters(self) -> int | None:
-        """The network's; None where it cannot be built here."""
+        """The number of the network's parameters; None if the network cannot be built here."""
         model = {key: value for key, value in (self.config.get("model") or {}).items() if key != "weights"}
         return _count_parameters(json.dumps(model)) if model else None
 
     def setting(self, key: str) -> str:
-        """What an override of this key was set to, in this run by default; "" where that has no short form."""
+        """Return the value of a key in this run's configuration; "" if it has none that fits in a column."""
         value: Any = self.config
         for part in key.split("."):
             value = value.get(part) if isinstance(value, Mapping) else None
@@ -106,20 +113,20 @@ class Run:
 
 @cache
 def _count_parameters(model: str) -> int | None:
-    """Build the network that a configuration's JSON describes, on the device that allocates nothing."""
+    """Build the network of a configuration, given as JSON, without allocating memory, and count its parameters."""
     try:
         plan = check(json.loads(model), "model")
         if not issubclass(plan.target, Colorizer):
             return None
         with torch.device("meta"):
             network = plan.build()
-    except Exception:  # of another program, or of another version of this one
+    except Exception:  # the configuration may be another program's, or another version's
         return None
     return sum(weights.numel() for weights in network.parameters())
 
 
-def find_runs(folders: list[Path]) -> list[Run]:
-    """All runs in the folders and below them, in the order of their names.
+def find_runs(folders: list[Path]) -> list[RunSummary]:
+    """Return the summaries of all runs in the folders and below them, ordered by name.
 
     Raises:
         UserError: a folder does not exist, or none of them holds a run.
@@ -136,58 +143,58 @@ def find_runs(folders: list[Path]) -> list[Run]:
 def _run_folders(folder: Path) -> Iterator[Path]:
     for path, inner, files in os.walk(folder):
         if any(mark in files for mark in MARKS):
-            inner.clear()  # what lies inside a run is its own
+            inner.clear()  # a run's folder holds no other runs
             yield Path(path)
 
 
-def read_run(folder: RunFolder) -> Run:
-    """Read what there is; a file that cannot be read is as good as missing."""
-    told = _read(folder.path / "status.json", lambda _: folder.status()) or {}
-    config = _read(folder.config, lambda _: folder.configuration()) or {}
+def read_run(folder: RunFolder) -> RunSummary:
+    """Return the summary of a run; a file that cannot be read counts as missing."""
+    status = _try(folder.status) or {}
+    config = _try(folder.configuration) or {}
     config = {key: value for key, value in config.items() if key not in GROUPS or isinstance(value, Mapping)}
-    metrics = _read(folder.metrics, lambda _: read_metrics(folder)) or {}
-    overrides = told.get("overrides") or _read(folder.path / "overrides.yaml", lambda _: folder.overrides()) or []
+    metrics = _try(partial(read_metrics, folder)) or {}
+    overrides = status.get("overrides") or _try(folder.overrides) or []
     by_key = {key_of(word): word.partition("=")[2] for word in overrides if isinstance(word, str)}
-    run = Run(
-        folder, told.get("status", "unfinished"), told.get("reason") or "", by_key, config, metrics,
-        _seconds(folder, told),
+    run = RunSummary(
+        folder, status.get("status", "unfinished"), status.get("reason") or "", by_key, config, metrics,
+        _seconds(folder, status),
     )  # fmt: skip
-    if "status" not in told and (run.epochs == run.max_epochs or "test/loss" in metrics):
+    if "status" not in status and (run.epochs == run.max_epochs or "test/loss" in metrics):
         run.status = "done"
-    if run.status == "running" and _is_gone(told):
-        run.status, run.reason = "killed", f"process {told['pid']} is gone and has not said why"
+    if run.status == "running" and _is_gone(status):
+        run.status, run.reason = "killed", f"process {status['pid']} is gone and has not said why"
     return run
 
 
-def _is_gone(told: dict[str, Any]) -> bool:
-    """Whether the process of a run on this machine is no more; one on another machine is believed."""
-    if told.get("host") != socket.gethostname() or not isinstance(told.get("pid"), int):
+def _is_gone(status: dict[str, Any]) -> bool:
+    """Return whether a run's process on this machine has ended; processes elsewhere cannot be checked."""
+    if status.get("host") != socket.gethostname() or not isinstance(status.get("pid"), int):
         return False
     try:
-        os.kill(told["pid"], 0)
+        os.kill(status["pid"], 0)
     except ProcessLookupError:
         return True
-    except PermissionError:  # it is somebody else's
+    except PermissionError:  # another user's process
         return False
     return False
 
 
-def _read(path: Path, how: Any) -> Any:
+def _try(read: Callable[[], Content]) -> Content | None:
     try:
-        return how(path.read_text(encoding="utf-8"))
-    except Exception:  # missing, cut off in the middle, or edited by hand
+        return read()
+    except Exception:  # the file is missing, truncated, or edited by hand
         return None
 
 
-def _seconds(folder: RunFolder, told: dict[str, Any]) -> float | None:
-    """By its status; without one, from the writing of its configuration to that of its last numbers."""
-    files = [path.stat().st_mtime for path in (folder.metrics, folder.config) if path.exists()]
-    began = _moment(told.get("started")) or min(files, default=None)
-    ended = _moment(told.get("ended")) or max(files, default=None)
+def _seconds(folder: RunFolder, status: dict[str, Any]) -> float | None:
+    """Return a run's time by its status, or else between the writing of its configuration and of its last numbers."""
+    written = [path.stat().st_mtime for path in (folder.metrics, folder.config) if path.exists()]
+    began = _timestamp(status.get("started")) or min(written, default=None)
+    ended = _timestamp(status.get("ended")) or max(written, default=None)
     return ended - began if began is not None and ended is not None and ended > began else None
 
 
-def _moment(text: str | None) -> float | None:
+def _timestamp(text: Any) -> float | None:
     try:
         return datetime.fromisoformat(text).timestamp()
     except (TypeError, ValueError):

@@ -1,5 +1,5 @@
-"""A page on which anybody can color a photograph.
+"""A web page on which visitors color their photographs.
 
-It is one page of our own over FastAPI, as the study's is, and not Gradio, which would add eleven
-packages to those and keep each upload and result in a temporary folder.
+It is a page over FastAPI, as the study's is. Gradio would add eleven packages, and would keep each upload and each
+result in a temporary folder.
 """

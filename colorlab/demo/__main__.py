@@ -1,4 +1,4 @@
-"""Let people color their photographs on a page: `python -m colorlab.demo CHECKPOINT…`."""
+"""Serve a web page that colors photographs: `python -m colorlab.demo CHECKPOINT…`."""
 
 import argparse
 import importlib.util
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 
 def read_models(paths: list[Path], device: str) -> "dict[str, Colorizer]":
-    """The models in checkpoints, run folders and exported folders, by names that tell them apart.
+    """Return the models of checkpoints, run folders and exported folders, by unique names.
 
     Raises:
-        UserError: one of them holds no model, or there is no such device.
+        UserError: a path holds no model, two have the same name, or the device does not exist.
     """
     import torch
 
@@ -39,7 +39,7 @@ def read_models(paths: list[Path], device: str) -> "dict[str, Colorizer]":
 
 
 def serve(models: "dict[str, Colorizer]", host: str, port: int, megabytes: float, megapixels: float) -> None:
-    """Serve the page until it is ended with Ctrl-C.
+    """Serve the page until Ctrl-C.
 
     Raises:
         UserError: the port cannot be used.
@@ -62,10 +62,10 @@ def main() -> None:
         metavar="CHECKPOINT",
         help="files, run folders, exports (a small one that comes with colorlab)",
     )
-    parser.add_argument("--host", default="127.0.0.1", help="0.0.0.0 lets others in (%(default)s)")
+    parser.add_argument("--host", default="127.0.0.1", help="0.0.0.0 lets other machines connect (%(default)s)")
     parser.add_argument("--port", type=int, default=8000, help="0 takes a free one (%(default)s)")
-    parser.add_argument("--megabytes", type=float, default=64, help="the largest file taken (%(default)s)")
-    parser.add_argument("--megapixels", type=float, default=50, help="the most pixels of a picture (%(default)s)")
+    parser.add_argument("--megabytes", type=float, default=64, help="the largest accepted file (%(default)s)")
+    parser.add_argument("--megapixels", type=float, default=50, help="the most pixels, in millions (%(default)s)")
     parser.add_argument("--device", default="cpu", help="where the networks run (%(default)s)")
     options = parser.parse_args()
     try:

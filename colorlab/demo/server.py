@@ -1,8 +1,8 @@
-"""The web application: takes a picture, gives it back colored, and keeps nothing.
+"""The web application: it receives a picture, returns it colored, and stores nothing.
 
-A picture comes as the body of a request and stays in memory: a form's would be put on disk. The page
-holds the file and sends it again for each change, so the server has nothing to remember. Whoever comes
-when much is going on waits before the body is read: no crowd fills the memory, nor delays the page itself.
+A picture is the body of a request and stays in memory; the upload of a form would be written to disk. The page
+sends the file again for each change, so the server keeps no state. When many requests arrive at once, later ones
+wait before their bodies are read, so that they neither fill the memory nor delay the page.
 """
 
 import asyncio
@@ -32,68 +32,94 @@ from colorlab.models import Colorizer
 from colorlab.models.inference import join, pixels_of
 from colorlab.web.serving import HEADERS, PAGE_HEADERS
 
-SHOWN = 1600
-"""Pixels of the long side, at most, of what the page shows; what it downloads is as large as what came."""
+PREVIEW_SIZE = 1600
+"""The longest side of a preview, in pixels; downloads have the size of the uploaded picture."""
 
-AT_ONCE = 2
-"""Pictures unpacked in memory at a time; whoever comes later waits."""
+MAX_COLORED = 2
+"""The number of pictures decoded in memory at a time; later ones wait."""
 
-HELD = 8
-"""Files in memory at a time, those included that still arrive; whoever comes later is not read yet."""
+MAX_RECEIVED = 8
+"""The number of files in memory at a time, including those still being received; later ones wait."""
 
-PATIENCE = 120
-"""Seconds in which a file must have arrived, as it keeps others from theirs: 64 MB at 4 Mbit/s."""
+UPLOAD_SECONDS = 120
+"""The most seconds that receiving a file may take, since it blocks others: 64 MB at 4 Mbit/s."""
 
 
 @dataclass
 class Limits:
-    """What is taken: bytes of a file, and pixels of all its frames, in millions of each."""
+    """The largest accepted picture: bytes of the file, and pixels of all its frames, in millions."""
 
     megabytes: float
     megapixels: float
 
 
 @dataclass
-class Wish:
-    """How a picture is to be colored, by the names of the query."""
+class Options:
+    """The query of a request: how to color the picture."""
 
     model: Annotated[str, Query()]
     saturation: Annotated[float, Query(ge=0, le=4, allow_inf_nan=False)] = 1.0
     temperature: Annotated[float | None, Query(gt=0, le=2, allow_inf_nan=False)] = None
 
 
-Work = Callable[[PictureFile, Colorizer, Wish], Response]
+Work = Callable[[PictureFile, Colorizer, Options], Response]
+
+
+class Service:
+    """Color uploaded pictures, a limited number at a time.
+
+    Args:
+        models: the models, by the names that users choose from.
+        limits: of an uploaded picture.
+    """
+
+    def __init__(self, models: dict[str, Colorizer], limits: Limits) -> None:
+        self.models, self.limits = models, limits
+        self.receiving, self.coloring = asyncio.Semaphore(MAX_RECEIVED), asyncio.Semaphore(MAX_COLORED)
+
+    def about(self) -> dict[str, Any]:
+        """Return what the page needs to know."""
+        models = [
+            {"name": name, "temperature": model.temperature if model.predicts_bins else None}
+            for name, model in self.models.items()
+        ]
+        return {"models": models, "megabytes": self.limits.megabytes, "megapixels": self.limits.megapixels}
+
+    async def answer(self, work: Work, request: Request, options: Options) -> Response:
+        """Receive a picture, and reply with the result of `work` on it.
+
+        Raises:
+            HTTPException: the picture is refused, or cannot be colored.
+        """
+        check_header(request, self.limits)
+        async with self.receiving:
+            content = await receive(request, self.limits)
+            async with self.coloring:
+                return await run_in_threadpool(self._color, work, content, options)
+
+    def _color(self, work: Work, content: bytes, options: Options) -> Response:
+        if options.model not in self.models:
+            raise HTTPException(404, "There is no such model here.")
+        try:
+            return work(open_within(content, self.limits), self.models[options.model], options)
+        except UserError as error:
+            raise HTTPException(422, str(error)) from error
+        except Exception as error:  # decoders may raise anything
+            raise HTTPException(422, f"This picture cannot be colored: {reason_of(error)}.") from error
 
 
 def make_app(models: dict[str, Colorizer], limits: Limits, hosts: list[str]) -> FastAPI:
-    """The application.
+    """Return the application.
 
     Args:
-        models: who colors, by the names that people choose from.
-        limits: of a picture.
-        hosts: by which names the server may be called; "*" is any.
+        models: the models, by the names that users choose from.
+        limits: of an uploaded picture.
+        hosts: the host names that requests may give; "*" is any.
     """
     app = FastAPI(title="colorlab demo", docs_url=None, redoc_url=None, openapi_url=None)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=hosts)
     page = files("colorlab.demo").joinpath("page.html").read_text(encoding="utf-8")
-    shelf, desk = asyncio.Semaphore(HELD), asyncio.Semaphore(AT_ONCE)
-
-    async def in_turn(work: Work, request: Request, wish: Wish) -> Response:
-        check_announced(request, limits)
-        async with shelf:
-            content = await content_of(request, limits)
-            async with desk:
-                return await run_in_threadpool(do, work, content, wish)
-
-    def do(work: Work, content: bytes, wish: Wish) -> Response:
-        if wish.model not in models:
-            raise HTTPException(404, "There is no such model here.")
-        try:
-            return work(open_within(content, limits), models[wish.model], wish)
-        except UserError as error:
-            raise HTTPException(422, str(error)) from error
-        except Exception as error:  # decoders raise whatever they like
-            raise HTTPException(422, f"This picture cannot be colored: {reason_of(error)}.") from error
+    service = Service(models, limits)
 
     @app.get("/", response_class=HTMLResponse)
     async def show_page() -> HTMLResponse:
@@ -101,52 +127,48 @@ def make_app(models: dict[str, Colorizer], limits: Limits, hosts: list[str]) -> 
 
     @app.get("/api/about")
     async def about() -> dict[str, Any]:
-        known = [
-            {"name": name, "temperature": model.temperature if model.predicts_bins else None}
-            for name, model in models.items()
-        ]
-        return {"models": known, "megabytes": limits.megabytes, "megapixels": limits.megapixels}
+        return service.about()
 
     @app.post("/api/look")
-    async def look(request: Request, wish: Annotated[Wish, Depends()]) -> Response:
-        return await in_turn(show, request, wish)
+    async def look(request: Request, options: Annotated[Options, Depends()]) -> Response:
+        return await service.answer(preview, request, options)
 
     @app.post("/api/picture")
-    async def picture(request: Request, wish: Annotated[Wish, Depends()]) -> Response:
-        return await in_turn(color_file, request, wish)
+    async def picture(request: Request, options: Annotated[Options, Depends()]) -> Response:
+        return await service.answer(color_file, request, options)
 
     return app
 
 
-def check_announced(request: Request, limits: Limits) -> None:
-    """See that a body is to be read at all, by what its head says.
+def check_header(request: Request, limits: Limits) -> None:
+    """Refuse a request by its header, before the body is read.
 
     Raises:
-        HTTPException: it is of another kind, or too long.
+        HTTPException: the body has the wrong type, or is too long.
     """
-    if request.headers.get("content-type") != "application/octet-stream":  # which no form of another site can send
+    if request.headers.get("content-type") != "application/octet-stream":  # a form of another site cannot send this
         raise HTTPException(415, "A picture is sent as application/octet-stream.")
     announced = request.headers.get("content-length", "0")
     if announced.isdigit() and int(announced) > limits.megabytes * 1e6:
         raise _too_long(limits)
 
 
-async def content_of(request: Request, limits: Limits) -> bytes:
-    """The body, which is left unread from where it is too long.
+async def receive(request: Request, limits: Limits) -> bytes:
+    """Return the body of a request.
 
     Raises:
-        HTTPException: it is, or it does not arrive in time, or not at all.
+        HTTPException: it is too long, takes too long, or is incomplete.
     """
     content = bytearray()
     try:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(UPLOAD_SECONDS):
             async for chunk in request.stream():
                 content += chunk
                 if len(content) > limits.megabytes * 1e6:
                     raise _too_long(limits)
     except TimeoutError as error:
-        raise HTTPException(408, f"This file did not arrive within {PATIENCE:g} seconds.") from error
-    except ClientDisconnect as error:  # as the page does when something else is wished
+        raise HTTPException(408, f"This file did not arrive within {UPLOAD_SECONDS:g} seconds.") from error
+    except ClientDisconnect as error:  # the page aborts a request when the user changes an option
         raise HTTPException(400, "Only a part of this file has arrived.") from error
     return bytes(content)
 
@@ -156,10 +178,10 @@ def _too_long(limits: Limits) -> HTTPException:
 
 
 def open_within(content: bytes, limits: Limits) -> PictureFile:
-    """Look what a picture holds, before it is unpacked.
+    """Open a picture and check its size, before it is decoded.
 
     Raises:
-        UserError: it is none, or too large.
+        UserError: the file is no picture, or is too large.
     """
     try:
         file = open_picture(io.BytesIO(content), megapixels=float("inf"))
@@ -174,22 +196,22 @@ def open_within(content: bytes, limits: Limits) -> PictureFile:
     return file
 
 
-def show(file: PictureFile, model: Colorizer, wish: Wish) -> Response:
-    """The first frame, gray and colored, no larger than a screen."""
+def preview(file: PictureFile, model: Colorizer, options: Options) -> Response:
+    """Return the first frame, gray and colored, at the size of a screen."""
     frame = next(file.frames())
     height, width = frame.pixels.shape[:2]
     pixels, _ = pixels_of(_for_screen(frame))
     gray = join(pixels, lightness_of(pixels), torch.zeros(1, 2, 1, 1))
-    colored = model.colorize(pixels, saturation=wish.saturation, temperature=wish.temperature)
-    told = {"gray": _address(gray), "colored": _address(colored), "width": width, "height": height}
-    return JSONResponse(told, headers=HEADERS)
+    colored = model.colorize(pixels, saturation=options.saturation, temperature=options.temperature)
+    content = {"gray": _data_url(gray), "colored": _data_url(colored), "width": width, "height": height}
+    return JSONResponse(content, headers=HEADERS)
 
 
-def color_file(file: PictureFile, model: Colorizer, wish: Wish) -> Response:
-    """The whole picture as it came, in its size and format, colored."""
+def color_file(file: PictureFile, model: Colorizer, options: Options) -> Response:
+    """Return the whole picture, colored, in its own size and format."""
 
     def color(frame: Frame) -> Frame:
-        colored = model.colorize(frame.pixels, saturation=wish.saturation, temperature=wish.temperature)
+        colored = model.colorize(frame.pixels, saturation=options.saturation, temperature=options.temperature)
         return frame._replace(pixels=colored)
 
     format, buffer = format_to_write(file, None), io.BytesIO()
@@ -198,15 +220,25 @@ def color_file(file: PictureFile, model: Colorizer, wish: Wish) -> Response:
 
 
 def _for_screen(frame: Frame) -> np.ndarray:
+<<<<<<< HEAD
     """A frame in 8 bits, over white, at most SHOWN long: [H, W, 3]."""
     alpha = None if frame.alpha is None else upper_8_bits(frame.alpha)
     picture = Image.fromarray(over_white(upper_8_bits(frame.pixels), alpha))
     picture.thumbnail((SHOWN, SHOWN), Image.Resampling.LANCZOS)
+=======
+    """Return a frame as [H, W, 3] uint8, over white, at most PREVIEW_SIZE long."""
+    pixels = frame.pixels if frame.pixels.dtype == np.uint8 else (frame.pixels >> 8).astype(np.uint8)
+    picture = Image.fromarray(pixels).convert("RGB")
+    if frame.alpha is not None:
+        alpha = frame.alpha if frame.alpha.dtype == np.uint8 else (frame.alpha >> 8).astype(np.uint8)
+        picture = Image.composite(picture, Image.new("RGB", picture.size, "white"), Image.fromarray(alpha))
+    picture.thumbnail((PREVIEW_SIZE, PREVIEW_SIZE), Image.Resampling.LANCZOS)
+>>>>>>> ccaf29c (export/exporter.py, demo.Service and the dashboard's sections: functions within a screen; cards and graphs name the licenses)
     return np.array(picture)
 
 
-def _address(pixels: torch.Tensor) -> str:
-    """Pixels [1, 3, H, W] uint8 as an address that holds the picture itself."""
+def _data_url(pixels: torch.Tensor) -> str:
+    """Return pixels [1, 3, H, W] uint8 as a data URL."""
     buffer = io.BytesIO()
     Image.fromarray(pixels[0].permute(1, 2, 0).numpy()).save(buffer, "JPEG", quality=92, subsampling=0)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -1,4 +1,4 @@
-"""An archive of torch.export, which PyTorch runs without colorlab, and AOTInductor compiles."""
+"""The format torch: an archive of torch.export, which PyTorch runs without colorlab and AOTInductor compiles."""
 
 import json
 from pathlib import Path
@@ -9,16 +9,16 @@ from colorlab.export.graph import Graph
 from colorlab.export.parity import Program
 
 FACTS = "colorlab.json"
-"""The file in the archive that says what it takes and gives."""
+"""The file in the archive that describes the input and the output."""
 
 
 def write(graph: Graph, path: Path) -> None:
-    """Write the graph; batch, height and width stay open."""
+    """Write the graph, with dynamic batch size, height and width."""
     program = torch.export.export(graph, (graph.example(),), dynamic_shapes=graph.shapes())
     with path.open("wb") as file:
         torch.export.save(program, file, extra_files={FACTS: json.dumps(graph.facts())})
 
 
 def read(path: Path) -> Program:
-    """The file as PyTorch runs it."""
+    """Return the program in the file."""
     return torch.export.load(path).module()

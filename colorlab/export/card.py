@@ -1,10 +1,11 @@
-"""The model card of a folder on Hugging Face: what the model is, how to use it, how well it colors."""
+"""The model card of a folder on Hugging Face: the model, its use, its license and its evaluation."""
 
 import json
 from pathlib import Path
 
 from colorlab.errors import UserError
 from colorlab.evaluate.report import Report, read_report, write_markdown
+from colorlab.export import LICENSES
 from colorlab.models import Colorizer
 
 CARD = """---
@@ -15,7 +16,7 @@ tags: [image-colorization]
 
 # {name}
 
-Colors gray photographs: colorlab's {title}, {parameters:,} parameters.
+This model colors gray photographs. It is colorlab's {title}, with {parameters:,} parameters.
 
 ```python
 import colorlab
@@ -25,33 +26,37 @@ picture = model.colorize(image)    # a PIL image, an array or a tensor, of any s
 ab = model(L)                      # L: [B, 1, H, W], CIE L* in 0..100 → ab: [B, 2, H, W]
 ```
 
-Its architecture, as `config.json` has it:
+Its architecture, as in `config.json`:
 
 | argument | value |
 |---|---|
 {arguments}
+
+## License
+
+{licenses}
 """
 
 
 def write_card(model: Colorizer, name: str, evaluation: Report | None) -> str:
-    """The card's text.
+    """Return the text of a model card.
 
     Args:
-        model: what the card is of.
-        name: of the folder.
-        evaluation: how well it colors; None leaves the section out.
+        model: the model that the card describes.
+        name: the folder's.
+        evaluation: results to show; None leaves the section out.
     """
     arguments = "\n".join(f"| {key} | {json.dumps(value)} |" for key, value in model.hparams.items())
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    card = CARD.format(name=name, title=model.title, parameters=parameters, arguments=arguments)
+    card = CARD.format(name=name, title=model.title, parameters=parameters, arguments=arguments, licenses=LICENSES)
     return f"{card}\n## Evaluation\n\n{write_markdown(evaluation)}" if evaluation else card
 
 
 def read_evaluation(file: Path, sha256: str) -> Report:
-    """An evaluation of the model whose file has this digest, without the paths of the machine it ran on.
+    """Return the evaluation of the model whose file has this digest, without paths of the machine it ran on.
 
     Raises:
-        UserError: the file is no evaluation.json, or one of other models.
+        UserError: the file is no evaluation.json, or evaluates other models.
     """
     evaluation = read_report(file)
     facts = evaluation.facts

@@ -1,28 +1,29 @@
-"""A colorizer as one graph without branches, which programs that know nothing of it can run."""
+"""A colorizer as one graph without branches, for programs that know nothing of colorlab."""
 
 import torch
 from torch import Tensor, nn
 from torch.export import Dim
 
 from colorlab.color import lab_to_rgb, rgb_to_lab
+from colorlab.export import LICENSES
 from colorlab.models import Colorizer
 from colorlab.models.weights import metadata
 
 SMALLEST = 16
-"""Pixels of the smallest height and width."""
+"""The smallest height and width, in pixels."""
 
 
 class Graph(nn.Module):
-    """What `Colorizer.forward` does, in operations that hold for every size.
+    """Compute what `Colorizer.forward` does, with operations that are valid for every size.
 
-    `forward` asks whether a picture needs padding, and a traced program would keep the answer it saw.
-    Here rows and columns are gathered: the last one again and again up to a multiple of what the
-    network can take, which is the same replication, and of the result those of the picture.
+    `forward` branches on whether a picture needs padding, and tracing would fix the branch it saw. The graph
+    instead gathers rows and columns by index: it repeats the last one up to a multiple of what the network
+    takes, which is the same replication padding, and gathers the picture's own from the result.
 
     Args:
         model: the network.
-        rgb: take and give RGB, with the conversion to Lab and back inside. The L is the picture's own; colors that
-            sRGB cannot show are clipped.
+        rgb: take and return RGB, with the conversion to Lab and back inside. L is the picture's own; colors outside
+            sRGB are clipped.
     """
 
     def __init__(self, model: Colorizer, rgb: bool) -> None:
@@ -30,7 +31,7 @@ class Graph(nn.Module):
         self.model, self.rgb = model, rgb
 
     def forward(self, picture: Tensor) -> Tensor:
-        """L [B, 1, H, W] → ab [B, 2, H, W], or rgb [B, 3, H, W] in 0..1 → the same, colored."""
+        """Map L [B, 1, H, W] to ab [B, 2, H, W], or gray rgb [B, 3, H, W] in 0..1 to colored rgb."""
         lightness = rgb_to_lab(picture)[0] if self.rgb else picture
         height, width = lightness.shape[-2:]
         padded = _take(lightness, self._padded(height), self._padded(width))
@@ -45,23 +46,24 @@ class Graph(nn.Module):
 
     @property
     def names(self) -> tuple[str, str]:
-        """What the input and the output are called."""
+        """The names of the input and the output."""
         return ("rgb", "colored") if self.rgb else ("L", "ab")
 
     def shapes(self) -> tuple[dict[int, Dim]]:
-        """The dimensions of the input that may be any."""
+        """Return the dynamic dimensions of the input."""
         return ({0: Dim("batch"), 2: Dim("height", min=SMALLEST), 3: Dim("width", min=SMALLEST)},)
 
     def example(self) -> Tensor:
-        """An input to trace with: two pictures, H ≠ W, or the tracer would take sizes for constants."""
+        """Return an input to trace with: two pictures with H ≠ W, so that tracing makes no size a constant."""
         return torch.rand(2, 3, 42, 53) if self.rgb else 100 * torch.rand(2, 1, 42, 53)
 
     def facts(self) -> dict[str, str]:
-        """What a file should say of itself."""
+        """Return the metadata of a file: the model, its license, and the input and output."""
         shape = f"float32, height and width from {SMALLEST} up (padded inside)"
         rgb = f"[batch, 3, height, width] sRGB in 0..1, {shape}"
         return {
             **metadata(self.model),
+            "license": LICENSES,
             "input": rgb if self.rgb else f"[batch, 1, height, width] CIE L* in 0..100, {shape}",
             "output": rgb if self.rgb else f"[batch, 2, height, width] CIE a* and b* in -128..127, {shape}",
         }

@@ -1,4 +1,4 @@
-"""ONNX, which onnxruntime and many other programs run."""
+"""The format ONNX, which onnxruntime and many other programs run."""
 
 from pathlib import Path
 
@@ -11,15 +11,16 @@ from colorlab.export.parity import Program
 
 
 def write(graph: Graph, path: Path) -> None:
-    """Write the graph, with what it takes and gives in its metadata; batch, height and width stay open."""
+    """Write the graph, with dynamic batch size, height and width, and a description of input and output."""
     names, shapes = graph.names, graph.shapes()
-    made = torch.onnx.export(
+    program = torch.onnx.export(
         graph, (graph.example(),), dynamo=True, verbose=False,
         input_names=names[:1], output_names=names[1:], dynamic_shapes=shapes,
     )  # fmt: skip
-    made.model.producer_name = "colorlab"
-    made.model.metadata_props.update(graph.facts())
-    made.save(path, external_data=False)
+    assert program is not None  # it is None without dynamo
+    program.model.producer_name = "colorlab"
+    program.model.metadata_props.update(graph.facts())
+    program.save(path, external_data=False)
 
 
 def read(path: Path) -> Program:

@@ -1,4 +1,4 @@
-"""Whether a written file colors as the model does that it was written from."""
+"""The comparison of a written file's colors with the colors of its model."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -17,30 +17,30 @@ Program = Callable[[Tensor], Tensor]
 PHOTOGRAPH: Path = SAMPLES / "explore_world_animals_scarlet_macaw.jpg"
 
 LIMIT = {"ab": 0.1, "rgb": 0.001}
-"""Differences that no picture of 8 bits would show: about a quarter of one step of a channel."""
+"""The largest allowed differences: about a quarter of one step of an 8-bit channel, which no 8-bit picture shows."""
 
 
 @torch.inference_mode()
 def difference(model: Colorizer, program: Program, rgb: bool = False) -> float:
-    """The largest difference between a program's colors and the model's, on a built-in photograph.
+    """Return the largest difference between a program's colors and the model's on a built-in photograph.
 
-    It is shown whole, and as a batch of three pieces whose sides are odd.
+    The inputs are the whole photograph, and a batch of three crops with odd sides.
 
     Args:
-        model: as PyTorch runs it; padding, decoding and all.
-        program: what was written.
-        rgb: whether the program takes RGB and gives it, in place of L and ab.
+        model: the model, with its padding and decoding.
+        program: the written file.
+        rgb: whether the program takes and returns RGB instead of L and ab.
 
     Returns:
-        In units of ab, or of RGB in 0..1; NaN if a color of either is no number.
+        The difference in units of ab, or in RGB of 0..1; NaN if any color is NaN.
     """
     photograph = read_photograph(PHOTOGRAPH)[None] / 255
-    pieces = torch.cat([photograph[..., at : at + 97, at : at + 131] for at in (0, 60, 120)])
+    crops = torch.cat([photograph[..., at : at + 97, at : at + 131] for at in (0, 60, 120)])
     worst = torch.zeros(())
-    for picture in (photograph, pieces):
+    for picture in (photograph, crops):
         lightness, _ = rgb_to_lab(picture)
         ab = model(lightness)
         true = lab_to_rgb(lightness, ab) if rgb else ab
         found = (program(picture if rgb else lightness) - true).abs().max()
-        worst = torch.maximum(worst, found)  # which keeps NaN; Python's max does not
+        worst = torch.maximum(worst, found)  # propagates NaN, unlike Python's max
     return worst.item()

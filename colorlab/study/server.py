@@ -60,7 +60,7 @@ def make_app(
         hosts: by which names the server may be called; "*" is any.
     """
     app = FastAPI(title="colorlab study", docs_url=None, redoc_url=None, openapi_url=None)
-    app.add_middleware(ShortBodies, most=10_000)
+    app.add_middleware(ShortBodies, limit=10_000)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=hosts)
     about = {"exposure_ms": exposure * 1000, "practice": protocol.practice, "counted": protocol.counted}
     page = files("colorlab.study").joinpath("page.html").read_text(encoding="utf-8")

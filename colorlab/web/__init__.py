@@ -1,1 +1,1 @@
-"""What the pages of `colorlab.demo` and `colorlab.study` share: the local web server."""
+"""The local web server that `colorlab.demo` and `colorlab.study` share."""

@@ -1,7 +1,4 @@
-"""Serve a page of ours: where it listens, by which names it may be called, what browsers are told.
-
-Imports nothing heavy.
-"""
+"""Serve a web page: the socket, the allowed host names, and the headers. Imports nothing heavy."""
 
 import contextlib
 import socket
@@ -15,7 +12,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
-"""Of replies."""
+"""Headers of every reply."""
 
 PAGE_HEADERS = HEADERS | {
     "Content-Security-Policy": (
@@ -23,45 +20,46 @@ PAGE_HEADERS = HEADERS | {
         " frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
     )
 }
-"""Of the page itself, which loads nothing from elsewhere and stands in no frame of others."""
+"""Headers of the page, which may load nothing from elsewhere and may not be framed by other sites."""
 
 
 class ShortBodies:
-    """A layer around an application that refuses requests with long bodies, also those that do not say how long.
+    """Middleware that refuses requests with long bodies, whether or not they announce their length.
 
     Args:
         app: the application, which would keep a whole body in memory.
-        most: bytes that a body may have.
+        limit: the most bytes of a body.
     """
 
-    def __init__(self, app: "ASGIApp", most: int) -> None:
-        self.app, self.most = app, most
+    def __init__(self, app: "ASGIApp", limit: int) -> None:
+        self.app, self.limit = app, limit
 
     async def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
         from fastapi import HTTPException
 
         announced = dict(scope.get("headers", [])).get(b"content-length", b"")
-        too_long = announced.isdigit() and int(announced) > self.most
-        come = 0
+        too_long = announced.isdigit() and int(announced) > self.limit
+        received = 0
 
-        async def counted() -> "Message":
-            nonlocal come
+        async def receive_within_limit() -> "Message":
+            nonlocal received
             message = {} if too_long else await receive()
-            come += len(message.get("body", b""))
-            if too_long or come > self.most:
-                raise HTTPException(413, f"A request here has at most {self.most} bytes.")
+            received += len(message.get("body", b""))
+            if too_long or received > self.limit:
+                raise HTTPException(413, f"A request here has at most {self.limit} bytes.")
             return message
 
-        await self.app(scope, counted, send)
+        await self.app(scope, receive_within_limit, send)
 
 
 class Listening(NamedTuple):
-    """A socket that browsers can already reach, and by which names.
+    """An open socket that browsers can reach.
 
     Args:
         listener: the socket.
-        address: what to type into a browser.
-        hosts: the names that a request may give; "*" is any. A web site elsewhere may point its own name here.
+        address: the page's URL.
+        hosts: the host names that requests may give, or "*" for any. They are checked because another web site may
+            let its own name resolve to this machine.
     """
 
     listener: socket.socket
@@ -69,7 +67,7 @@ class Listening(NamedTuple):
     hosts: list[str]
 
     def serve(self, app: "FastAPI") -> None:
-        """Answer until Ctrl-C."""
+        """Serve the application until Ctrl-C."""
         with contextlib.suppress(KeyboardInterrupt):
             import uvicorn
 
@@ -81,9 +79,9 @@ def listen(host: str, port: int, advice: str) -> Iterator[Listening]:
     """Listen on a port until the block is left.
 
     Args:
-        host: a name or an address of this machine; 0.0.0.0 lets others in.
+        host: a name or address of this machine; 0.0.0.0 accepts connections from other machines.
         port: 0 takes a free one.
-        advice: what to do if the port is taken.
+        advice: what the user can do if the port is taken.
 
     Raises:
         UserError: the port cannot be used.
@@ -92,10 +90,10 @@ def listen(host: str, port: int, advice: str) -> Iterator[Listening]:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((host, port))
-            listener.listen()  # from here on a browser that comes early waits
+            listener.listen()  # from here on, browsers wait for the first reply
         except OSError as error:
             raise UserError(f"{host}:{port} cannot be used ({error.strerror}): {advice}") from error
         bound, port = listener.getsockname()
-        host = host.lower() or bound  # browsers write names small
+        host = host.lower() or bound  # browsers send names in lower case
         names = {"127.0.0.1", "localhost", bound, host}
         yield Listening(listener, f"http://{host}:{port}", ["*"] if bound == "0.0.0.0" else sorted(names))

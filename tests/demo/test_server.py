@@ -218,7 +218,7 @@ class Crowded(NamedTuple):
         return client
 
     def wait_until_it_works(self) -> None:
-        for _ in range(server.AT_ONCE):
+        for _ in range(server.MAX_COLORED):
             assert self.begun.acquire(timeout=120)
 
     def has(self, path: str) -> bool:
@@ -236,12 +236,12 @@ def reply_of(client: socket.socket) -> tuple[int, bytes]:
 def crowded(monkeypatch: pytest.MonkeyPatch) -> Iterator[Crowded]:
     begun, may_work = threading.Semaphore(0), threading.Event()
 
-    def show(file: PictureFile, *_: object) -> Response:
+    def preview(file: PictureFile, *_: object) -> Response:
         begun.release()
         may_work.wait()
         return Response(str(file.size))
 
-    monkeypatch.setattr(server, "show", show)
+    monkeypatch.setattr(server, "preview", preview)
     with listen("127.0.0.1", 0, "") as listening:
         listening.listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2**16)
         app = make_app({"cunet": CUNet(width=2)}, Limits(megabytes=4, megapixels=1), listening.hosts)
@@ -275,7 +275,7 @@ def test_a_crowd_is_not_read_all_at_once(crowded: Crowded) -> None:
         crowded.wait_until_it_works()
         assert crowded.has("/")  # whoever came before has been looked at
         time.sleep(0.5)
-        assert sum(each.done() for each in sent) <= server.HELD
+        assert sum(each.done() for each in sent) <= server.MAX_RECEIVED
         crowded.may_work.set()
         for client, each in zip(waiting, sent, strict=True):
             each.result()
@@ -283,11 +283,11 @@ def test_a_crowd_is_not_read_all_at_once(crowded: Crowded) -> None:
 
 
 def test_who_sends_too_slowly_makes_room(crowded: Crowded, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "PATIENCE", 1)
+    monkeypatch.setattr(server, "UPLOAD_SECONDS", 1)
     crowded.may_work.set()
     content = png(Image.new("L", (30, 20)))
     with contextlib.ExitStack() as clients:
-        slow = [clients.enter_context(crowded.begin(1000)) for _ in range(server.HELD)]
+        slow = [clients.enter_context(crowded.begin(1000)) for _ in range(server.MAX_RECEIVED)]
         time.sleep(0.2)
         quick = clients.enter_context(crowded.begin(len(content), content))
         assert reply_of(quick) == (200, b"(30, 20)")
@@ -298,7 +298,7 @@ def test_who_sends_too_slowly_makes_room(crowded: Crowded, monkeypatch: pytest.M
 def test_who_leaves_makes_room_and_no_noise(capfd: pytest.CaptureFixture, crowded: Crowded) -> None:
     crowded.may_work.set()
     content = png(Image.new("L", (30, 20)))
-    for _ in range(2 * server.HELD):
+    for _ in range(2 * server.MAX_RECEIVED):
         crowded.begin(1000).close()
     with crowded.begin(len(content)) as client:
         client.sendall(content)

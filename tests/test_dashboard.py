@@ -11,7 +11,7 @@ from support.wandb_server import WandbServer, logged_out
 
 
 def dashboard(*words: str, cwd: Path, server: WandbServer | None = None) -> subprocess.CompletedProcess:
-    """Run the command, logged in or not: in a process, because wandb remembers who is."""
+    """Run the command in its own process, because wandb remembers the login; a server means logged in."""
     command = [sys.executable, "-m", "colorlab.dashboard", *words]
     surroundings = server.environment(cwd) if server else logged_out(cwd)
     return subprocess.run(command, cwd=cwd, env=surroundings, text=True, capture_output=True, timeout=300)
@@ -22,7 +22,7 @@ def panels_of(spec: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
     return {section["name"]: section["panels"] for section in sections}
 
 
-def test_who_is_logged_in_gets_the_workspace_published(wandb_server: WandbServer, tmp_path: Path) -> None:
+def test_with_a_login_the_workspace_is_published(wandb_server: WandbServer, tmp_path: Path) -> None:
     done = dashboard("fish", cwd=tmp_path, server=wandb_server)
     assert done.returncode == 0, done.stderr
     (view,) = wandb_server.views
@@ -33,7 +33,7 @@ def test_who_is_logged_in_gets_the_workspace_published(wandb_server: WandbServer
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_wandb_refuses_is_said_in_a_sentence(wandb_server: WandbServer, tmp_path: Path) -> None:
+def test_a_refusal_of_wandb_is_reported_in_one_sentence(wandb_server: WandbServer, tmp_path: Path) -> None:
     wandb_server.refuses = True
     done = dashboard("other/fish", cwd=tmp_path, server=wandb_server)
     assert done.returncode == 2
@@ -42,7 +42,7 @@ def test_what_wandb_refuses_is_said_in_a_sentence(wandb_server: WandbServer, tmp
     assert "Traceback" not in done.stderr
 
 
-def test_who_is_not_logged_in_gets_its_definition(tmp_path: Path) -> None:
+def test_without_a_login_the_definition_is_written(tmp_path: Path) -> None:
     done = dashboard("team/fish", "-o", "board.json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "You are not logged in to wandb" in done.stdout

@@ -1,4 +1,4 @@
-"""What the server of the page takes, what it gives back, and from whom."""
+"""The requests that the demo's server accepts, and its replies."""
 
 import base64
 import contextlib
@@ -50,28 +50,28 @@ def png(picture: Image.Image) -> bytes:
     return buffer.getvalue()
 
 
-def ask(client: TestClient, path: str, content: bytes, **wish: object) -> tuple[int, object]:
-    reply = client.post(f"/api/{path}", params={"model": "bins"} | wish, content=content, headers=BYTES)
+def ask(client: TestClient, path: str, content: bytes, **options: object) -> tuple[int, object]:
+    reply = client.post(f"/api/{path}", params={"model": "bins"} | options, content=content, headers=BYTES)
     kind = reply.headers["content-type"]
     return reply.status_code, reply.json() if kind == "application/json" else Image.open(io.BytesIO(reply.content))
 
 
-def test_the_picture_comes_back_at_its_size_with_its_own_lightness(client: TestClient) -> None:
+def test_a_colored_picture_keeps_size_and_lightness(client: TestClient) -> None:
     picture = Image.open(PHOTOGRAPH).convert("L").resize((1201, 803))
     status, colored = ask(client, "picture", png(picture), saturation=1.5)
     assert status == 200
     assert (colored.format, colored.mode, colored.size) == ("PNG", "RGB", picture.size)
     before, after = (rgb2lab(np.asarray(each.convert("RGB")) / 255) for each in (picture, colored))
-    assert np.abs(after[..., 0] - before[..., 0]).max() < 0.6  # of the rounding to 8 bits
+    assert np.abs(after[..., 0] - before[..., 0]).max() < 0.6  # rounding to 8 bits
     assert np.abs(after[..., 1:]).max() > 3
 
 
-def test_the_format_stays(client: TestClient) -> None:
+def test_the_format_is_kept(client: TestClient) -> None:
     status, colored = ask(client, "picture", PHOTOGRAPH.read_bytes())
     assert (status, colored.format, colored.size) == (200, "JPEG", (331, 256))
 
 
-def test_sixteen_bits_stay_sixteen_bits(client: TestClient) -> None:
+def test_16_bits_are_kept(client: TestClient) -> None:
     buffer = io.BytesIO()
     tifffile.imwrite(buffer, np.full((20, 30, 3), 30_000, np.uint16), photometric="rgb")
     reply = client.post("/api/picture?model=bins", content=buffer.getvalue(), headers=BYTES)
@@ -80,7 +80,7 @@ def test_sixteen_bits_stay_sixteen_bits(client: TestClient) -> None:
     assert (colored.shape, colored.dtype) == ((20, 30, 3), np.uint16)
 
 
-def test_the_page_is_shown_gray_and_colored_no_larger_than_a_screen(client: TestClient) -> None:
+def test_a_preview_is_gray_and_colored_at_the_size_of_a_screen(client: TestClient) -> None:
     status, seen = ask(client, "look", png(Image.new("L", (3000, 300), 120)))
     assert (status, seen["width"], seen["height"]) == (200, 3000, 300)
     gray, colored = (
@@ -92,7 +92,7 @@ def test_the_page_is_shown_gray_and_colored_no_larger_than_a_screen(client: Test
     assert np.ptp(colored, axis=2).max() > 5
 
 
-def test_the_size_that_is_told_is_the_first_frames_as_it_stands_upright(client: TestClient) -> None:
+def test_the_reported_size_is_of_the_first_frame_with_its_orientation_applied(client: TestClient) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.new("L", (60, 40), 120).save(turned := io.BytesIO(), "JPEG", exif=exif)
@@ -104,7 +104,8 @@ def test_the_size_that_is_told_is_the_first_frames_as_it_stands_upright(client: 
 def test_saturation_and_temperature_reach_the_network(client: TestClient) -> None:
     content = PHOTOGRAPH.read_bytes()
     looks = [
-        ask(client, "look", content, **wish)[1]["colored"] for wish in ({}, {"temperature": 0.05}, {"saturation": 2})
+        ask(client, "look", content, **options)[1]["colored"]
+        for options in ({}, {"temperature": 0.05}, {"saturation": 2})
     ]
     assert len(set(looks)) == 3
     seen = ask(client, "look", content, saturation=0)[1]
@@ -114,7 +115,7 @@ def test_saturation_and_temperature_reach_the_network(client: TestClient) -> Non
     ]  # fmt: skip
 
 
-def test_several_people_at_once_get_their_own_pictures(client: TestClient) -> None:
+def test_concurrent_requests_get_their_own_pictures(client: TestClient) -> None:
     shades = range(20, 220, 25)
     with ThreadPoolExecutor(8) as people:
         pictures = people.map(lambda shade: ask(client, "picture", png(Image.new("L", (40, 30), shade)))[1], shades)
@@ -124,7 +125,7 @@ def test_several_people_at_once_get_their_own_pictures(client: TestClient) -> No
 
 
 def bomb() -> bytes:
-    """A PNG that says it has 60,000 × 60,000 pixels."""
+    """Return a PNG whose header claims 60,000 × 60,000 pixels."""
     head = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 0, 0, 0, 0)
     chunks = ((b"IHDR", head), (b"IDAT", zlib.compress(bytes(1000))), (b"IEND", b""))
     parts = (
@@ -134,7 +135,7 @@ def bomb() -> bytes:
 
 
 def pages(*sides: int) -> bytes:
-    """A TIFF of squares."""
+    """Return a TIFF with one square page per side."""
     buffer = io.BytesIO()
     first, *rest = (Image.new("L", (side, side), 99) for side in sides)
     first.save(buffer, "TIFF", compression="tiff_deflate", save_all=True, append_images=rest)
@@ -148,7 +149,7 @@ def program() -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("content", "wish", "status", "sentence"),
+    ("content", "options", "status", "sentence"),
     [
         (b"no picture", {}, 422, "This file is no picture that can be read."),
         (b"", {}, 422, "This file is no picture that can be read."),
@@ -161,34 +162,36 @@ def program() -> bytes:
         (PHOTOGRAPH.read_bytes(), {"model": "cunet", "temperature": 0.5}, 422, "temperature is for models with bins"),
     ],
 )
-def test_what_cannot_be_colored_gets_a_sentence(
-    client: TestClient, content: bytes, wish: dict, status: int, sentence: str
+def test_a_file_that_cannot_be_colored_is_reported_in_one_sentence(
+    client: TestClient, content: bytes, options: dict, status: int, sentence: str
 ) -> None:
     for path in ("look", "picture"):
-        found, told = ask(client, path, content, **wish)
+        found, reply = ask(client, path, content, **options)
         assert found == status
-        assert told["detail"].startswith(sentence)
+        assert reply["detail"].startswith(sentence)
 
 
-def test_a_long_body_of_unsaid_length_is_cut_off(client: TestClient) -> None:
+def test_a_long_body_of_unannounced_length_is_refused(client: TestClient) -> None:
     endless = (bytes(100_000) for _ in range(100))
     reply = client.post("/api/look", params={"model": "bins"}, content=endless, headers=BYTES)
     assert reply.status_code == 413
 
 
-@pytest.mark.parametrize("wish", [{"saturation": "nan"}, {"saturation": -1}, {"temperature": 0}, {"temperature": "x"}])
-def test_an_impossible_wish_is_refused(client: TestClient, wish: dict) -> None:
-    assert ask(client, "look", PHOTOGRAPH.read_bytes(), **wish)[0] == 422
+@pytest.mark.parametrize(
+    "options", [{"saturation": "nan"}, {"saturation": -1}, {"temperature": 0}, {"temperature": "x"}]
+)
+def test_an_invalid_option_is_refused(client: TestClient, options: dict) -> None:
+    assert ask(client, "look", PHOTOGRAPH.read_bytes(), **options)[0] == 422
 
 
-def test_other_sites_get_in_neither_by_name_nor_by_form(client: TestClient) -> None:
+def test_requests_of_other_sites_are_refused(client: TestClient) -> None:
     assert client.get("/", headers={"Host": "elsewhere.example"}).status_code == 400
     reply = client.post("/api/look?model=bins", content=b"x", headers={"Content-Type": "text/plain"})
     assert reply.status_code == 415
 
 
-def test_nothing_is_kept(client: TestClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither where the server runs nor where temporary files go, nor in the browser."""
+def test_nothing_is_stored(client: TestClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not in the working folder, in the folder for temporary files, or in the browser's cache."""
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr("tempfile.tempdir", None)
     monkeypatch.chdir(tmp_path)
@@ -202,22 +205,22 @@ def test_nothing_is_kept(client: TestClient, tmp_path: Path, monkeypatch: pytest
 
 
 class Crowded(NamedTuple):
-    """A real server whose work waits, until it may be done; how much of it does is counted."""
+    """A real server whose coloring waits until it is allowed, and counts how often it began."""
 
     host: str
     port: int
     begun: threading.Semaphore
-    may_work: threading.Event
+    may_color: threading.Event
 
     def begin(self, length: int, content: bytes = b"") -> socket.socket:
-        """Send the head of a request, and what comes with it."""
+        """Send the header of a request, and the given part of its body."""
         client = socket.create_connection((self.host, self.port), timeout=120)
         client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2**16)
         head = f"POST /api/look?model=cunet HTTP/1.1\r\nHost: {self.host}\r\nContent-Length: {length}\r\n"
         client.sendall(f"{head}Content-Type: application/octet-stream\r\n\r\n".encode() + content)
         return client
 
-    def wait_until_it_works(self) -> None:
+    def wait_until_coloring(self) -> None:
         for _ in range(server.MAX_COLORED):
             assert self.begun.acquire(timeout=120)
 
@@ -234,11 +237,11 @@ def reply_of(client: socket.socket) -> tuple[int, bytes]:
 
 @pytest.fixture
 def crowded(monkeypatch: pytest.MonkeyPatch) -> Iterator[Crowded]:
-    begun, may_work = threading.Semaphore(0), threading.Event()
+    begun, may_color = threading.Semaphore(0), threading.Event()
 
     def preview(file: PictureFile, *_: object) -> Response:
         begun.release()
-        may_work.wait()
+        may_color.wait()
         return Response(str(file.size))
 
     monkeypatch.setattr(server, "preview", preview)
@@ -248,43 +251,43 @@ def crowded(monkeypatch: pytest.MonkeyPatch) -> Iterator[Crowded]:
         running = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
         thread = threading.Thread(target=running.run, kwargs={"sockets": [listening.listener]})
         thread.start()
-        yield Crowded(*listening.listener.getsockname(), begun, may_work)
-        may_work.set()
+        yield Crowded(*listening.listener.getsockname(), begun, may_color)
+        may_color.set()
         running.should_exit = True
         thread.join()
 
 
-def test_the_page_comes_while_many_pictures_wait(crowded: Crowded) -> None:
+def test_the_page_is_served_while_many_pictures_wait(crowded: Crowded) -> None:
     content = png(Image.new("L", (30, 20)))
     with contextlib.ExitStack() as clients:
         waiting = [clients.enter_context(crowded.begin(len(content), content)) for _ in range(45)]
-        crowded.wait_until_it_works()
+        crowded.wait_until_coloring()
         assert crowded.has("/")
         assert crowded.has("/api/about")
-        crowded.may_work.set()
+        crowded.may_color.set()
         assert all(reply_of(client) == (200, b"(30, 20)") for client in waiting)
 
 
-def test_a_crowd_is_not_read_all_at_once(crowded: Crowded) -> None:
-    """Three megabytes each, of which only some are taken before the first are done."""
+def test_only_some_of_many_bodies_are_read_at_once(crowded: Crowded) -> None:
+    """Of 24 bodies of three megabytes, the server reads only some before the first are done."""
     content = png(Image.new("L", (30, 20))).ljust(3_000_000, b"\0")
     with contextlib.ExitStack() as clients:
         waiting = [clients.enter_context(crowded.begin(len(content))) for _ in range(24)]
         people = clients.enter_context(ThreadPoolExecutor(24))
         sent = [people.submit(client.sendall, content) for client in waiting]
-        crowded.wait_until_it_works()
-        assert crowded.has("/")  # whoever came before has been looked at
+        crowded.wait_until_coloring()
+        assert crowded.has("/")  # earlier connections have been accepted
         time.sleep(0.5)
         assert sum(each.done() for each in sent) <= server.MAX_RECEIVED
-        crowded.may_work.set()
+        crowded.may_color.set()
         for client, each in zip(waiting, sent, strict=True):
             each.result()
             assert reply_of(client) == (200, b"(30, 20)")
 
 
-def test_who_sends_too_slowly_makes_room(crowded: Crowded, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slow_upload_times_out_and_makes_room(crowded: Crowded, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "UPLOAD_SECONDS", 1)
-    crowded.may_work.set()
+    crowded.may_color.set()
     content = png(Image.new("L", (30, 20)))
     with contextlib.ExitStack() as clients:
         slow = [clients.enter_context(crowded.begin(1000)) for _ in range(server.MAX_RECEIVED)]
@@ -295,8 +298,8 @@ def test_who_sends_too_slowly_makes_room(crowded: Crowded, monkeypatch: pytest.M
             assert reply_of(client) == (408, b'{"detail":"This file did not arrive within 1 seconds."}')
 
 
-def test_who_leaves_makes_room_and_no_noise(capfd: pytest.CaptureFixture, crowded: Crowded) -> None:
-    crowded.may_work.set()
+def test_a_closed_connection_makes_room_and_prints_nothing(capfd: pytest.CaptureFixture, crowded: Crowded) -> None:
+    crowded.may_color.set()
     content = png(Image.new("L", (30, 20)))
     for _ in range(2 * server.MAX_RECEIVED):
         crowded.begin(1000).close()

@@ -1,4 +1,4 @@
-"""Models written for other programs, read by ones that know nothing of colorlab."""
+"""Exported models, read by programs that know nothing of colorlab."""
 
 import importlib.util
 import json
@@ -27,8 +27,8 @@ from colorlab.models import ECCV16, Colorizer, CUNet
 from support.checkpoints import save_checkpoint
 
 
-class Stranger(nn.Module):
-    """eccv16 as another program might write it, from the paper's layer table."""
+class OtherECCV16(nn.Module):
+    """eccv16 as another program might implement it, from the paper's layer table."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -80,8 +80,8 @@ MODELS = {
 SIZES = [(1, 16, 16), (3, 33, 100), (1, 17, 31), (2, 64, 40)]
 
 
-def lively(kind: str) -> Colorizer:
-    """A network that paints strong colors: those that training begins with are near gray."""
+def colorful(kind: str) -> Colorizer:
+    """Return a network with strong colors; an untrained network's are near gray."""
     torch.manual_seed(3)
     model = MODELS[kind]().eval().requires_grad_(False)
     with torch.no_grad():
@@ -94,7 +94,7 @@ def lively(kind: str) -> Colorizer:
 
 
 def compare(model: Colorizer, program: Callable[[Tensor], Tensor], rgb: bool) -> None:
-    """The program against the model, for sizes that were not in sight when it was written."""
+    """Compare the program with the model, for sizes other than those it was traced with."""
     for batch, height, width in SIZES:
         picture = torch.rand(batch, 3, height, width) if rgb else 100 * torch.rand(batch, 1, height, width)
         found = program(picture)
@@ -103,7 +103,7 @@ def compare(model: Colorizer, program: Callable[[Tensor], Tensor], rgb: bool) ->
             ab = model(torch.from_numpy(lab[..., :1]).movedim(-1, 1).float())
             lab[..., 1:] = ab.movedim(1, -1).numpy()
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of colors that sRGB cannot show
+                warnings.simplefilter("ignore")  # colors outside sRGB
                 true = torch.from_numpy(lab2rgb(lab)).movedim(-1, 1)
             assert (found - true).abs().max() < 2e-3
         else:
@@ -113,13 +113,13 @@ def compare(model: Colorizer, program: Callable[[Tensor], Tensor], rgb: bool) ->
 
 
 @pytest.mark.parametrize(("kind", "rgb"), [("cunet", True), ("eccv16 bins", False)])
-def test_onnx_colors_alike_in_any_batch_and_size(
+def test_onnx_gives_the_colors_of_the_model_at_any_batch_and_size(
     kind: str, rgb: bool, export: Export, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    model = lively(kind)
+    model = colorful(kind)
     export(save_checkpoint(model, tmp_path / "model.ckpt"), "--to", "onnx", *["--rgb"] * rgb)
-    said = capsys.readouterr().out
-    assert float(re.search(r"by at most (\S+) (RGB|units of ab)", said)[1]) < (1e-4 if rgb else 1e-2)
+    output = capsys.readouterr().out
+    assert float(re.search(r"by at most (\S+) (RGB|units of ab)", output)[1]) < (1e-4 if rgb else 1e-2)
     onnx.checker.check_model(tmp_path / "model.onnx", full_check=True)
     session = onnxruntime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
     names = ("rgb", "colored") if rgb else ("L", "ab")
@@ -131,9 +131,9 @@ def test_onnx_colors_alike_in_any_batch_and_size(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model.ckpt", "model.onnx"]
 
 
-def test_a_torch_archive_colors_alike_without_colorlab(export: Export, tmp_path: Path) -> None:
-    """In a process of its own."""
-    model = lively("cunet bins")
+def test_a_torch_archive_gives_the_colors_of_the_model_without_colorlab(export: Export, tmp_path: Path) -> None:
+    """The archive is also run in a process that does not import colorlab."""
+    model = colorful("cunet bins")
     export(save_checkpoint(model, tmp_path / "model.ckpt"), "--to", "torch", "--rgb")
     facts = {"colorlab.json": ""}
     compare(model, torch.export.load(tmp_path / "model.pt2", extra_files=facts).module(), rgb=True)
@@ -147,11 +147,11 @@ def test_a_torch_archive_colors_alike_without_colorlab(export: Export, tmp_path:
     assert done.returncode == 0, done.stderr
 
 
-def test_a_file_of_other_colors_is_not_left_behind(
+def test_a_file_with_other_colors_is_removed(
     export: Export, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    """As if the graph went on at the picture's other side, where the model repeats its edge."""
-    model = lively("cunet")
+    """The graph is broken here: it wraps around at the edge, where the model repeats the edge."""
+    model = colorful("cunet")
     monkeypatch.setattr(Graph, "_padded", lambda self, size: torch.arange(8 * ((size + 7) // 8)) % size)
     with pytest.raises(SystemExit, match="2"):
         export(save_checkpoint(model, tmp_path / "model.ckpt"), "--to", "torch")
@@ -163,11 +163,11 @@ def test_a_file_of_other_colors_is_not_left_behind(
 
 
 @pytest.mark.parametrize("to", ["safetensors", "huggingface"])
-def test_a_file_whose_colors_are_no_numbers_is_not_left_behind(
+def test_a_file_with_nan_colors_is_removed(
     to: str, export: Export, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     """Weights that float16 cannot hold become infinite."""
-    model = lively("cunet")
+    model = colorful("cunet")
     next(model.encoder.parameters()).data.mul_(1e6)
     checkpoint = save_checkpoint(model, tmp_path / "model.ckpt")
     with pytest.raises(SystemExit, match="2"):
@@ -176,18 +176,18 @@ def test_a_file_whose_colors_are_no_numbers_is_not_left_behind(
     assert list(tmp_path.iterdir()) == [checkpoint]
 
 
-def test_the_largest_difference_is_found_wherever_it_is_and_no_number_is_none() -> None:
-    model = lively("cunet")
+def test_the_difference_covers_photograph_and_crops_and_propagates_nan() -> None:
+    model = colorful("cunet")
     for wrong in (7.0, torch.nan):
-        for batch in (1, 3):  # the photograph, or its pieces
+        for batch in (1, 3):  # the photograph, or its crops
             found = difference(model, lambda L, batch=batch, wrong=wrong: model(L) + wrong * (len(L) == batch))
             assert found == pytest.approx(wrong, abs=1e-3, nan_ok=True)
 
 
 @pytest.mark.parametrize("kind", ["cunet", "eccv16 bins"])
 @pytest.mark.parametrize("to", ["safetensors", "huggingface"])
-def test_weights_come_back_bit_by_bit(kind: str, to: str, export: Export, tmp_path: Path) -> None:
-    model = lively(kind)
+def test_exported_weights_load_bit_for_bit(kind: str, to: str, export: Export, tmp_path: Path) -> None:
+    model = colorful(kind)
     export(save_checkpoint(model, tmp_path / "model.ckpt"), "--to", to)
     back = colorlab.load(tmp_path / ("model.safetensors" if to == "safetensors" else "model"))
     assert type(back) is type(model)
@@ -198,8 +198,8 @@ def test_weights_come_back_bit_by_bit(kind: str, to: str, export: Export, tmp_pa
 
 
 @pytest.mark.parametrize("half", ["float16", "bfloat16"])
-def test_half_of_the_bytes_says_so_and_keeps_the_norms(half: str, export: Export, tmp_path: Path) -> None:
-    model = lively("cunet")
+def test_half_stores_convolutions_in_16_bits_and_norms_in_float32(half: str, export: Export, tmp_path: Path) -> None:
+    model = colorful("cunet")
     export(save_checkpoint(model, tmp_path / "model.ckpt"), "--to", "safetensors", "--half", half)
     with safe_open(tmp_path / "model.safetensors", framework="pt") as file:
         assert file.metadata()["convolutions"] == half
@@ -211,7 +211,7 @@ def test_half_of_the_bytes_says_so_and_keeps_the_norms(half: str, export: Export
         assert torch.equal(back[name], value.to(kinds[name]).to(value.dtype)), name
 
 
-def test_force_replaces_a_models_files_and_no_others(export: Export, tmp_path: Path) -> None:
+def test_force_replaces_only_the_files_of_the_model(export: Export, tmp_path: Path) -> None:
     first, second = (save_checkpoint(CUNet(width=width), tmp_path / f"{width}.ckpt") for width in (2, 3))
     export(first, "--to", "huggingface", "-o", tmp_path / "model")
     (tmp_path / "model" / "LICENSE").write_text("mine")
@@ -226,44 +226,44 @@ def test_force_replaces_a_models_files_and_no_others(export: Export, tmp_path: P
 
 @pytest.fixture
 def unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the command not compare the colors on a photograph, which a full network takes seconds for: a test does."""
+    """Skip the comparison on a photograph, which takes a full network seconds; the tests compare instead."""
     monkeypatch.setattr("colorlab.export.parity.difference", lambda *_: 0.0)
 
 
 @pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize("head", ["ab", "bins"])
-def test_published_weights_load_elsewhere_and_come_back_bit_by_bit(export: Export, tmp_path: Path, head: str) -> None:
+def test_published_weights_load_elsewhere_and_back_bit_for_bit(export: Export, tmp_path: Path, head: str) -> None:
     torch.manual_seed(3)
     model = ECCV16(head=head).eval()
     checkpoint = save_checkpoint(model, tmp_path / "model.ckpt")
     export(checkpoint, "--to", "published", "-o", tmp_path / "published.pth")
-    stranger, lightness = Stranger().eval(), torch.rand(1, 1, 32, 48) * 100
-    stranger.load_state_dict(torch.load(tmp_path / "published.pth", weights_only=True), strict=True)
+    other, lightness = OtherECCV16().eval(), torch.rand(1, 1, 32, 48) * 100
+    other.load_state_dict(torch.load(tmp_path / "published.pth", weights_only=True), strict=True)
     back = ECCV16(head=head, weights=str(tmp_path / "published.pth")).eval()
     for name, value in model.state_dict().items():
         assert torch.equal(back.state_dict()[name], value), name
     with torch.no_grad():
         assert torch.equal(back(lightness), model(lightness))
         if head == "ab":
-            assert (stranger(lightness) - model(lightness)).abs().max() < 1e-4
+            assert (other(lightness) - model(lightness)).abs().max() < 1e-4
 
 
 @pytest.mark.usefixtures("unchecked")
-def test_a_folded_temperature_gives_our_colors_in_a_program_without_one(export: Export, tmp_path: Path) -> None:
+def test_a_folded_temperature_gives_the_same_colors_without_annealing(export: Export, tmp_path: Path) -> None:
     torch.manual_seed(3)
     model = ECCV16(head="bins").eval()
     export(save_checkpoint(model, tmp_path / "model.ckpt"), "--to", "published", "--fold-temperature")
-    stranger, lightness = Stranger().eval(), torch.rand(1, 1, 32, 48) * 100
-    stranger.load_state_dict(torch.load(tmp_path / "model.pth", weights_only=True), strict=True)
-    assert torch.allclose(stranger.model_out.weight[..., 0, 0].T * 110, CENTERS)
+    other, lightness = OtherECCV16().eval(), torch.rand(1, 1, 32, 48) * 100
+    other.load_state_dict(torch.load(tmp_path / "model.pth", weights_only=True), strict=True)
+    assert torch.allclose(other.model_out.weight[..., 0, 0].T * 110, CENTERS)
     with torch.no_grad():
-        assert (stranger(lightness) - model(lightness)).abs().max() < 1e-3
+        assert (other(lightness) - model(lightness)).abs().max() < 1e-3
 
 
 # -- mistakes --------------------------------------------------------------------------------------------
 
 
-def test_what_cannot_be_exported_is_said_and_nothing_is_overwritten(
+def test_a_mistake_is_answered_in_one_sentence_and_nothing_is_overwritten(
     export: Export, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     cunet = save_checkpoint(CUNet(width=2), tmp_path / "cunet.ckpt")
@@ -287,14 +287,14 @@ def test_what_cannot_be_exported_is_said_and_nothing_is_overwritten(
     ):  # fmt: skip
         with pytest.raises(SystemExit, match="2"):
             export(*words)
-        said = capsys.readouterr().err
-        assert said.startswith("colorlab: ")
-        assert sentence in said
+        error = capsys.readouterr().err
+        assert error.startswith("colorlab: ")
+        assert sentence in error
     assert (tmp_path / "taken.pth").read_text() == "mine"
     assert sorted(path.name for path in tmp_path.iterdir()) == before
 
 
-def test_onnx_without_its_packages_says_what_to_install(
+def test_missing_onnx_packages_are_answered_with_what_to_install(
     export: Export, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     find = importlib.util.find_spec

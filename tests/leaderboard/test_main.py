@@ -1,4 +1,4 @@
-"""The leaderboard of a real sweep and of runs that ended badly: its table, its CSV file, its page in a real browser."""
+"""The leaderboard of a real sweep and of failed runs: the table, the CSV file, and the page in a real browser."""
 
 import csv
 import json
@@ -25,14 +25,14 @@ from support.commands import SMALL, run_command
 SCRIPT = "<img src=x onerror='document.title=1'></script><script>document.title=2</script>"
 
 
-def write_status(folder: Path, **told: object) -> None:
+def write_status(folder: Path, **status: object) -> None:
     folder.mkdir(exist_ok=True)
-    (folder / "status.json").write_text(json.dumps(told))
+    (folder / "status.json").write_text(json.dumps(status))
 
 
 @pytest.fixture(scope="module")
 def sweep(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
-    """Two runs that a multirun ended well, and what a cluster may leave beside them."""
+    """A multirun of two finished runs, and unfinished, failed, killed and running ones beside them."""
     where = tmp_path_factory.mktemp("board")
     few = ("trainer.limit_train_batches=1", "model.width=2", "model=cunet,eccv16", "logger=csv")
     decays = ("callbacks=plateau", "callbacks.plateau.patience=1", "callbacks.plateau.min_delta=1e9")
@@ -51,7 +51,7 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     lines = (folder / "0" / "metrics.csv").read_text().splitlines()
     (unfinished / "metrics.csv").write_text("\n".join(lines[:2]))
     sheet = unfinished / "comparison" / "epoch001.png"
-    sheet.write_bytes(sheet.read_bytes()[:1000])  # a disk that was full
+    sheet.write_bytes(sheet.read_bytes()[:1000])  # truncated, as on a full disk
     write_status(
         folder / SCRIPT.replace("/", "∕"), status="failed", reason=f"RuntimeError: {SCRIPT}",
         started="2026-11-25T10:00:00+01:00", ended="2026-11-25T11:30:00+01:00",
@@ -67,7 +67,7 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
 
 @pytest.fixture
 def leaderboard(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> Callable[..., str]:
-    """Run the command in this process, which saves the imports of a new one; what it printed."""
+    """Run the command in this process, which saves the imports of a new one, and return what it printed."""
 
     def run(*words: str | Path) -> str:
         monkeypatch.setattr(sys, "argv", ["colorlab-leaderboard", *map(str, words)])
@@ -89,9 +89,7 @@ def test_a_multirun_ends_with_its_leaderboard(sweep: SimpleNamespace) -> None:
     assert heading.split()[:3] == ["run", "model", "status"]  # what both have in common is left out
 
 
-def test_its_numbers_are_those_of_the_best_epoch(
-    sweep: SimpleNamespace, leaderboard: Callable[..., str], tmp_path: Path
-) -> None:
+def test_numbers_are_of_the_best_epoch(sweep: SimpleNamespace, leaderboard: Callable[..., str], tmp_path: Path) -> None:
     leaderboard(sweep.folder, "--out", tmp_path)
     rows = rows_of(tmp_path)
     for name, model in (("0", "cunet"), ("1", "eccv16")):
@@ -110,10 +108,10 @@ def test_its_numbers_are_those_of_the_best_epoch(
     assert [row["loss"] for row in rows.values()][-3:] == ["", "", ""]
 
 
-def test_runs_that_ended_badly_are_told_too(
+def test_failed_and_unfinished_runs_are_shown(
     sweep: SimpleNamespace, leaderboard: Callable[..., str], tmp_path: Path
 ) -> None:
-    said = leaderboard(sweep.folder, "--out", tmp_path)
+    output = leaderboard(sweep.folder, "--out", tmp_path)
     rows = rows_of(tmp_path)
     assert {name: row["status"] for name, row in rows.items() if len(name) < 20} == {
         "0": "done", "1": "done", "unfinished": "unfinished", "killed": "killed", "elsewhere": "running",
@@ -122,11 +120,11 @@ def test_runs_that_ended_badly_are_told_too(
     assert failed["reason"] == f"RuntimeError: {SCRIPT}"
     assert float(failed["time"]) == 90 * 60
     assert rows["unfinished"]["epochs"] == "1"
-    assert "1 / 2" in said
-    assert "1 h 30 min" in said
+    assert "1 / 2" in output
+    assert "1 h 30 min" in output
 
 
-def test_it_is_ordered_as_asked(sweep: SimpleNamespace, leaderboard: Callable[..., str], tmp_path: Path) -> None:
+def test_sort_orders_the_rows(sweep: SimpleNamespace, leaderboard: Callable[..., str], tmp_path: Path) -> None:
     leaderboard(sweep.folder, "--out", tmp_path, "--sort", "parameters")
     counts = [int(row["parameters"]) for row in rows_of(tmp_path).values() if row["parameters"]]
     assert len(counts) == 3
@@ -135,7 +133,7 @@ def test_it_is_ordered_as_asked(sweep: SimpleNamespace, leaderboard: Callable[..
     assert [row["model"] for row in rows_of(tmp_path).values()][-1] == "eccv16"
 
 
-def test_a_run_judged_by_psnr_is_told_in_the_epoch_of_its_best_psnr(
+def test_a_run_that_monitors_psnr_shows_the_epoch_of_its_best_psnr(
     sweep: SimpleNamespace, leaderboard: Callable[..., str], tmp_path: Path
 ) -> None:
     folder = RunFolder(tmp_path / "run")
@@ -150,17 +148,17 @@ def test_a_run_judged_by_psnr_is_told_in_the_epoch_of_its_best_psnr(
     assert (row["monitor"], row["best_epoch"], row["psnr"], row["loss"]) == ("val/psnr", "1", "23.0", "3.0")
 
 
-def test_several_folders_make_one_board(
+def test_several_folders_make_one_table(
     sweep: SimpleNamespace, leaderboard: Callable[..., str], tmp_path: Path
 ) -> None:
     for name, run in (("monday", "0"), ("tuesday", "1")):
         shutil.copytree(sweep.folder / run, tmp_path / name / run)
-    said = leaderboard(tmp_path / "monday", tmp_path / "tuesday", tmp_path / "monday" / "0")
+    output = leaderboard(tmp_path / "monday", tmp_path / "tuesday", tmp_path / "monday" / "0")
     assert set(rows_of(tmp_path)) == {"monday/0", "tuesday/1"}
-    assert "monday/0" in said
+    assert "monday/0" in output
 
 
-def test_runs_of_different_objectives_are_not_compared_by_loss_unwarned(
+def test_a_note_warns_that_losses_of_different_objectives_do_not_compare(
     sweep: SimpleNamespace, leaderboard: Callable[..., str], tmp_path: Path
 ) -> None:
     for name in ("0", "1"):
@@ -179,7 +177,7 @@ def test_runs_of_different_objectives_are_not_compared_by_loss_unwarned(
         (["sweep", "--sort", "pnsr"], "--sort pnsr: did you mean psnr?"),
     ],
 )
-def test_a_mistake_gets_a_sentence(
+def test_a_mistake_is_answered_in_one_sentence(
     words: list[str], sentence: str, sweep: SimpleNamespace, tmp_path: Path, leaderboard: Callable[..., str],
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture,
 ) -> None:  # fmt: skip
@@ -204,12 +202,12 @@ def column(page: webdriver.Chrome, key: str) -> list[str]:
     return [cell.text for cell in page.find_elements(By.CSS_SELECTOR, f"td[data-key={key}]")]
 
 
-def lit(page: webdriver.Chrome, kind: str) -> list[str]:
-    """Which runs are highlighted in one part of the page."""
+def highlighted(page: webdriver.Chrome, kind: str) -> list[str]:
+    """Return the runs that are highlighted in one part of the page."""
     return [element.get_attribute("data-run") for element in page.find_elements(By.CSS_SELECTOR, f"{kind}.on")]
 
 
-def test_the_page_shows_every_run_and_runs_no_script_of_theirs(page: webdriver.Chrome, sweep: SimpleNamespace) -> None:
+def test_the_page_shows_every_run_and_no_name_runs_as_script(page: webdriver.Chrome, sweep: SimpleNamespace) -> None:
     assert len(page.find_elements(By.CSS_SELECTOR, "tbody tr")) == 6
     assert SCRIPT in page.find_element(By.ID, "table").text
     assert page.title == "sweep: leaderboard"
@@ -219,7 +217,7 @@ def test_the_page_shows_every_run_and_runs_no_script_of_theirs(page: webdriver.C
     assert (sweep.folder / "leaderboard.html").stat().st_size < 1_000_000
 
 
-def test_a_click_on_a_heading_sorts_and_runs_without_the_number_stay_last(page: webdriver.Chrome) -> None:
+def test_a_click_on_a_heading_sorts_and_keeps_runs_without_the_number_last(page: webdriver.Chrome) -> None:
     heading = page.find_element(By.CSS_SELECTOR, "th[data-key=psnr] button")
     for rising in (False, True):
         heading.click()
@@ -228,7 +226,9 @@ def test_a_click_on_a_heading_sorts_and_runs_without_the_number_stay_last(page: 
         assert column(page, "psnr")[3:] == ["–"] * 3
 
 
-def test_the_curves_are_the_runs_losses_and_a_pointer_picks_one(page: webdriver.Chrome, sweep: SimpleNamespace) -> None:
+def test_curves_are_the_logged_losses_and_hovering_highlights_a_run(
+    page: webdriver.Chrome, sweep: SimpleNamespace
+) -> None:
     content = json.loads(page.execute_script("return document.getElementById('content').textContent"))
     by_name = {run["name"]: run["curves"] for run in content["runs"]}
     for name in ("0", "1"):
@@ -238,15 +238,15 @@ def test_the_curves_are_the_runs_losses_and_a_pointer_picks_one(page: webdriver.
     assert content["metrics"][0] == "val/loss"
     assert len(page.find_elements(By.CSS_SELECTOR, "polyline.curve")) == 3
     assert len(page.find_elements(By.CSS_SELECTOR, "path.mark")) == 2  # the finished runs decayed in their second epoch
-    assert lit(page, "polyline") == []
+    assert highlighted(page, "polyline") == []
     dot = page.find_element(By.CSS_SELECTOR, "circle.dot")
     ActionChains(page).move_to_element(dot).perform()
-    assert lit(page, "polyline") == lit(page, "tr") == [dot.get_attribute("data-run")]
+    assert highlighted(page, "polyline") == highlighted(page, "tr") == [dot.get_attribute("data-run")]
     assert page.find_element(By.ID, "tip").is_displayed()
 
 
 def test_the_pictures_of_all_runs_are_of_the_same_photographs(page: webdriver.Chrome, sweep: SimpleNamespace) -> None:
-    """The photographs, then the two finished runs; the third one's sheet is cut off in the middle."""
+    """The strips are the photographs and the two finished runs; the sheet of the third run is truncated."""
     strips = page.find_elements(By.CSS_SELECTOR, ".strip")
     assert len(strips) == 3
     names = [[each.get_attribute("alt") for each in strip.find_elements(By.TAG_NAME, "img")] for strip in strips]
@@ -263,7 +263,7 @@ def test_links_lead_to_the_files_of_the_run(page: webdriver.Chrome, sweep: Simpl
     page.find_element(By.CSS_SELECTOR, "tr[data-run='0'] .link").click()
     links = {each.text: each.get_attribute("href") for each in page.find_elements(By.CSS_SELECTOR, "#places a")}
     assert links.pop("wandb") == "https://wandb.example/team/fish/runs/1"
-    assert "evil" not in links  # a link may lead anywhere, but not run script
+    assert "evil" not in links  # a javascript: link could run a script
     paths = {text: Path(unquote(urlsplit(href).path)) for text, href in links.items()}
     assert {"folder", "best checkpoint", "last checkpoint", "configuration", "curves"} <= set(paths)
     assert all(path.exists() for path in paths.values())
@@ -272,7 +272,7 @@ def test_links_lead_to_the_files_of_the_run(page: webdriver.Chrome, sweep: Simpl
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_the_page_fits_a_phone_in_light_and_in_the_dark(page: webdriver.Chrome, scheme: str) -> None:
+def test_the_page_fits_a_phone_in_light_and_dark_mode(page: webdriver.Chrome, scheme: str) -> None:
     set_screen_size(page, 360, 740)
     prefers = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
     page.execute_cdp_cmd("Emulation.setEmulatedMedia", prefers)

@@ -1,4 +1,4 @@
-"""Launchers: the jobs of a sweep in several processes. `make clusters` runs the tests that are marked."""
+"""Launchers, which run the jobs of a sweep in several processes. `make clusters` runs the marked tests."""
 
 import subprocess
 import sys
@@ -22,22 +22,22 @@ QUICK = (
     "callbacks.curves=null",
 )  # fmt: skip
 
-# -- what is missing ---------------------------------------------------------------------------------
+# -- missing packages and clusters ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("launcher", "extra"), [("joblib", "joblib"), ("submitit_slurm", "slurm")])
-def test_a_launcher_that_is_not_installed_says_what_to_install(
+def test_a_missing_launcher_is_answered_with_the_package_to_install(
     launcher: str, extra: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Plugins.instance()  # which registers the launchers that are there
     monkeypatch.delitem(ConfigStore.instance().repo["hydra"]["launcher"], f"{launcher}.yaml")
     assert train_exit_code(monkeypatch, "-m", *QUICK, f"hydra/launcher={launcher}", "seed=1,2") == 2
-    said = f"colorlab: hydra/launcher={launcher} is not installed: pip install 'colorlab[{extra}]'.\n"
-    assert capsys.readouterr().err == said
+    message = f"colorlab: hydra/launcher={launcher} is not installed: pip install 'colorlab[{extra}]'.\n"
+    assert capsys.readouterr().err == message
 
 
-def test_without_ray_its_launcher_says_what_to_install(
+def test_missing_ray_is_answered_with_the_package_to_install(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -46,7 +46,7 @@ def test_without_ray_its_launcher_says_what_to_install(
     assert capsys.readouterr().err == "colorlab: hydra/launcher=ray needs Ray: pip install 'colorlab[ray]'.\n"
 
 
-def test_away_from_a_cluster_slurms_launcher_and_trainer_say_so(
+def test_without_a_slurm_cluster_launcher_and_trainer_are_refused(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -62,10 +62,10 @@ def test_away_from_a_cluster_slurms_launcher_and_trainer_say_so(
 
 @pytest.mark.cluster
 @pytest.mark.parametrize("launcher", ["joblib", "submitit_local", "ray"])
-def test_jobs_in_processes_of_their_own_end_as_jobs_in_one_process_do(
+def test_jobs_in_own_processes_give_the_results_of_jobs_in_one_process(
     launcher: str, train: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """And a mistake in one of them is told at the end, as there."""
+    """A mistake in one job is reported at the end, too."""
     done = train("-m", *QUICK, "optim.lr=1e-2,abc,1e-3", f"hydra/launcher={launcher}", "hydra.sweep.dir=sweep")
     assert done.returncode == 2
     assert done.stderr.strip().splitlines()[-1] == "  1_lr-abc: optim.lr=abc must be a number."
@@ -77,7 +77,7 @@ def test_jobs_in_processes_of_their_own_end_as_jobs_in_one_process_do(
 
 
 @pytest.mark.cluster
-def test_a_search_gives_a_launcher_several_jobs_at_once(train: Command, tmp_path: Path) -> None:
+def test_a_search_launches_several_jobs_at_once(train: Command, tmp_path: Path) -> None:
     search = ("sweep=optuna", "sweep.trials=3", "sweep.at_once=2", "objective=mse", "hydra.sweep.dir=search")
     done = train(*QUICK, *search, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
     assert done.returncode == 0, done.stderr
@@ -114,7 +114,7 @@ def test_slurm_runs_the_jobs_of_a_sweep(train: Command, tmp_path: Path) -> None:
 @pytest.mark.usefixtures("_slurm")
 @pytest.mark.cluster
 def test_slurm_starts_the_processes_of_each_job_of_a_sweep(train: Command, tmp_path: Path) -> None:
-    """The way out that a sweep of local DDP is told: see tests/test_sweep.py."""
+    """The alternative that the message for a sweep of local DDP names: see tests/sweeps/test_report.py."""
     ddp = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "seed=1,2", "hydra.sweep.dir=sweep")
     launcher = ("hydra.launcher.tasks_per_node=2", "hydra.launcher.timeout_min=10", "hydra.launcher.cpus_per_task=1")
     done = train("-m", *QUICK, *ddp, "hydra/launcher=submitit_slurm", *launcher)
@@ -140,7 +140,7 @@ def test_slurm_trains_one_model_in_two_processes(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("_slurm")
 @pytest.mark.cluster
-def test_a_job_that_slurm_ends_early_goes_on_to_the_weights_of_an_undisturbed_one(tmp_path: Path) -> None:
+def test_a_preempted_slurm_job_ends_with_the_weights_of_an_uninterrupted_one(tmp_path: Path) -> None:
     words = (*SMALL, "model.width=2", "trainer.max_epochs=4", "callbacks.comparison=null", "callbacks.curves=null")
     command = [sys.executable, "-m", "colorlab.train", *words, "trainer=slurm", "trainer.accelerator=cpu"]
     (tmp_path / "job.sh").write_text(f"#!/bin/bash\nsrun {' '.join(command)}\n")
@@ -155,18 +155,18 @@ def test_a_job_that_slurm_ends_early_goes_on_to_the_weights_of_an_undisturbed_on
     reached = torch.load(run.checkpoints.newest(), weights_only=True)["global_step"]
     assert 10 <= reached < 40
     wait_for(lambda: run.status()["status"] == "done")
-    done = srun(tmp_path, *words, "hydra.run.dir=undisturbed")
+    done = srun(tmp_path, *words, "hydra.run.dir=uninterrupted")
     assert done.returncode == 0, done.stderr
-    undisturbed = RunFolder(tmp_path / "undisturbed")
-    one, other = (torch.load(each.checkpoints.newest(), weights_only=True) for each in (run, undisturbed))
+    uninterrupted = RunFolder(tmp_path / "uninterrupted")
+    one, other = (torch.load(each.checkpoints.newest(), weights_only=True) for each in (run, uninterrupted))
     assert one["global_step"] == other["global_step"] == 40
     assert all(torch.equal(one["state_dict"][key], other["state_dict"][key]) for key in one["state_dict"])
-    assert read_metrics(run)["val/loss"] == read_metrics(undisturbed)["val/loss"]
+    assert read_metrics(run)["val/loss"] == read_metrics(uninterrupted)["val/loss"]
 
 
 @pytest.mark.usefixtures("_slurm")
 @pytest.mark.cluster
-def test_a_job_of_a_sweep_that_slurm_ends_early_goes_on_too(tmp_path: Path) -> None:
+def test_a_preempted_job_of_a_sweep_continues(tmp_path: Path) -> None:
     launcher = ("hydra/launcher=submitit_slurm", "hydra.launcher.max_num_timeout=2", "hydra.launcher.timeout_min=10")
     words = ("model.width=2", "trainer.max_epochs=6", "callbacks.comparison=null", "seed=1", "hydra.sweep.dir=sweep")
     process = start_command("train", "-m", *SMALL, *words, *launcher, "hydra.sweep.subdir=job", cwd=tmp_path)
@@ -180,8 +180,8 @@ def test_a_job_of_a_sweep_that_slurm_ends_early_goes_on_too(tmp_path: Path) -> N
     assert len(run.origin()["resumed"]) == 1
 
 
-def wait_for(what: Callable[[], object], seconds: float = 240) -> None:
+def wait_for(condition: Callable[[], object], seconds: float = 240) -> None:
     deadline = time.monotonic() + seconds
-    while not what():
+    while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.05)

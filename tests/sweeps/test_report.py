@@ -1,4 +1,4 @@
-"""Sweeps: many runs of one command."""
+"""Sweeps over a grid: their folders, and the report of failed jobs."""
 
 import gc
 from pathlib import Path
@@ -17,8 +17,8 @@ def models_in_memory() -> int:
     return sum(issubclass(type(thing), Colorizer) for thing in gc.get_objects())
 
 
-def test_a_sweep_keeps_each_job_in_a_folder_that_tells_its_overrides(train: Command, tmp_path: Path) -> None:
-    """And each has a run of its own at the tracker, all of them in one group."""
+def test_a_sweep_keeps_each_job_in_a_folder_named_by_its_overrides(train: Command, tmp_path: Path) -> None:
+    """Each job also has its own run at the tracker, all in one group."""
     small = [word for word in SMALL if word != "logger=csv"]
     small += ["callbacks.curves=null", "debug=true", "logger=wandb"]
     done = train("-m", *small, "optim.lr=1e-3,1e-4", "hydra.sweep.dir=runs/rates")
@@ -36,10 +36,10 @@ def test_a_sweep_keeps_each_job_in_a_folder_that_tells_its_overrides(train: Comm
     assert runs[0].wandb_id.read_text() != runs[1].wandb_id.read_text()
 
 
-def test_what_goes_wrong_in_a_sweep_is_told_at_its_end_and_the_other_jobs_are_done(
+def test_failed_jobs_are_reported_at_the_end_and_the_other_jobs_finish(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, tmp_path: Path
 ) -> None:
-    """A mistake, and an exception of a library; equal jobs around them end alike, and nothing stays in memory."""
+    """One job has a mistake, one raises in a library; equal jobs get equal weights, and no model stays in memory."""
     monkeypatch.chdir(tmp_path)
     gc.collect()
     before = models_in_memory()
@@ -66,15 +66,15 @@ def test_what_goes_wrong_in_a_sweep_is_told_at_its_end_and_the_other_jobs_are_do
     assert all(torch.equal(one[key], other[key]) for key in one)
     assert read_metrics(first)["val/loss"] == read_metrics(last)["val/loss"]
     for checkpoint in (tmp_path / "sweep").glob("*/checkpoints/*.ckpt"):
-        checkpoint.unlink()  # it is a sweep even so
+        checkpoint.unlink()  # without checkpoints it still counts as a sweep
     assert train_exit_code(monkeypatch, "-m", *SMALL, *jobs, "hydra.sweep.dir=sweep") == 2
     assert "colorlab: sweep holds a sweep already: resume=sweep/RUN goes on with a run" in capsys.readouterr().err
 
 
-def test_a_sweep_of_mistakes_alone_ends_with_exit_code_2(
+def test_a_sweep_in_which_all_failures_are_mistakes_exits_with_code_2(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, tmp_path: Path
 ) -> None:
-    """Here: of jobs that would each start the sweep again in further processes."""
+    """The mistake here: each job would start the sweep again in further processes."""
     monkeypatch.chdir(tmp_path)
     ddp = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "seed=1,2", "hydra.sweep.dir=sweep")
     assert train_exit_code(monkeypatch, "-m", *SMALL, *ddp) == 2

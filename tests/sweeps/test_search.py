@@ -1,4 +1,4 @@
-"""A search for the best of many runs."""
+"""Searches with Optuna."""
 
 import multiprocessing
 import signal
@@ -33,8 +33,8 @@ SEARCH = (
 SPACE = {"optim.lr": FloatDistribution(1e-5, 1e-2, log=True)}
 
 
-def told(search: Search, status: str, value: float, course: tuple[float, ...] = ()) -> None:
-    """A run of the search that was done elsewhere."""
+def finish_trial(search: Search, status: str, value: float, course: tuple[float, ...] = ()) -> None:
+    """Record a run of the search without training it."""
     (trial,) = search.ask()
     for epoch, reported in enumerate(course):
         trial.report(reported, epoch)
@@ -44,7 +44,7 @@ def told(search: Search, status: str, value: float, course: tuple[float, ...] = 
     search.tell(trial, folder, value)
 
 
-def test_a_killed_search_goes_on_with_what_it_was_about_to_try(
+def test_a_killed_search_retries_the_interrupted_trial(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, tmp_path: Path
 ) -> None:
     words = (*SEARCH, "sweep.trials=3", "objective=mse", "callbacks.plateau.patience=5")
@@ -67,8 +67,8 @@ def test_a_killed_search_goes_on_with_what_it_was_about_to_try(
     reached = {name: max(read_metrics(RunFolder(folder / name))["val/psnr"].values())
                for name, status in jobs.items() if status["status"] == "done"}  # fmt: skip
     best = max(reached, key=reached.get)
-    told = capsys.readouterr().out
-    assert f"search: 3 runs to their end, 0 pruned, 0 failed; the best val/psnr is {reached[best]:.5g}, of " in told
+    output = capsys.readouterr().out
+    assert f"search: 3 runs to their end, 0 pruned, 0 failed; the best val/psnr is {reached[best]:.5g}, of " in output
     assert (folder / "best.yaml").read_text() == (folder / best / "config.yaml").read_text()
     with Image.open(folder / "study.png") as picture:
         assert picture.size == (1280, 480)  # the history; the slices of lr and weight decay
@@ -77,22 +77,22 @@ def test_a_killed_search_goes_on_with_what_it_was_about_to_try(
 
     run = RunFolder(folder / best)
     filed = OmegaConf.load(run.config).run
-    assert train_exit_code(monkeypatch, f"resume={run.path}", "trainer.max_epochs=3") == 0  # this run alone
+    assert train_exit_code(monkeypatch, f"resume={run.path}", "trainer.max_epochs=3") == 0  # the run, not the search
     assert sorted(read_metrics(run)["val/psnr"]) == [0, 1, 2]
     assert len(statuses(folder)) == 4
     assert OmegaConf.load(run.config).run == filed
     assert (filed.group, filed.name) == ("search", best)
 
 
-def test_a_hopeless_run_is_pruned_which_is_no_failure(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_run_worse_than_the_median_is_pruned_not_failed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     search = Search(Path("search"), SPACE, "val/psnr", trials=3, startup=1)
     for _ in range(2):
-        told(search, "done", 50.0, (49.0, 50.0))
+        finish_trial(search, "done", 50.0, (49.0, 50.0))
     fixed = ("objective=mse", "optim.weight_decay=0", "callbacks.plateau.patience=5")
     words = (*SEARCH, *fixed, "sweep.trials=3", "sweep.startup=1")
-    others = set(multiprocessing.active_children())  # of tests before this one
-    workers = set()  # that were not told to end, for whom the collector would wait
+    others = set(multiprocessing.active_children())  # of earlier tests
+    workers = set()  # DataLoader workers that are still running
     monkeypatch.setattr(
         "colorlab.train.__main__._free_memory", lambda: workers.update(set(multiprocessing.active_children()) - others)
     )
@@ -106,20 +106,20 @@ def test_a_hopeless_run_is_pruned_which_is_no_failure(monkeypatch: pytest.Monkey
     assert list(read_metrics(RunFolder(run))["val/psnr"]) == [0]
 
 
-def test_a_failed_run_and_one_without_a_number_leave_the_search_going(tmp_path: Path) -> None:
+def test_failed_runs_and_nan_do_not_end_the_search(tmp_path: Path) -> None:
     search = Search(tmp_path, SPACE, "val/loss", trials=4)
-    told(search, "failed", float("nan"))
-    told(search, "done", float("nan"))
+    finish_trial(search, "failed", float("nan"))
+    finish_trial(search, "done", float("nan"))
     assert search.save() == "search: 0 runs to their end, 0 pruned, 2 failed"
-    told(search, "done", 3.0)
-    told(search, "done", 2.0)
+    finish_trial(search, "done", 3.0)
+    finish_trial(search, "done", 2.0)
     assert search.left() == 0
     assert f"the best val/loss is 2, of {tmp_path}/3_run" in search.save()
     assert OmegaConf.load(search.best_config).lr == search.study.best_params["optim.lr"]
 
 
-class RayThatLoses:
-    """What the launcher uses of Ray, in this process; the first task's process dies."""
+class RayThatLosesATask:
+    """A substitute for Ray that runs tasks in this process, and loses the first one."""
 
     class exceptions:
         class RayError(Exception):
@@ -140,11 +140,11 @@ class RayThatLoses:
         return task()
 
 
-def test_a_run_whose_process_dies_counts_as_failed_and_the_search_goes_on(
+def test_a_run_whose_process_dies_counts_as_failed_and_the_search_continues(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    ray = RayThatLoses()
+    ray = RayThatLosesATask()
     monkeypatch.setitem(sys.modules, "ray", ray)
     words = (*SEARCH, "sweep.trials=2", "objective=mse", "callbacks.plateau.patience=5", "hydra/launcher=ray")
     for _ in range(2):
@@ -154,14 +154,14 @@ def test_a_run_whose_process_dies_counts_as_failed_and_the_search_goes_on(
     assert [status["status"] for status in statuses(tmp_path / "search").values()] == ["done"]
 
 
-def test_a_search_that_goes_on_draws_other_values(tmp_path: Path) -> None:
+def test_a_continued_search_draws_new_values(tmp_path: Path) -> None:
     for count in range(1, 4):
-        told(Search(tmp_path, SPACE, "val/loss", trials=9), "done", 1.0)
+        finish_trial(Search(tmp_path, SPACE, "val/loss", trials=9), "done", 1.0)
         drawn = [trial.params["optim.lr"] for trial in Search(tmp_path, SPACE, "val/loss", trials=9).study.trials]
         assert len(set(drawn)) == count
 
 
-def test_a_folder_holds_one_search(tmp_path: Path) -> None:
+def test_a_folder_accepts_only_its_own_search(tmp_path: Path) -> None:
     Search(tmp_path, SPACE, "val/psnr", trials=1)
     Search(tmp_path, SPACE, "val/psnr", trials=2)
     with pytest.raises(UserError, match=r"another metric, val/psnr: choose another hydra\.sweep\.dir"):
@@ -183,7 +183,7 @@ def test_a_folder_holds_one_search(tmp_path: Path) -> None:
         ("mse,l1", CategoricalDistribution(["mse", "l1"])),
     ],
 )
-def test_hydras_words_mean_distributions(words: str, distribution: object) -> None:
+def test_sweep_syntax_of_hydra_becomes_distributions(words: str, distribution: object) -> None:
     assert distribution_of(OverridesParser.create().parse_override(f"key={words}")) == distribution
 
 
@@ -199,7 +199,7 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("words", MISTAKES)
-def test_a_mistake_gets_one_sentence(
+def test_a_mistake_is_answered_in_one_sentence(
     words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -210,7 +210,7 @@ def test_a_mistake_gets_one_sentence(
     assert not list(tmp_path.glob("search/*/checkpoints"))
 
 
-def test_without_optuna_a_search_says_what_to_install(
+def test_missing_optuna_is_answered_with_the_package_to_install(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)

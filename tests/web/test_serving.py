@@ -1,4 +1,4 @@
-"""Where a page is served, and by which names it may be called."""
+"""The socket of a page, and the host names that requests may give."""
 
 import socket
 
@@ -10,8 +10,8 @@ from colorlab.web.serving import listen
 ADVICE = "port=0 finds one."
 
 
-def test_the_name_that_was_asked_for_may_be_used() -> None:
-    """Not only the address it stands for: 127.1 is a name of 127.0.0.1 that needs no network."""
+def test_the_given_host_name_is_allowed() -> None:
+    """The given name is allowed besides the address it resolves to: 127.1 resolves to 127.0.0.1 without a network."""
     with listen("127.1", 0, ADVICE) as listening:
         assert listening.hosts == ["127.0.0.1", "127.1", "localhost"]
         assert listening.address == f"http://127.1:{listening.listener.getsockname()[1]}"
@@ -19,17 +19,17 @@ def test_the_name_that_was_asked_for_may_be_used() -> None:
         assert listening.hosts == ["127.0.0.1", "localhost"]
 
 
-def test_who_lets_others_in_is_called_by_any_name() -> None:
+def test_a_server_open_to_other_machines_allows_any_host_name() -> None:
     with listen("0.0.0.0", 0, ADVICE) as listening:
         assert listening.hosts == ["*"]
 
 
-def test_a_browser_that_comes_before_the_first_answer_waits() -> None:
+def test_a_connection_before_the_first_reply_is_accepted() -> None:
     with listen("127.0.0.1", 0, ADVICE) as listening:
         socket.create_connection(listening.listener.getsockname(), timeout=120).close()
 
 
-def test_a_port_that_is_taken_gets_a_sentence_and_is_free_after_use() -> None:
+def test_a_taken_port_is_reported_and_is_free_after_use() -> None:
     with listen("127.0.0.1", 0, ADVICE) as first:
         _, port = first.listener.getsockname()
         with (
@@ -43,6 +43,6 @@ def test_a_port_that_is_taken_gets_a_sentence_and_is_free_after_use() -> None:
         pass
 
 
-def test_a_name_of_another_machine_gets_a_sentence() -> None:
+def test_a_host_name_of_another_machine_is_reported() -> None:
     with pytest.raises(UserError, match=r"name\.invalid:0 cannot be used"), listen("name.invalid", 0, ADVICE):
         pass

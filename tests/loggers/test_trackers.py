@@ -1,6 +1,5 @@
-"""Where a run's numbers go: the CSV file, wandb (offline), tensorboard and mlflow, read back by their own tools."""
+"""The trackers: one run is logged to wandb (offline), tensorboard and mlflow, and read back with their own tools."""
 
-import csv
 import glob
 import io
 import json
@@ -23,7 +22,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from colorlab.config import conf_folder
 from colorlab.dashboard import make_workspace
 from colorlab.errors import UserError
-from colorlab.loggers import MetricsCSV, mlflow_logger, wandb_logger
+from colorlab.loggers import mlflow_logger, wandb_logger
 from colorlab.models import CUNet
 from colorlab.runs.folder import RunFolder
 from colorlab.runs.metrics_table import read_metrics
@@ -42,57 +41,10 @@ EACH_EPOCH = {
 AT_THE_END = {name.replace("val/", "test/") for name in EACH_EPOCH if name.startswith("val/")}
 
 
-# -- metrics.csv -------------------------------------------------------------------------------------
-
-
-def write(folder: Path, *rows: tuple[int, dict[str, float]]) -> RunFolder:
-    """Log rows as one training does, from its start or from a checkpoint."""
-    folder.mkdir(exist_ok=True)
-    logger = MetricsCSV(str(folder))
-    for step, metrics in rows:
-        logger.log_metrics(metrics, step)
-    logger.finalize("success")
-    return RunFolder(folder)
-
-
-FIRST = (
-    (9, {"epoch": 0, "val/loss": 9.0}), (9, {"epoch": 0, "train/loss": 0.25}), (19, {"epoch": 1, "val/loss": 19.0}),
-    (29, {"epoch": 2, "val/loss": 29.0}), (29, {"train/loss": 0.5}),
-)  # fmt: skip
-
-
-def test_the_csv_file_has_a_row_an_epoch(tmp_path: Path) -> None:
-    folder = write(tmp_path, *FIRST)
-    rows = list(csv.DictReader(folder.metrics.open()))
-    assert rows == [
-        {"epoch": "0", "step": "9", "train/loss": "0.25", "val/loss": "9.0"},
-        {"epoch": "1", "step": "19", "train/loss": "", "val/loss": "19.0"},
-        {"epoch": "2", "step": "29", "train/loss": "0.5", "val/loss": "29.0"},
-    ]
-    assert read_metrics(folder) == {"train/loss": {0: 0.25, 2: 0.5}, "val/loss": {0: 9.0, 1: 19.0, 2: 29.0}}
-
-
-def test_the_csv_file_goes_on_after_a_resume_without_what_came_after_the_checkpoint(tmp_path: Path) -> None:
-    write(tmp_path, *FIRST)
-    folder = write(tmp_path, (19, {"epoch": 1, "val/loss": 1.0}), (29, {"epoch": 2, "val/psnr": 2.0}))
-    assert read_metrics(folder) == {"train/loss": {0: 0.25}, "val/loss": {0: 9.0, 1: 1.0}, "val/psnr": {2: 2.0}}
-
-
-def test_epochs_are_whole_numbers_in_the_csv_file_after_a_resume_too(tmp_path: Path) -> None:
-    write(tmp_path, *FIRST)
-    folder = write(tmp_path, (39, {"epoch": 3, "val/loss": 1.0}))
-    assert [row["epoch"] for row in csv.DictReader(folder.metrics.open())] == ["0", "1", "2", "3"]
-
-
-def test_a_run_that_logged_nothing_leaves_the_csv_file_of_the_run_it_resumed(tmp_path: Path) -> None:
-    before = write(tmp_path, *FIRST).metrics.read_bytes()
-    assert write(tmp_path).metrics.read_bytes() == before
-
-
-def test_of_several_processes_the_first_alone_names_the_wandb_run(
+def test_only_the_first_of_several_processes_names_the_wandb_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """SLURM and torchrun start all of them at once."""
+    """SLURM and torchrun start all processes at once."""
     folder = RunFolder(tmp_path / "run")
     monkeypatch.setattr(rank_zero_only, "rank", 1)
     other = wandb_logger(str(folder.path))
@@ -108,14 +60,14 @@ def test_of_several_processes_the_first_alone_names_the_wandb_run(
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a real mlflow server."""
+    """Serve a real mlflow server, and return its address."""
     with mlflow_server(tmp_path_factory.mktemp("mlflow")) as (address, _):
         yield address
 
 
 @pytest.fixture(scope="module")
 def tracked(tmp_path_factory: pytest.TempPathFactory, server: str) -> SimpleNamespace:
-    """A run that three trackers watched at once, for somebody who is not logged in."""
+    """Train a run with three trackers at once, without a wandb login."""
     where = tmp_path_factory.mktemp("tracked")
     small = [word for word in SMALL if not word.startswith(("logger", "test"))]
     trackers = ("logger=[wandb,tensorboard,mlflow]", f"logger.mlflow.uri={server}")
@@ -131,7 +83,7 @@ def tracked(tmp_path_factory: pytest.TempPathFactory, server: str) -> SimpleName
 
 @pytest.fixture(scope="module")
 def resumed(tracked: SimpleNamespace) -> SimpleNamespace:
-    """The same run, an epoch longer; without a test, which says nothing new."""
+    """Resume the run for one more epoch, without a test."""
     where = tracked.folder.path.parent
     words = ("resume=run", "trainer.max_epochs=3", "logger=[wandb,mlflow]", "test=false")
     done = run_command("train", *words, cwd=where)
@@ -140,7 +92,7 @@ def resumed(tracked: SimpleNamespace) -> SimpleNamespace:
 
 
 def wandb(*words: str | Path, cwd: Path, env: dict[str, str] | None = None) -> str:
-    """What wandb's own public command says."""
+    """Run wandb's own command, and return what it printed."""
     command = [Path(sys.executable).with_name("wandb"), *words]
     done = subprocess.run(command, cwd=cwd, env=env, text=True, capture_output=True)
     assert done.returncode == 0, done.stderr
@@ -148,7 +100,7 @@ def wandb(*words: str | Path, cwd: Path, env: dict[str, str] | None = None) -> s
 
 
 def parts(folder: RunFolder) -> list[Path]:
-    """What each training that went into a run left for `wandb sync`, in their order."""
+    """Return the folders that each training of a run left for `wandb sync`, in order."""
     return sorted((folder.path / "wandb").glob("offline-run-*"))
 
 
@@ -178,25 +130,27 @@ def test_wandb_has_every_number_of_every_epoch(tracked: SimpleNamespace) -> None
         assert len(metrics[name]) == (2 if name in EACH_EPOCH else 1)
 
 
-def test_wandb_draws_every_number_and_picture_over_the_epochs_and_keeps_the_best(tracked: SimpleNamespace) -> None:
+def test_wandb_plots_metrics_and_pictures_over_epochs_and_keeps_the_best_values(tracked: SimpleNamespace) -> None:
     part = parts(tracked.folder)[0]
     defined = {record["name"]: record for record in records(part, "metric") if "name" in record}
     for name in EACH_EPOCH | AT_THE_END | {"pictures/val", "pictures/test"}:
         assert defined[name]["step_metric"] == "epoch", name
     rows = [record["item"] for record in records(part, "history")]
     assert all("epoch" in row for row in rows)
-    told, metrics = summary(part)["summary"], read_metrics(tracked.folder)
+    found, metrics = summary(part)["summary"], read_metrics(tracked.folder)
     for name, best in (("loss", min), ("psnr", max), ("ssim", max), ("ciede2000", min)):
         course = list(metrics[f"val/{name}"].values())
-        assert told[f"val/{name}"] == pytest.approx({best.__name__: best(course), "last": course[-1]}), name
+        assert found[f"val/{name}"] == pytest.approx({best.__name__: best(course), "last": course[-1]}), name
 
 
-def test_the_dashboard_shows_nothing_that_a_run_does_not_log(tracked: SimpleNamespace) -> None:
+def test_the_dashboard_shows_only_what_a_run_logs(tracked: SimpleNamespace) -> None:
     part = parts(tracked.folder)[0]
     logged = {name for record in records(part, "history") for name in record["item"]}
-    told = summary(part)
-    logged |= {f"{name}.{kind}" for name, value in told["summary"].items() if isinstance(value, dict) for kind in value}
-    config = {f"{group}.{key}" for group, value in told["config"].items() if isinstance(value, dict) for key in value}
+    found = summary(part)
+    logged |= {
+        f"{name}.{kind}" for name, value in found["summary"].items() if isinstance(value, dict) for kind in value
+    }
+    config = {f"{group}.{key}" for group, value in found["config"].items() if isinstance(value, dict) for key in value}
     view = json.loads(make_workspace("fish", "team")._to_model().model_dump_json(by_alias=True))
     panels = [
         panel["config"] for each in view["spec"]["section"]["panelBankConfig"]["sections"] for panel in each["panels"]
@@ -219,7 +173,7 @@ def test_wandb_has_the_pictures(tracked: SimpleNamespace) -> None:
             assert Image.open(part / "files" / file).tobytes() == Image.open(comparison / sheet).tobytes()
 
 
-def test_wandb_has_the_whole_configuration_and_the_models_name_and_size(tracked: SimpleNamespace) -> None:
+def test_wandb_has_the_configuration_and_the_name_and_size_of_the_model(tracked: SimpleNamespace) -> None:
     config = summary(parts(tracked.folder)[0])["config"]
     expected = yaml.safe_load(tracked.folder.config.read_text())
     expected["model"] |= {
@@ -229,20 +183,20 @@ def test_wandb_has_the_whole_configuration_and_the_models_name_and_size(tracked:
     assert {key: config[key] for key in expected} == expected
 
 
-def test_wandb_files_the_run_as_asked(tracked: SimpleNamespace) -> None:
+def test_wandb_has_project_name_group_tags_and_notes(tracked: SimpleNamespace) -> None:
     (run,) = records(parts(tracked.folder)[0], "run")
     assert run["tags"] == ["a", "b"]
     assert (run["project"], run["display_name"], run["run_group"], run["notes"]) == ("colorlab", "cunet", "g", "a note")
 
 
-def test_wandbs_summary_names_the_best_checkpoint(tracked: SimpleNamespace) -> None:
-    told = summary(parts(tracked.folder)[0])
+def test_the_wandb_summary_names_the_best_checkpoint(tracked: SimpleNamespace) -> None:
+    found = summary(parts(tracked.folder)[0])
     losses = read_metrics(tracked.folder)["val/loss"]
     best = min(losses, key=losses.get)
-    assert Path(told["summary"]["best/checkpoint"]).name.startswith(f"cunet_epoch{best:03d}_")
-    assert Path(told["summary"]["best/checkpoint"]).is_file()
-    assert told["summary"]["best/loss"] == pytest.approx(losses[best])
-    assert (told["state"], told["exit_code"]) == ("finished", 0)
+    assert Path(found["summary"]["best/checkpoint"]).name.startswith(f"cunet_epoch{best:03d}_")
+    assert Path(found["summary"]["best/checkpoint"]).is_file()
+    assert found["summary"]["best/loss"] == pytest.approx(losses[best])
+    assert (found["state"], found["exit_code"]) == ("finished", 0)
 
 
 def test_tensorboard_has_the_numbers_and_the_pictures(tracked: SimpleNamespace) -> None:
@@ -283,14 +237,14 @@ def test_mlflow_has_the_numbers_the_configuration_and_the_pictures(tracked: Simp
             assert picture.tobytes() == Image.open(tracked.folder.comparison / sheet).tobytes()
 
 
-def test_the_run_remembers_where_it_is_shown(tracked: SimpleNamespace) -> None:
-    """Not by an offline wandb."""
+def test_the_run_folder_has_the_addresses_of_its_trackers(tracked: SimpleNamespace) -> None:
+    """An offline wandb run has no address."""
     _, run = mlflow_run(tracked)
     place = f"experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
     assert json.loads(tracked.folder.trackers.read_text()) == {"mlflow": f"{tracked.server}/#/{place}"}
 
 
-def test_an_mlflow_server_that_does_not_answer_is_said(tmp_path: Path) -> None:
+def test_an_unreachable_mlflow_server_is_reported(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"logger\.mlflow\.uri=http://127\.0\.0\.1:9 does not answer"):
         mlflow_logger(str(tmp_path), uri="http://127.0.0.1:9")
 
@@ -298,7 +252,7 @@ def test_an_mlflow_server_that_does_not_answer_is_said(tmp_path: Path) -> None:
 # -- resumed -----------------------------------------------------------------------------------------
 
 
-def test_a_resumed_run_goes_on_in_the_same_wandb_run(tracked: SimpleNamespace, resumed: SimpleNamespace) -> None:
+def test_a_resume_continues_the_same_wandb_run(tracked: SimpleNamespace, resumed: SimpleNamespace) -> None:
     before, after = parts(resumed.folder)
     ((first,), (second,)) = (records(part, "run") for part in (before, after))
     assert first["run_id"] == second["run_id"] == resumed.folder.wandb_id.read_text()
@@ -308,8 +262,8 @@ def test_a_resumed_run_goes_on_in_the_same_wandb_run(tracked: SimpleNamespace, r
     assert len(losses) == 3
 
 
-def test_a_resumed_run_goes_on_in_the_same_mlflow_run(resumed: SimpleNamespace) -> None:
-    """With the parameters of its start: mlflow never changes one."""
+def test_a_resume_continues_the_same_mlflow_run(resumed: SimpleNamespace) -> None:
+    """It keeps the parameters of the start, because mlflow never changes one."""
     client, run = mlflow_run(resumed)
     losses = [each.value for each in client.get_metric_history(run.info.run_id, "val/loss")]
     assert losses == pytest.approx(list(read_metrics(resumed.folder)["val/loss"].values()))
@@ -319,25 +273,25 @@ def test_a_resumed_run_goes_on_in_the_same_mlflow_run(resumed: SimpleNamespace) 
 
 
 @pytest.mark.parametrize("name", ["tracked", "resumed"])
-def test_the_end_of_an_offline_run_says_how_to_send_all_of_it(name: str, request: pytest.FixtureRequest) -> None:
-    """The printed command, in the folder where it was printed, finds every part of the run."""
+def test_an_offline_run_ends_with_the_command_that_uploads_all_of_it(name: str, request: pytest.FixtureRequest) -> None:
+    """The printed command finds every part of the run when it is run in the same folder."""
     run = request.getfixturevalue(name)
     (line,) = (line for line in run.out.splitlines() if "wandb sync" in line)
     _, *words = shlex.split(line[line.index("wandb sync") :])
     where = run.folder.path.parent
     words = [found for word in words for found in (glob.glob(word, root_dir=where) or [word])]
-    told = wandb(*words, "--dry-run", cwd=where)
-    sent = {(where / word).resolve().parent for word in told.split() if word.endswith(".wandb")}
+    output = wandb(*words, "--dry-run", cwd=where)
+    sent = {(where / word).resolve().parent for word in output.split() if word.endswith(".wandb")}
     assert sent >= set(parts(run.folder)[: 1 if name == "tracked" else 2])
 
 
 # -- wandb's agents ----------------------------------------------------------------------------------
 
 
-def test_an_agent_trains_what_the_sweep_draws_and_the_run_is_the_sweeps(
+def test_a_wandb_agent_trains_the_values_of_the_sweep_and_its_run_belongs_to_the_sweep(
     wandb_server: WandbServer, tmp_path: Path
 ) -> None:
-    """`wandb sweep` and `wandb agent` as they are, and conf/wandb_sweep.yaml with what makes a run small."""
+    """Run the real `wandb sweep` and `wandb agent` with conf/wandb_sweep.yaml and overrides for a small run."""
     sweep = yaml.safe_load((conf_folder() / "wandb_sweep.yaml").read_text())
     small = {key: yaml.safe_load(value) for key, _, value in (word.partition("=") for word in SMALL)}
     fixed = {key: value for key, value in small.items() if key not in ("model", "logger")} | {"debug": True}
@@ -348,8 +302,8 @@ def test_an_agent_trains_what_the_sweep_draws_and_the_run_is_the_sweeps(
     wandb_server.draws = [drawn | fixed]
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"  # where the agent looks for Python
     surroundings = wandb_server.environment(tmp_path) | {"PATH": path}
-    told = wandb("sweep", "sweep.yaml", cwd=tmp_path, env=surroundings)
-    assert "wandb agent team/colorlab/sweep1" in told
+    output = wandb("sweep", "sweep.yaml", cwd=tmp_path, env=surroundings)
+    assert "wandb agent team/colorlab/sweep1" in output
     wandb("agent", "team/colorlab/sweep1", cwd=tmp_path, env=surroundings)
     folder = RunFolder(tmp_path / "runs" / "wandb" / "sweep1" / "run0")
     assert folder.status()["status"] == "done"

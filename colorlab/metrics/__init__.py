@@ -12,9 +12,7 @@ from colorlab.metrics.per_picture import (
 )
 from colorlab.metrics.registry import METRICS, check_names, direction, goodness
 
-SCALES = METRICS  # until sweeps/ and loggers/ say METRICS
-
 __all__ = [
-    "IN_TRAINING", "METRICS", "ON_PICTURES", "SCALES", "Colored", "Name", "auc_of_pixels", "check_names",
+    "IN_TRAINING", "METRICS", "ON_PICTURES", "Colored", "Name", "auc_of_pixels", "check_names",
     "colorfulness_of", "direction", "goodness", "measure", "scores",
 ]  # fmt: skip

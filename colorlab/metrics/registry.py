@@ -19,10 +19,6 @@ class MetricInfo(NamedTuple):
     direction: Literal["min", "max"] | None
     digits: int
 
-    @property
-    def better(self) -> str:  # until sweeps/ and loggers/ use direction()
-        return {"max": "higher", "min": "lower", None: "nearer"}[self.direction]
-
 
 METRICS = {
     "psnr": MetricInfo("PSNR (dB)", "max", 2),

@@ -15,9 +15,9 @@ def direction_of(metric: str) -> Literal["min", "max"]:
     Raises:
         UserError: runs do not log it, or neither a low nor a high value is better.
     """
-    from colorlab.metrics import SCALES, direction
+    from colorlab.metrics import METRICS, direction
 
-    better = {f"{stage}/{name}": direction(name) for stage in ("val", "test") for name in ("loss", *SCALES)}
+    better = {f"{stage}/{name}": direction(name) for stage in ("val", "test") for name in ("loss", *METRICS)}
     found = {"train/loss": direction("loss"), **better}.get(metric)
     if found is None:
         known = [name for name, better in better.items() if better and name.startswith("val/")]

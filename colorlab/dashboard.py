@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from colorlab.command_line import leave
 from colorlab.errors import UserError
 from colorlab.files import relative, write_text
+from colorlab.library_internals import workspace_json
 
 if TYPE_CHECKING:
     from wandb_workspaces.reports.v2 import LinePlot
@@ -116,7 +117,7 @@ def publish(workspace: "Workspace") -> str:
 
 def write_definition(workspace: "Workspace", path: Path) -> None:
     """Write the definition that `publish` would send, atomically."""
-    write_text(path, workspace._to_model().model_dump_json(by_alias=True, exclude_none=True, indent=2) + "\n")
+    write_text(path, workspace_json(workspace) + "\n")
 
 
 def main() -> None:

@@ -220,20 +220,10 @@ def color_file(file: PictureFile, model: Colorizer, options: Options) -> Respons
 
 
 def _for_screen(frame: Frame) -> np.ndarray:
-<<<<<<< HEAD
-    """A frame in 8 bits, over white, at most SHOWN long: [H, W, 3]."""
+    """Return a frame as [H, W, 3] uint8, over white, at most PREVIEW_SIZE long."""
     alpha = None if frame.alpha is None else upper_8_bits(frame.alpha)
     picture = Image.fromarray(over_white(upper_8_bits(frame.pixels), alpha))
-    picture.thumbnail((SHOWN, SHOWN), Image.Resampling.LANCZOS)
-=======
-    """Return a frame as [H, W, 3] uint8, over white, at most PREVIEW_SIZE long."""
-    pixels = frame.pixels if frame.pixels.dtype == np.uint8 else (frame.pixels >> 8).astype(np.uint8)
-    picture = Image.fromarray(pixels).convert("RGB")
-    if frame.alpha is not None:
-        alpha = frame.alpha if frame.alpha.dtype == np.uint8 else (frame.alpha >> 8).astype(np.uint8)
-        picture = Image.composite(picture, Image.new("RGB", picture.size, "white"), Image.fromarray(alpha))
     picture.thumbnail((PREVIEW_SIZE, PREVIEW_SIZE), Image.Resampling.LANCZOS)
->>>>>>> ccaf29c (export/exporter.py, demo.Service and the dashboard's sections: functions within a screen; cards and graphs name the licenses)
     return np.array(picture)
 
 

@@ -15,6 +15,7 @@ from lightning.pytorch.loggers.logger import rank_zero_experiment
 from lightning.pytorch.utilities import rank_zero_only
 
 from colorlab.files import write_text
+from colorlab.library_internals import wandb_init_arguments
 from colorlab.loggers.tracker import losable
 from colorlab.metrics import direction
 from colorlab.runs.folder import RunFolder
@@ -47,11 +48,11 @@ class WandbByEpoch(WandbLogger):
         try:
             return super().experiment
         except wandb.errors.Error as error:
-            if self._wandb_init["mode"] == "offline":
+            if wandb_init_arguments(self)["mode"] == "offline":
                 raise
             reason = str(error).splitlines()[0]
             log.warning("wandb cannot be reached (%s): this run is kept offline, for `wandb sync`.", reason)
-            self._wandb_init["mode"] = "offline"
+            wandb_init_arguments(self)["mode"] = "offline"
             wandb.teardown()  # wandb's process still holds the run that it failed to start
             return super().experiment
 

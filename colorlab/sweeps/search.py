@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from colorlab.errors import UserError
+from colorlab.library_internals import trial_id
 from colorlab.runs.folder import RunFolder
 from colorlab.sweeps.score import direction_of
 
@@ -150,7 +151,7 @@ def load_trial(file: Path, number: int, pruner: "BasePruner") -> "Trial":
     """Return a trial of the study in `file`, for the process that trains its run."""
     optuna = import_optuna()
     study = optuna.load_study(study_name=STUDY, storage=_storage(file), pruner=pruner)
-    return optuna.trial.Trial(study, study.trials[number]._trial_id)
+    return optuna.trial.Trial(study, trial_id(study, number))
 
 
 def _storage(file: Path) -> "JournalStorage":

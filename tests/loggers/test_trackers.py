@@ -22,6 +22,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from colorlab.config import conf_folder
 from colorlab.dashboard import make_workspace
 from colorlab.errors import UserError
+from colorlab.library_internals import workspace_json
 from colorlab.loggers import mlflow_logger, wandb_logger
 from colorlab.models import CUNet
 from colorlab.runs.folder import RunFolder
@@ -151,7 +152,7 @@ def test_the_dashboard_shows_only_what_a_run_logs(tracked: SimpleNamespace) -> N
         f"{name}.{kind}" for name, value in found["summary"].items() if isinstance(value, dict) for kind in value
     }
     config = {f"{group}.{key}" for group, value in found["config"].items() if isinstance(value, dict) for key in value}
-    view = json.loads(make_workspace("fish", "team")._to_model().model_dump_json(by_alias=True))
+    view = json.loads(workspace_json(make_workspace("fish", "team")))
     panels = [
         panel["config"] for each in view["spec"]["section"]["panelBankConfig"]["sections"] for panel in each["panels"]
     ]

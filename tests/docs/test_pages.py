@@ -1,0 +1,64 @@
+"""README.md and the pages of docs/: their links, commands and examples."""
+
+import importlib.util
+import re
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from colorlab.config import check
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+COMMANDS = re.findall(r"^colorlab-(\w+) = ", (ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.MULTILINE)
+
+
+def headings(page: Path) -> set[str]:
+    """Return the anchors of a page, as GitHub names them."""
+    titles = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_and_pictures_exist(page: Path) -> None:
+    for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
+        if not link.startswith("http"):
+            place, _, anchor = link.partition("#")
+            target = page.parent / place if place else page
+            assert target.exists(), link
+            assert not anchor or anchor in headings(target), link
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_exist(page: Path) -> None:
+    text, makefile = (path.read_text(encoding="utf-8") for path in (page, ROOT / "Makefile"))
+    assert set(re.findall(r"python -m colorlab\.([a-z]\w*)", text)) <= set(COMMANDS)
+    assert set(re.findall(r"(?:^|`)make (\w+)", text, re.MULTILINE)) <= set(
+        re.findall(r"^(\w+):", makefile, re.MULTILINE)
+    )
+
+
+def test_every_command_is_on_a_page() -> None:
+    text = "".join(page.read_text(encoding="utf-8") for page in PAGES)
+    assert not [command for command in COMMANDS if f"python -m colorlab.{command}" not in text]
+
+
+def test_the_readme_is_short() -> None:
+    assert len(PAGES[0].read_text(encoding="utf-8").splitlines()) <= 250
+
+
+def test_the_model_of_the_example_predicts_colors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (ROOT / "docs" / "adding-a-model.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    (target,) = re.findall(r"^_target_: (\S+)", text, re.MULTILINE)
+    file = tmp_path / "mynet.py"
+    file.write_text(code, encoding="utf-8")
+    name = target.rpartition(".")[0]
+    spec = importlib.util.spec_from_file_location(name, file)
+    example = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, name, example)
+    spec.loader.exec_module(example)
+    model = check({"_target_": target, "width": 4}, "model").build()
+    assert model(torch.full((1, 1, 20, 30), 50.0)).shape == (1, 2, 20, 30)

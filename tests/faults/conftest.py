@@ -1,7 +1,7 @@
-"""What the fault-injection suite shares: how often a fault is injected, and the count of what survived it.
+"""Count injected faults, and how many of them were survived.
 
-`make faults` sets FAULTS to a file; every test adds its line there, and `table.py` makes the README's table of it.
-Without it the tests here are the quick part, in `make test`.
+`make faults` sets FAULTS to a file, to which every test adds a line; `table.py` writes docs/reliability.md from it.
+Without FAULTS, as in `make test`, each fault is injected only a few times.
 """
 
 import json
@@ -16,7 +16,13 @@ RECORD = os.environ.get("FAULTS")
 
 
 class Tally:
-    """How often a fault was injected, and how often all that must not be lost was still there afterwards."""
+    """How often a fault was injected, and how often nothing was lost.
+
+    Attributes:
+        fault: what happens, as a row of the table names it.
+        injected: the number of injections.
+        survived: the number of injections after which the test's assertions held.
+    """
 
     def __init__(self) -> None:
         self.fault: str | None = None
@@ -24,15 +30,15 @@ class Tally:
 
     @staticmethod
     def times(quick: int, full: int) -> int:
-        """How often to inject a fault: `quick` in `make test`, `full` in `make faults`."""
+        """Return how often to inject the fault: `quick` in `make test`, `full` in `make faults`."""
         return full if RECORD else quick
 
     @contextmanager
     def injecting(self, fault: str, times: int = 1) -> Iterator[None]:
-        """Around one injection (or `times` at once) and the assertions on what came of it.
+        """Count the block as one injection, or `times`; the block also asserts that nothing was lost.
 
         Args:
-            fault: what happens, as the table's readers would say it; the same through the whole test.
+            fault: what happens, in the words of the table; the same throughout a test.
         """
         assert self.fault in (None, fault), "a test injects one fault"
         self.fault = fault
@@ -43,6 +49,7 @@ class Tally:
 
 @pytest.fixture
 def tally() -> Iterator[Tally]:
+    """Count the injections of a test, and record them in `make faults`."""
     count = Tally()
     yield count
     if RECORD and count.injected:

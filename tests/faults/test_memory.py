@@ -1,4 +1,4 @@
-"""Memory that a step has not enough of, and memory and files that a long training must give back."""
+"""Steps that run out of memory, and long runs that must not leak memory or files."""
 
 import os
 import resource
@@ -22,17 +22,17 @@ RUN = (
     "data.batch_size=150", "data.workers=0", "trainer=cpu", "trainer.max_epochs=1", "logger=csv", "metrics=[psnr]",
     "callbacks.comparison=null", "callbacks.curves=null", "test=false",
 )  # fmt: skip
-"""Each map of a batch takes 26 MB in training, and 79 in validation."""
+"""One feature map of a batch takes 26 MB in training and 79 MB in validation."""
 
 
 def out_of_memory_in(step: str, *words: str, where: Path) -> CommandProcess:
-    """A training whose first such step has hardly any memory left to take."""
+    """Start a run whose first call of this step can allocate at most 20 MiB."""
     place = f"colorlab.models.colorizer:Colorizer.{step}"
     return CommandProcess(*words, cwd=where, before=partial(limit_memory_during, place, 20 * MIB))
 
 
 @pytest.mark.parametrize("step", ["training_step", pytest.param("validation_step", marks=pytest.mark.faults)])
-def test_out_of_memory_says_what_to_lower_and_by_how_much(tally, tmp_path: Path, step: str) -> None:
+def test_the_out_of_memory_message_names_a_smaller_batch(tally, tmp_path: Path, step: str) -> None:
     for accumulate in range(1, tally.times(1, 3) + 1):
         run = RunFolder(tmp_path / f"run{accumulate}")
         words = (*RUN, f"trainer.accumulate_grad_batches={accumulate}", f"hydra.run.dir={run.path}")
@@ -50,7 +50,7 @@ def test_out_of_memory_says_what_to_lower_and_by_how_much(tally, tmp_path: Path,
 
 
 @pytest.mark.faults
-def test_the_other_jobs_of_a_sweep_go_on_when_one_is_out_of_memory(tally, tmp_path: Path) -> None:
+def test_a_sweep_goes_on_after_a_job_runs_out_of_memory(tally, tmp_path: Path) -> None:
     with tally.injecting("out of memory in a job of a sweep"):
         words = ("-m", *RUN, "data.size=128,16", "hydra.sweep.dir=sweep")
         training = out_of_memory_in("training_step", *words, where=tmp_path)
@@ -60,56 +60,55 @@ def test_the_other_jobs_of_a_sweep_go_on_when_one_is_out_of_memory(tally, tmp_pa
         assert [run.status()["status"] for run in runs] == ["failed", "done"]
 
 
-# -- what a long training takes ----------------------------------------------------------------------
+# -- leaks -------------------------------------------------------------------------------------------
 
 STEPS = 10_000
 LONG = (
     "model=cunet", "model.width=2", "data.size=16", "data.batch_size=1", "data.workers=1", "trainer=cpu",
     f"trainer.max_steps={STEPS}", "trainer.max_epochs=-1", "logger=csv", "test=false", "hydra.run.dir=run",
 )  # fmt: skip
-"""Some 65 epochs, each with its validation, checkpoints, comparison picture and curves."""
+"""About 65 epochs, each with validation, checkpoints, comparison and curves."""
 
 
-def taken(process: int) -> tuple[float, int]:
-    """The MiB in memory and the open files of a process and those that it started."""
+def usage(process: int) -> tuple[float, int]:
+    """Return the memory in MiB and the number of open files of a process and its children."""
     pages = files = 0
     for each in processes_in_session(process):
-        with suppress(OSError):  # it has ended since
+        with suppress(OSError):  # the process has just ended
             pages += int(Path(f"/proc/{each}/statm").read_text().split()[1])
             files += len(os.listdir(f"/proc/{each}/fd"))
     return pages * resource.getpagesize() / MIB, files
 
 
 @pytest.mark.faults
-def test_ten_thousand_steps_leak_neither_memory_nor_files(tally, tmp_path: Path) -> None:
+def test_10000_steps_do_not_leak_memory_or_files(tally, tmp_path: Path) -> None:
     with tally.injecting("a training of 10,000 steps, checked for leaks of memory and files"):
         training, run, begun = CommandProcess(*LONG, cwd=tmp_path), RunFolder(tmp_path / "run"), time.monotonic()
-        course = []
+        samples = []
         while training.process.is_alive():
             assert time.monotonic() - begun < 3600, training.output()
-            course.append((time.monotonic() - begun, *taken(training.process.pid)))
+            samples.append((time.monotonic() - begun, *usage(training.process.pid)))
             time.sleep(0.1)
         assert training.wait() == 0, training.output()
         assert max(read_metrics(run)["val/loss"]) >= 60
-        seconds, memory, files = np.array(course[:-10]).T  # without its end
+        seconds, memory, files = np.array(samples[:-10]).T  # without the end of the run
         draw(seconds, memory, files, tmp_path / "memory.png")
-        fifth = len(course) // 5
+        fifth = len(samples) // 5
         early, late = (
             np.median([memory[part], files[part]], axis=1) for part in (slice(fifth, 2 * fifth), slice(-fifth, None))
         )
-        print(
-            f"{early[0]:.0f} MiB and {early[1]:.0f} files, in the end {late[0]:.0f} and {late[1]:.0f}; see {tmp_path}"
-        )
-        assert late[0] - early[0] < 20  # 2 KB a step
+        for when, (mib, count) in {"early": early, "late": late}.items():
+            print(f"{when}: {mib:.0f} MiB and {count:.0f} open files; see {tmp_path}")
+        assert late[0] - early[0] < 20  # 2 KB per step
         assert late[1] - early[1] < 5
 
 
 def draw(seconds: np.ndarray, memory: np.ndarray, files: np.ndarray, path: Path) -> None:
-    """A plot of what a training took, over its time."""
+    """Plot memory and open files over time."""
     figure = matplotlib.figure.Figure(figsize=(8, 5), layout="constrained")
     above, below = figure.subplots(2, sharex=True)
     above.plot(seconds, memory)
-    above.set(ylabel="memory in MiB", ylim=(0, None), title=f"A training of {STEPS:,} steps and its worker")
+    above.set(ylabel="memory in MiB", ylim=(0, None), title=f"{STEPS:,} training steps with one data worker")
     below.plot(seconds, files)
     below.set(ylabel="open files", ylim=(0, None), xlabel="seconds")
     figure.savefig(path)

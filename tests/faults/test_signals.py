@@ -1,4 +1,4 @@
-"""A training that is asked to leave: once, it saves and can go on; twice, it leaves at once."""
+"""SIGTERM and Ctrl-C: the first saves a checkpoint and stops the run, the second stops it at once."""
 
 import os
 import random
@@ -25,8 +25,8 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     return train_undisturbed(tmp_path_factory.mktemp("undisturbed"), *QUICK)
 
 
-def begun(where: Path, place: str, call: int, *numbers: int) -> CommandProcess:
-    """A run that gets these signals when it comes to that call."""
+def start_signaled(where: Path, place: str, call: int, *numbers: int) -> CommandProcess:
+    """Start a run that gets these signals at this call of a function."""
     where.mkdir()
     return CommandProcess(
         *RUN, *QUICK, cwd=where, before=partial(at_call, place, call, do=partial(send_signals_to_self, *numbers))
@@ -34,16 +34,14 @@ def begun(where: Path, place: str, call: int, *numbers: int) -> CommandProcess:
 
 
 @pytest.mark.parametrize("name", ["SIGTERM", pytest.param("Ctrl-C", marks=pytest.mark.faults)])
-def test_asked_once_it_saves_after_the_step_and_leaves(
-    tally, tmp_path: Path, undisturbed: RunFolder, name: str
-) -> None:
+def test_one_signal_saves_after_the_step_and_stops(tally, tmp_path: Path, undisturbed: RunFolder, name: str) -> None:
     code = SIGNALS[name]
     for time_ in range(tally.times(1, 5)):
         place, call = random.choice([(STEP, random.randint(1, 29)), (VALIDATION, random.randint(1, 4))])
         print(f"call {call} of {place}")
         where = tmp_path / str(time_)
         with tally.injecting(f"{name} once: the run is saved, exit code {code}"):
-            training = begun(where, place, call, code - 128)
+            training = start_signaled(where, place, call, code - 128)
             assert training.wait() == code, training.output()
             said = [line for line in training.output().splitlines() if line.startswith("colorlab: ")]
             assert said == [
@@ -59,13 +57,13 @@ def test_asked_once_it_saves_after_the_step_and_leaves(
 
 @pytest.mark.parametrize("name", SIGNALS)
 @pytest.mark.faults
-def test_asked_twice_it_leaves_at_once(tally, tmp_path: Path, undisturbed: RunFolder, name: str) -> None:
+def test_two_signals_stop_at_once(tally, tmp_path: Path, undisturbed: RunFolder, name: str) -> None:
     code = SIGNALS[name]
     for time_ in range(tally.times(1, 5)):
         call, where = random.randint(1, 30), tmp_path / str(time_)
         print(f"call {call}")
         with tally.injecting(f"{name} twice: the run exits at once, exit code {code}"):
-            training = begun(where, STEP, call, code - 128, code - 128)
+            training = start_signaled(where, STEP, call, code - 128, code - 128)
             assert training.wait() == code, training.output()
             assert training.output().splitlines()[-1] == f"colorlab: {name}: left at once."
             assert "Traceback" not in training.output()
@@ -75,8 +73,8 @@ def test_asked_twice_it_leaves_at_once(tally, tmp_path: Path, undisturbed: RunFo
 
 @pytest.mark.faults
 @pytest.mark.parametrize("name", SIGNALS)
-def test_all_processes_asked_at_once_the_workers_too(tally, tmp_path: Path, name: str) -> None:
-    """As Ctrl-C, `timeout`, systemd and SLURM do."""
+def test_a_signal_to_the_whole_group_including_workers_saves_and_stops(tally, tmp_path: Path, name: str) -> None:
+    """Ctrl-C, `timeout`, systemd and SLURM signal the whole group."""
     number = SIGNALS[name] - 128
     workers = (*RUN, *QUICK, "data.workers=2", "trainer.max_epochs=1000")
     for time_ in range(tally.times(1, 5)):
@@ -99,7 +97,7 @@ def test_all_processes_asked_at_once_the_workers_too(tally, tmp_path: Path, name
 
 
 @pytest.mark.parametrize("name", SIGNALS)
-def test_asked_before_the_training_it_leaves_at_once(tally, tmp_path: Path, name: str) -> None:
+def test_a_signal_before_training_stops_at_once(tally, tmp_path: Path, name: str) -> None:
     with tally.injecting(f"{name} before training starts, while colors are counted"):
         counting = partial(
             at_call, "colorlab.data.color_histogram:split_lab", 3, do=partial(send_signals_to_self, SIGNALS[name] - 128)
@@ -111,11 +109,11 @@ def test_asked_before_the_training_it_leaves_at_once(tally, tmp_path: Path, name
         assert "Traceback" not in training.output()
 
 
-def test_a_sweep_that_is_asked_to_leave_says_how_to_see_what_is_done(tally, tmp_path: Path) -> None:
+def test_an_interrupted_sweep_says_how_to_list_its_finished_runs(tally, tmp_path: Path) -> None:
     with tally.injecting("SIGTERM to a sweep"):
         sweep = ("-m", *RUN[:-1], *QUICK, "seed=1,2,3", "hydra.sweep.dir=sweep")
-        told = partial(at_call, STEP, 35, do=partial(send_signals_to_self, signal.SIGTERM))
-        training = CommandProcess(*sweep, cwd=tmp_path, before=told)
+        interrupt = partial(at_call, STEP, 35, do=partial(send_signals_to_self, signal.SIGTERM))
+        training = CommandProcess(*sweep, cwd=tmp_path, before=interrupt)
         assert training.wait() == 143, training.output()
         said = training.output()
         print(said)

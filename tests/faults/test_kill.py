@@ -1,4 +1,4 @@
-"""A training killed with -9, anywhere, and resumed: it ends as if nothing had happened."""
+"""kill -9 at any moment of a run: the resumed run equals an undisturbed one bit for bit."""
 
 import os
 import random
@@ -18,9 +18,9 @@ from support.fault_injection import at_call, kill_during_checkpoint
 from support.runs import QUICK, RUN, resumes_identically, train_undisturbed
 
 
-def test_a_run_killed_at_random_moments_again_and_again(tally, tmp_path: Path) -> None:
+def test_a_run_killed_repeatedly_at_random_moments_resumes_identically(tally, tmp_path: Path) -> None:
     times, seed = tally.times(1, 50), random.randrange(2**32)
-    print(f"seed {seed}")  # pytest shows it if the test fails
+    print(f"seed {seed}")  # shown by pytest if the test fails
     moments = random.Random(seed)
     run, words = RunFolder(tmp_path / "run"), [*RUN, "trainer.max_epochs=1000"]
     with tally.injecting("kill -9 at random moments, repeatedly on one run", times):
@@ -29,7 +29,7 @@ def test_a_run_killed_at_random_moments_again_and_again(tally, tmp_path: Path) -
             while not run.overrides():
                 assert training.process.is_alive(), training.output()
                 time.sleep(0.01)
-            for _ in range(moments.randint(0, 5)):  # checkpoints further, however busy the machine is
+            for _ in range(moments.randint(0, 5)):  # counted in checkpoints, which a busy machine does not affect
                 wait_for_a_checkpoint(run, training)
             training.process.join(moments.uniform(0, 1))
             assert training.process.is_alive(), training.output()
@@ -43,6 +43,7 @@ def test_a_run_killed_at_random_moments_again_and_again(tally, tmp_path: Path) -
 
 
 def wait_for_a_checkpoint(run: RunFolder, training: CommandProcess) -> None:
+    """Wait until `last.ckpt` is written again."""
     last = run.checkpoints.path / "last.ckpt"
     before = last.stat().st_mtime_ns if last.exists() else 0
     while not last.exists() or last.stat().st_mtime_ns == before:
@@ -66,21 +67,24 @@ MOMENTS = {
     "while a checkpoint is being written": (kill_during_checkpoint, range(1, 16)),
     "before a temporary file is renamed": (partial(at_call, "pathlib:Path.replace"), range(3, 33)),
 }  # fmt: skip
-"""How to be killed, and the chances for it in a run; before the third file there is nothing yet to resume."""
+"""For each moment: the function that kills, and the calls of a run at which it can. The first two files that are
+renamed are written before there is anything to resume."""
 QUICK_ONE = "while a checkpoint is being written"
 
 
 @pytest.mark.parametrize(
     "moment", [pytest.param(name, marks=[pytest.mark.faults] * (name != QUICK_ONE)) for name in MOMENTS]
 )
-def test_a_run_killed_at_a_moment(tally, tmp_path: Path, undisturbed: RunFolder, moment: str) -> None:
-    be_killed, chances = MOMENTS[moment]
-    for chance in random.sample(chances, tally.times(1, min(len(chances), 5))):
-        print(f"chance {chance}")
-        where = tmp_path / str(chance)
+def test_a_run_killed_at_a_chosen_moment_resumes_identically(
+    tally, tmp_path: Path, undisturbed: RunFolder, moment: str
+) -> None:
+    kill_at, calls = MOMENTS[moment]
+    for call in random.sample(calls, tally.times(1, min(len(calls), 5))):
+        print(f"call {call}")
+        where = tmp_path / str(call)
         where.mkdir()
         with tally.injecting(f"kill -9 {moment}"):
-            training = CommandProcess(*RUN, *QUICK, cwd=where, before=partial(be_killed, chance))
+            training = CommandProcess(*RUN, *QUICK, cwd=where, before=partial(kill_at, call))
             assert training.wait() == -signal.SIGKILL, training.output()
             assert resumes_identically(undisturbed, where)
 
@@ -99,7 +103,9 @@ def test_a_run_killed_at_a_moment(tally, tmp_path: Path, undisturbed: RunFolder,
     ],
     ids=["prior", "cache"],
 )
-def test_a_run_killed_while_it_prepares(tally, tmp_path: Path, what: str, place: str, calls: int, words: tuple) -> None:
+def test_a_run_killed_during_preparation_resumes_identically(
+    tally, tmp_path: Path, what: str, place: str, calls: int, words: tuple
+) -> None:
     undisturbed = train_undisturbed(tmp_path / "undisturbed", *QUICK, *words)
     for call in random.sample(range(1, calls + 1), tally.times(1, 5)):
         print(f"call {call}")
@@ -113,15 +119,15 @@ def test_a_run_killed_while_it_prepares(tally, tmp_path: Path, what: str, place:
 
 
 @pytest.fixture
-def trains(tmp_path: Path) -> Iterator[CommandProcess]:
-    """A run in the middle of its training, which does not end by itself."""
+def running(tmp_path: Path) -> Iterator[CommandProcess]:
+    """Start a run of 1000 epochs and wait for its first checkpoint."""
     training = CommandProcess(*RUN, *QUICK, "data.workers=2", "trainer.max_epochs=1000", cwd=tmp_path)
     wait_for_a_checkpoint(RunFolder(tmp_path / "run"), training)
     yield training
     training.kill()
 
 
-def test_a_folder_that_trains_is_no_other_runs(tally, tmp_path: Path, trains: CommandProcess) -> None:
+def test_a_second_run_in_the_folder_of_a_running_one_is_refused(tally, tmp_path: Path, running: CommandProcess) -> None:
     run = RunFolder(tmp_path / "run")
     before = run.config.read_bytes(), run.status()
     for words in (RUN, ("resume=run",)):
@@ -129,27 +135,27 @@ def test_a_folder_that_trains_is_no_other_runs(tally, tmp_path: Path, trains: Co
             second = CommandProcess(*words, cwd=tmp_path, stdout="second")
             assert second.wait() == 2, second.output()
             (said,) = second.output().splitlines()
-            assert f" is another run's that still trains (process {trains.process.pid} on " in said
+            assert f" is another run's that still trains (process {running.process.pid} on " in said
             assert (run.config.read_bytes(), run.status()) == before
-            assert trains.process.is_alive()
+            assert running.process.is_alive()
 
 
-def test_workers_end_with_the_process_that_started_them(tally, tmp_path: Path, trains: CommandProcess) -> None:
-    """And do not keep its folder until then."""
+def test_data_workers_end_with_the_main_process(tally, tmp_path: Path, running: CommandProcess) -> None:
+    """A worker that is still alive does not keep the folder locked."""
     with tally.injecting("kill -9 of the main process, with its data workers still running"):
-        assert len(processes_in_session(trains.process.pid)) >= 3
-        os.kill(trains.process.pid, signal.SIGKILL)
-        trains.wait()
+        assert len(processes_in_session(running.process.pid)) >= 3
+        os.kill(running.process.pid, signal.SIGKILL)
+        running.wait()
         again = CommandProcess("resume=run", cwd=tmp_path)
         wait_for_a_checkpoint(RunFolder(tmp_path / "run"), again)
         deadline = time.monotonic() + 120
-        while processes_in_session(trains.process.pid):
+        while processes_in_session(running.process.pid):
             assert time.monotonic() < deadline
             time.sleep(0.1)
         again.kill()
 
 
-def test_a_read_only_folder_is_refused_in_a_sentence(tally, tmp_path: Path) -> None:
+def test_a_read_only_run_folder_is_refused_with_one_sentence(tally, tmp_path: Path) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", disk], capture_output=True).returncode:

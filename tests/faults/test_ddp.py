@@ -1,4 +1,4 @@
-"""A training in two processes, of which one is killed or asked to leave: the other does not stay behind."""
+"""Training in two processes: if one is killed or interrupted, the other ends too."""
 
 import os
 import signal
@@ -22,18 +22,19 @@ TWO = (*RUN, *QUICK, "data.batch_size=8", "trainer=ddp", "trainer.accelerator=cp
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     where = tmp_path_factory.mktemp("undisturbed")
-    ends(start_command("train", *TWO, cwd=where), 0)
+    assert_ends(start_command("train", *TWO, cwd=where), 0)
     return RunFolder(where / "run")
 
 
-def ends(process: subprocess.Popen, code: int) -> str:
-    """What a command, that should end with this code, says on stderr."""
+def assert_ends(process: subprocess.Popen, code: int) -> str:
+    """Assert that the command ends with this code, and return its standard error."""
     _, error = process.communicate(timeout=300)
     assert process.returncode == code, error
     return error
 
 
-def all_end(process: subprocess.Popen) -> None:
+def assert_all_end(process: subprocess.Popen) -> None:
+    """Wait until no process of the session is left."""
     deadline = time.monotonic() + 120
     while processes_in_session(process.pid):
         assert time.monotonic() < deadline
@@ -42,7 +43,7 @@ def all_end(process: subprocess.Popen) -> None:
 
 @pytest.fixture
 def training(tmp_path: Path) -> Iterator[subprocess.Popen]:
-    """Two processes in the middle of their training."""
+    """Start two processes and wait for their first checkpoint."""
     process = start_command("train", *TWO, cwd=tmp_path)
     while not (tmp_path / "run" / "checkpoints" / "last.ckpt").exists():
         assert process.poll() is None, process.stderr.read()
@@ -53,7 +54,7 @@ def training(tmp_path: Path) -> Iterator[subprocess.Popen]:
 
 
 @pytest.mark.parametrize("rank", [0, 1])
-def test_one_of_two_is_killed(
+def test_kill_of_one_process_ends_both_and_the_run_resumes_identically(
     tally, tmp_path: Path, undisturbed: RunFolder, training: subprocess.Popen, rank: int
 ) -> None:
     with tally.injecting(f"kill -9 of process {rank} of two"):
@@ -61,8 +62,8 @@ def test_one_of_two_is_killed(
         victims = [one for one in others if f"LOCAL_RANK={rank}" in environment(one)] if rank else [training.pid]
         os.kill(victims[0], signal.SIGKILL)
         training.communicate(timeout=300)
-        all_end(training)
-        ends(start_command("train", "resume=run", cwd=tmp_path), 0)
+        assert_all_end(training)
+        assert_ends(start_command("train", "resume=run", cwd=tmp_path), 0)
         assert same_run(RunFolder(tmp_path / "run"), undisturbed)
 
 
@@ -70,21 +71,21 @@ def environment(process: int) -> list[str]:
     return Path(f"/proc/{process}/environ").read_text().split("\0")
 
 
-@pytest.mark.parametrize("whom", ["the first", "both"])
-def test_they_are_asked_to_leave(
-    tally, tmp_path: Path, undisturbed: RunFolder, training: subprocess.Popen, whom: str
+@pytest.mark.parametrize("receivers", ["the first", "both"])
+def test_sigterm_ends_both_processes_and_the_run_resumes_identically(
+    tally, tmp_path: Path, undisturbed: RunFolder, training: subprocess.Popen, receivers: str
 ) -> None:
-    with tally.injecting(f"SIGTERM to {whom} of two processes"):
-        if whom == "both":
+    with tally.injecting(f"SIGTERM to {receivers} of two processes"):
+        if receivers == "both":
             os.killpg(training.pid, signal.SIGTERM)
         else:
             training.send_signal(signal.SIGTERM)
-        error = ends(training, 143)
+        error = assert_ends(training, 143)
         assert "Traceback" not in error, error
         assert [line for line in error.splitlines() if line.startswith("colorlab: ")] == [
             "colorlab: SIGTERM: stops after this step, or validation, and saves; once more leaves at once.",
             "colorlab: SIGTERM: resume=run goes on.",
         ]
-        all_end(training)
-        ends(start_command("train", "resume=run", cwd=tmp_path), 0)
+        assert_all_end(training)
+        assert_ends(start_command("train", "resume=run", cwd=tmp_path), 0)
         assert same_run(RunFolder(tmp_path / "run"), undisturbed)

@@ -1,4 +1,4 @@
-"""A disk that becomes full while something is written to it: a small one, in memory."""
+"""The disk fills up while something is written to it: a small disk, in memory."""
 
 import os
 import random
@@ -31,17 +31,18 @@ MIB = 2**20
 
 
 class SmallDisk:
-    """A disk of its own, with as much room as a test leaves it."""
+    """A mounted disk with as much free space as a test leaves."""
 
     def __init__(self, path: Path) -> None:
         self.path, self.filler = path, path / "filler"
 
     def leave(self, room: int) -> None:
-        """Fill the disk up to so many bytes."""
+        """Fill the disk until only `room` bytes are free."""
         with self.filler.open("ab") as file:
             os.posix_fallocate(file.fileno(), 0, self.filler.stat().st_size + shutil.disk_usage(self.path).free - room)
 
     def empty(self) -> None:
+        """Free the space again."""
         self.filler.unlink()
 
 
@@ -58,7 +59,7 @@ def disk(tmp_path: Path) -> Iterator[SmallDisk]:
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> dict[str, torch.Tensor]:
-    """What the run comes to when nothing happens."""
+    """Return the final weights of a run that is not disturbed."""
     folder = tmp_path_factory.mktemp("undisturbed")
     with pytest.MonkeyPatch.context() as monkeypatch:
         assert train_exit_code(monkeypatch, *RUN, f"hydra.run.dir={folder / 'run'}") == 0
@@ -70,17 +71,17 @@ def newest(folder: RunFolder) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize("on_full", ["go_on", pytest.param("stop", marks=pytest.mark.faults)])
-def test_a_training_on_a_full_disk_says_so_keeps_its_checkpoints_and_can_go_on(
+def test_training_on_a_full_disk_keeps_checkpoints_and_resumes(
     tally, disk: SmallDisk, weights: dict, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, on_full: str
 ) -> None:
-    """With room for a part of its checkpoints, sheets and rows, how large a part chance says."""
+    """There is space for a random part of the checkpoints, contact sheets and metrics."""
     chance = random.Random(on_full)
     monkeypatch.chdir(disk.path)
     for number in range(tally.times(1, 15)):
         folder = RunFolder(disk.path / f"run{number}")
         disk.leave(int(chance.uniform(0.2, 2.5) * MIB))
         with tally.injecting(f"the disk fills up during training, callbacks.disk.on_full={on_full}"):
-            left = train_exit_code(
+            code = train_exit_code(
                 monkeypatch, *RUN, f"callbacks.disk.on_full={on_full}", f"hydra.run.dir={folder.path}"
             )
             written = capsys.readouterr()
@@ -88,11 +89,14 @@ def test_a_training_on_a_full_disk_says_so_keeps_its_checkpoints_and_can_go_on(
             assert not list(folder.path.rglob("*.part"))
             for checkpoint in folder.checkpoints.path.glob("*.ckpt"):
                 assert torch.load(checkpoint, weights_only=True)["state_dict"].keys() == weights.keys()
-            assert left in (0, 1)
-            if left == 1:
+            assert code in (0, 1)
+            if code == 1:
                 assert "cannot be written (No space left on device)" in written.out
                 assert "newest checkpoint cannot be written" in written.err.splitlines()[-1]
-                assert folder.status()["status"] in ("failed", "running")  # the latter where its file has no room
+                assert folder.status()["status"] in (
+                    "failed",
+                    "running",
+                )  # "running" if status.json could not be written
             disk.empty()
             again = (f"resume={folder.path}",) if any(folder.checkpoints.path.glob("*.ckpt")) else RUN
             assert train_exit_code(monkeypatch, *again, f"hydra.run.dir={folder.path}") == 0
@@ -102,7 +106,7 @@ def test_a_training_on_a_full_disk_says_so_keeps_its_checkpoints_and_can_go_on(
         shutil.rmtree(folder.path)
 
 
-def test_metrics_on_a_full_disk_are_written_when_there_is_room(tally, disk: SmallDisk) -> None:
+def test_metrics_are_written_once_there_is_space_again(tally, disk: SmallDisk) -> None:
     for rows in range(2, tally.times(3, 40)):
         folder = disk.path / str(rows)
         folder.mkdir()
@@ -123,10 +127,10 @@ def test_metrics_on_a_full_disk_are_written_when_there_is_room(tally, disk: Smal
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_a_cache_has_its_room_before_it_is_filled(
+def test_the_disk_cache_reserves_its_space_before_it_is_filled(
     tally, disk: SmallDisk, monkeypatch: pytest.MonkeyPatch, workers: int
 ) -> None:
-    """What is written into a mapping of a full disk would end the process."""
+    """Otherwise, writing to a memory map on a full disk would end the process with SIGBUS."""
     names = Names(find_photographs(SAMPLES)[:40])
     read = Photographs.read
 
@@ -138,8 +142,8 @@ def test_a_cache_has_its_room_before_it_is_filled(
     for number in range(tally.times(1, 10)):
         with tally.injecting("the disk fills up while the disk cache is built"):
             cache = DiskCache(SAMPLES, names, 24 + number, disk.path / "cache")
-            with monkeypatch.context() as full:
-                full.setattr(Photographs, "read", filling)
+            with monkeypatch.context() as patch:
+                patch.setattr(Photographs, "read", filling)
                 cache.open(workers)
             cached = CachedPhotographs(cache, names, fill=False)
             plain = Photographs(SAMPLES, names, cache.size, fill=False)
@@ -155,10 +159,10 @@ def test_a_cache_has_its_room_before_it_is_filled(
         disk.empty()
 
 
-def test_shards_on_a_full_disk_are_no_shards(
+def test_shards_that_do_not_fit_on_the_disk_are_removed(
     tally, disk: SmallDisk, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    """With room for a part of them, how large a part chance says."""
+    """There is space for a random part of them."""
     chance = random.Random(0)
     out = disk.path / "out"
     command = ["colorlab-shards", "data=samples", "data.workers=0", "megabytes=1", f"out={out}"]
@@ -167,9 +171,9 @@ def test_shards_on_a_full_disk_are_no_shards(
     for _ in range(tally.times(2, 20)):
         disk.leave(int(chance.uniform(0, 5) * MIB))
         with tally.injecting("the disk fills up while shards are written"):
-            with pytest.raises(SystemExit) as left:
+            with pytest.raises(SystemExit) as exit_:
                 shards_main()
-            assert left.value.code == 2
+            assert exit_.value.code == 2
             assert f"{out} cannot be written to (No space left on device)." in capsys.readouterr().err
             assert not [*out.glob("*.part"), *out.glob("index.npz")]
         shutil.rmtree(out, ignore_errors=True)
@@ -178,7 +182,7 @@ def test_shards_on_a_full_disk_are_no_shards(
     assert (out / "index.npz").is_file()
 
 
-def test_a_prior_on_a_full_disk_is_none(tally, disk: SmallDisk) -> None:
+def test_a_prior_that_does_not_fit_on_the_disk_is_removed(tally, disk: SmallDisk) -> None:
     path, histogram = disk.path / "prior.npz", torch.from_numpy(np.random.RandomState(0).randint(0, 99, (256, 256)))
     for room in np.linspace(0, 60_000, tally.times(2, 12)):
         disk.leave(int(room))

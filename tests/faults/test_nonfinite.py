@@ -1,4 +1,4 @@
-"""Losses and gradients that are no numbers: steps of real networks, on photographs with such pixels in them."""
+"""NaN and infinite losses, gradients and validation losses; extreme learning rates; batches without color."""
 
 import logging
 import random
@@ -38,15 +38,15 @@ POISONS = {
 }
 
 
-class Root(nn.Module):
-    """The root of the mean square; of a picture without color it is 0, and its gradient NaN."""
+class RootMeanSquare(nn.Module):
+    """Root mean square error over pixels with color; for a gray image it is 0 and its gradient NaN."""
 
     def forward(self, predicted: Tensor, true: Tensor) -> Tensor:
         return ((predicted - true) * (true != 0)).square().mean(dim=(1, 2, 3)).sqrt().mean()
 
 
-class Given(LightningDataModule):
-    """Batches of photographs with random pixels."""
+class RandomBatches(LightningDataModule):
+    """Batches of two random images; optionally one batch contains a bad value."""
 
     def __init__(self, count: int, poisoned: int | None = None, poison: tuple[str, float] = ("L", 0.0)) -> None:
         super().__init__()
@@ -60,21 +60,27 @@ class Given(LightningDataModule):
             getattr(self.batches[poisoned], name)[1] = value
         self.photographs = {"train": SimpleNamespace(name="photograph{}.jpg".format)}
 
-    def without(self, *left_out: int) -> "Given":
+    def without(self, *left_out: int) -> "RandomBatches":
+        """Remove these batches."""
         self.batches = [batch for place, batch in enumerate(self.batches) if place not in left_out]
         return self
 
     def train_dataloader(self) -> DataLoader:
-        """In their order; several processes take turns."""
+        """Return the batches in order; several processes take turns."""
         distributed = torch.distributed.is_initialized()
         sampler = DistributedSampler(self.batches, shuffle=False) if distributed else None
         return DataLoader(self.batches, batch_size=None, sampler=sampler)
 
 
 def fit(
-    data: Given, folder: Path, build: type[Colorizer], objective: nn.Module, fused: bool = True, **settings: object
+    data: RandomBatches,
+    folder: Path,
+    build: type[Colorizer],
+    objective: nn.Module,
+    fused: bool = True,
+    **settings: object,
 ) -> SimpleNamespace:
-    """Train for an epoch; what came of it."""
+    """Train for one epoch; return the weights and optimizer state, the mean loss and the averaged weights."""
     seed_everything(0, verbose=False)
     model = build(width=2)
     model.prepare_training(objective, partial(torch.optim.Adam, lr=1e-2, weight_decay=1e-4, fused=fused), Constant())
@@ -85,7 +91,7 @@ def fit(
         enable_model_summary=False, enable_checkpointing=False, callbacks=callbacks, **settings,
     )  # fmt: skip
     seen = {}
-    average.on_train_end = lambda trainer, model: seen.update(  # in place of copying the mean over the weights
+    average.on_train_end = lambda trainer, model: seen.update(  # instead of replacing the weights by their average
         averaged=[weight.clone() for weight in average._average_model.parameters()]
     )
     trainer.fit(model, datamodule=data)
@@ -95,12 +101,12 @@ def fit(
 
 
 @pytest.mark.parametrize("poison", POISONS)
-def test_a_step_that_is_no_number_is_as_if_its_batch_had_not_been_there(
+def test_a_nonfinite_step_equals_training_without_its_batch(
     tally, tmp_path: Path, caplog: pytest.LogCaptureFixture, poison: str
 ) -> None:
-    """Weights, BatchNorm's statistics, moments and the epoch's loss, bit by bit; with and without accumulation."""
+    """Weights, BatchNorm statistics, Adam moments and the mean loss are equal bit for bit, also with accumulation."""
     chance = random.Random(poison)
-    objective = Root() if "and a finite loss" in poison else nn.MSELoss()
+    objective = RootMeanSquare() if "and a finite loss" in poison else nn.MSELoss()
     precision = {"precision": "bf16-mixed"} if "bfloat16" in poison else {}
     for number in range(tally.times(2, 40)):
         parts = number % 2 + 1
@@ -108,8 +114,10 @@ def test_a_step_that_is_no_number_is_as_if_its_batch_had_not_been_there(
         place = chance.randrange(8)
         first = place - place % parts
         settings = {"accumulate_grad_batches": parts, "fused": chance.random() < 0.7, **precision}
-        expected = fit(Given(8).without(*range(first, first + parts)), tmp_path / "e", build, objective, **settings)
-        folder, data = RunFolder(tmp_path / str(number)), Given(8, place, POISONS[poison])
+        expected = fit(
+            RandomBatches(8).without(*range(first, first + parts)), tmp_path / "e", build, objective, **settings
+        )
+        folder, data = RunFolder(tmp_path / str(number)), RandomBatches(8, place, POISONS[poison])
         caplog.clear()
         with tally.injecting(f"a training step with {poison}"):
             found = fit(data, folder.path, build, objective, **settings)
@@ -127,8 +135,8 @@ def test_a_step_that_is_no_number_is_as_if_its_batch_had_not_been_there(
             assert str(saved) in line
 
 
-class Course(Callback):
-    """What the weights, BatchNorm's statistics and the moments are after each step."""
+class StateRecorder(Callback):
+    """Record the weights, BatchNorm statistics and Adam moments after each step."""
 
     def __init__(self) -> None:
         self.states: list[list[Tensor]] = []
@@ -139,59 +147,61 @@ class Course(Callback):
 
 
 @pytest.mark.parametrize("fused", [True, False])
-def test_a_scaled_step_that_is_no_number_changes_nothing_and_the_next_ones_do(
+def test_a_nonfinite_step_in_mixed_precision_changes_nothing_and_training_goes_on(
     tally, tmp_path: Path, fused: bool
 ) -> None:
-    """In 16-mixed, whose scaler looks at the gradients of a fused optimizer later than at others'."""
+    """The gradient scaler of 16-mixed checks the gradients of a fused optimizer later than those of others."""
     for poison in ("a NaN in L", "an ab of 1e25, whose square overflows and whose gradient does not"):
         with tally.injecting("a non-finite step in 16-mixed precision"):
-            model, course = ECCV16(width=2), Course()
+            model, recorder = ECCV16(width=2), StateRecorder()
             model.prepare_training(nn.MSELoss(), partial(torch.optim.Adam, lr=1e-2, fused=fused), Constant())
             trainer = Trainer(
                 max_epochs=1, default_root_dir=tmp_path, logger=False, accelerator="cpu", enable_progress_bar=False,
-                enable_model_summary=False, enable_checkpointing=False, callbacks=[FiniteSteps(), course],
+                enable_model_summary=False, enable_checkpointing=False, callbacks=[FiniteSteps(), recorder],
                 plugins=[MixedPrecision("16-mixed", "cpu", GradScaler("cpu", init_scale=1))],
             )  # fmt: skip
-            trainer.fit(model, datamodule=Given(8, 4, POISONS[poison]))
-            same = [all(map(torch.equal, *pair)) for pair in pairwise(course.states)]
+            trainer.fit(model, datamodule=RandomBatches(8, 4, POISONS[poison]))
+            same = [all(map(torch.equal, *pair)) for pair in pairwise(recorder.states)]
             assert same == [False, False, False, True, False, False, False]
-            assert all(state.isfinite().all() for state in course.states[-1])
+            assert all(state.isfinite().all() for state in recorder.states[-1])
 
 
-def test_a_batch_that_does_not_fit_on_the_disk_takes_no_room(
+def test_a_nonfinite_batch_that_does_not_fit_on_the_disk_is_not_saved(
     tally, full_disk: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     with tally.injecting("the disk is full when the batch of a non-finite step is saved"):
         (full_disk / "filler").write_bytes(bytes(60 * 1024))
-        fit(Given(8, 4, POISONS["a NaN in L"]), full_disk, CUNet, nn.MSELoss())
+        fit(RandomBatches(8, 4, POISONS["a NaN in L"]), full_disk, CUNet, nn.MSELoss())
         assert [path.name for path in full_disk.rglob("*") if path.is_file()] == ["filler"]
         (line,) = (record.getMessage() for record in caplog.records if record.levelno == logging.WARNING)
         assert "(It cannot be saved: No space left on device.)" in line
 
 
 @pytest.mark.faults
-def test_processes_leave_a_step_out_together(tally, tmp_path: Path) -> None:
+def test_all_processes_skip_a_nonfinite_step(tally, tmp_path: Path) -> None:
     for rank in range(2):
         for poison in ("a NaN in L", "an ab of 1e25, whose square overflows and whose gradient does not"):
             place = {"poisoned": 6 + rank, "poison": POISONS[poison]}
             with tally.injecting("a NaN or infinite loss in one of two processes"):
                 folder = tmp_path / f"{rank}{poison[:5]}"
-                states = in_two_processes(folder, Given(16, **place), fused=rank == 0)
-                expected = in_two_processes(folder / "expected", Given(16).without(6, 7), fused=rank == 0)
+                states = train_in_two_processes(folder, RandomBatches(16, **place), fused=rank == 0)
+                expected = train_in_two_processes(folder / "expected", RandomBatches(16).without(6, 7), fused=rank == 0)
                 for one, other, want in zip(*states, expected[0], strict=True):
                     assert torch.equal(one, other)
                     assert torch.equal(one, want)
                 assert len(list(RunFolder(folder).nonfinite.glob("*_rank*.pt"))) == 2
 
 
-class Keep(Callback):
+class WeightsSaver(Callback):
+    """Save the weights of each process at the end of training."""
+
     def on_train_end(self, trainer: Trainer, model: Colorizer) -> None:
         weights = [weight.detach().clone() for weight in model.parameters()]
         torch.save(weights, Path(trainer.default_root_dir) / f"{trainer.global_rank}.pt")
 
 
-def in_two_processes(folder: Path, data: Given, fused: bool) -> list[list[Tensor]]:
-    """What the weights are in each process after an epoch."""
+def train_in_two_processes(folder: Path, data: RandomBatches, fused: bool) -> list[list[Tensor]]:
+    """Train for one epoch and return the weights in each process."""
     seed_everything(0, verbose=False)
     folder.mkdir(exist_ok=True)
     model = CUNet(width=2)
@@ -199,7 +209,7 @@ def in_two_processes(folder: Path, data: Given, fused: bool) -> list[list[Tensor
     trainer = Trainer(
         max_epochs=1, default_root_dir=folder, logger=False, accelerator="cpu", devices=2, strategy="ddp_fork",
         enable_progress_bar=False, enable_model_summary=False, enable_checkpointing=False,
-        callbacks=[FiniteSteps(), Keep()],
+        callbacks=[FiniteSteps(), WeightsSaver()],
     )  # fmt: skip
     trainer.fit(model, datamodule=data)
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(2)]
@@ -207,11 +217,11 @@ def in_two_processes(folder: Path, data: Given, fused: bool) -> list[list[Tensor
 
 @pytest.mark.parametrize("fused", [True, False])
 @pytest.mark.parametrize("poison", POISONS)
-def test_a_run_stops_if_asked(tally, tmp_path: Path, poison: str, fused: bool) -> None:
-    """A fused optimizer's at the step after it, which is when it is known of."""
+def test_on_nonfinite_stop_ends_the_run(tally, tmp_path: Path, poison: str, fused: bool) -> None:
+    """With a fused optimizer, the run ends one step later, when the result of the check is available."""
     with tally.injecting("a non-finite step with callbacks.finite.on_nonfinite=stop"):
         model = ECCV16(width=2)
-        objective = Root() if "and a finite loss" in poison else nn.MSELoss()
+        objective = RootMeanSquare() if "and a finite loss" in poison else nn.MSELoss()
         model.prepare_training(objective, partial(torch.optim.Adam, lr=1e-2, fused=fused), Constant())
         last = Last(str(tmp_path))
         trainer = Trainer(
@@ -220,29 +230,29 @@ def test_a_run_stops_if_asked(tally, tmp_path: Path, poison: str, fused: bool) -
             precision="bf16-mixed" if "bfloat16" in poison else None,
         )  # fmt: skip
         with pytest.raises(Stopped, match=r"on_nonfinite=skip would go on"):
-            trainer.fit(model, datamodule=Given(8, 4, POISONS[poison]))
+            trainer.fit(model, datamodule=RandomBatches(8, 4, POISONS[poison]))
         assert trainer.global_step == 5 + fused
         assert trainer.optimizers[0].found_inf is None
         assert all(state.isfinite().all() for state in model.state_dict().values())
         assert not (tmp_path / "last.ckpt").exists()
 
 
-class Ends(Callback):
-    """Ends a run after a step as Ctrl-C does, after the other callbacks have had their turn."""
+class InterruptAfter(Callback):
+    """Raise KeyboardInterrupt, as Ctrl-C does, after a step and after the other callbacks."""
 
-    def __init__(self, after: int) -> None:
-        self.after = after
+    def __init__(self, step: int) -> None:
+        self.step = step
 
     def on_train_batch_end(self, trainer: Trainer, *_: object) -> None:
-        if trainer.global_step == self.after:
+        if trainer.global_step == self.step:
             raise KeyboardInterrupt
 
 
 @pytest.mark.parametrize("fused", [True, False])
-def test_a_step_that_is_the_last_of_a_run_is_told_of_too(
+def test_a_nonfinite_last_step_is_reported(
     tally, tmp_path: Path, caplog: pytest.LogCaptureFixture, fused: bool
 ) -> None:
-    ways = {"steps": {"max_steps": 5}, "interrupted": {"callbacks": [FiniteSteps(), Ends(after=5)]}}
+    ways = {"steps": {"max_steps": 5}, "interrupted": {"callbacks": [FiniteSteps(), InterruptAfter(step=5)]}}
     for way, settings in ways.items():
         with tally.injecting("a non-finite last step of a run"):
             caplog.clear()
@@ -254,15 +264,15 @@ def test_a_step_that_is_the_last_of_a_run_is_told_of_too(
                 **{"max_epochs": 1, "callbacks": [FiniteSteps()], **settings},
             )  # fmt: skip
             with suppress(SystemExit, KeyboardInterrupt):
-                trainer.fit(model, datamodule=Given(8, 4, POISONS["a NaN in L"]))
+                trainer.fit(model, datamodule=RandomBatches(8, 4, POISONS["a NaN in L"]))
             assert [path.name for path in folder.nonfinite.iterdir()] == ["epoch000_step000005.pt"]
             assert "the step is left out" in caplog.text
 
 
 @pytest.mark.parametrize("fused", [True, False])
-def test_of_steps_that_end_a_run_together_each_is_told_of(tally, tmp_path: Path, fused: bool) -> None:
+def test_every_nonfinite_step_at_the_end_of_an_epoch_is_saved(tally, tmp_path: Path, fused: bool) -> None:
     with tally.injecting("two non-finite steps at the end of an epoch"):
-        model, folder, data = ECCV16(width=2), RunFolder(tmp_path), Given(8, 7, POISONS["a NaN in L"])
+        model, folder, data = ECCV16(width=2), RunFolder(tmp_path), RandomBatches(8, 7, POISONS["a NaN in L"])
         data.batches[6].L[0] = float("nan")
         model.prepare_training(nn.MSELoss(), partial(torch.optim.Adam, lr=1e-2, fused=fused), Constant())
         trainer = Trainer(
@@ -275,10 +285,10 @@ def test_of_steps_that_end_a_run_together_each_is_told_of(tally, tmp_path: Path,
 
 
 @pytest.mark.parametrize("optim", [partial(torch.optim.SGD, momentum=0.9), torch.optim.AdamW])
-def test_a_first_step_that_is_no_number_leaves_no_trace_in_the_optimizer(tally, tmp_path: Path, optim) -> None:
+def test_a_nonfinite_first_step_does_not_change_the_optimizer_state(tally, tmp_path: Path, optim) -> None:
     with tally.injecting("a non-finite first step of a run"):
         weights = []
-        for data in (Given(4, 0, POISONS["a NaN in L"]), Given(4).without(0)):
+        for data in (RandomBatches(4, 0, POISONS["a NaN in L"]), RandomBatches(4).without(0)):
             torch.manual_seed(0)
             model = ECCV16(width=2)
             model.prepare_training(nn.MSELoss(), partial(optim, lr=1e-6, fused=True), Constant())
@@ -290,8 +300,8 @@ def test_a_first_step_that_is_no_number_leaves_no_trace_in_the_optimizer(tally, 
         assert all(map(torch.equal, *weights))
 
 
-class Scripted(CUNet):
-    """A model whose validation losses are given."""
+class FixedValidationLosses(CUNet):
+    """A model with prescribed validation losses, one for each epoch."""
 
     def __init__(self, losses: list[float]) -> None:
         super().__init__(width=2)
@@ -302,13 +312,15 @@ class Scripted(CUNet):
         self.log("val/loss", self.losses[self.current_epoch], batch_size=1)
 
 
-class Judged(Given):
+class BatchesWithValidation(RandomBatches):
+    """Random batches that are also the validation set."""
+
     def val_dataloader(self) -> DataLoader:
         return self.train_dataloader()
 
 
 @pytest.mark.parametrize("mode", ["min", "max"])
-def test_a_validation_that_is_no_number_is_never_the_best(tally, tmp_path: Path, mode: str) -> None:
+def test_a_nonfinite_validation_loss_is_never_the_best(tally, tmp_path: Path, mode: str) -> None:
     nan, inf = float("nan"), float("inf")
     for losses in ([nan, 3.0, -inf, 2.0, inf, nan, 5.0], [nan, nan, inf, -inf])[: tally.times(1, 2)]:
         best = FiniteCheckpoint(
@@ -319,7 +331,7 @@ def test_a_validation_that_is_no_number_is_never_the_best(tally, tmp_path: Path,
             enable_progress_bar=False, enable_model_summary=False, callbacks=[FiniteSteps(), best],
         )  # fmt: skip
         with tally.injecting("val/loss is NaN or infinite", times=sum(loss not in (2, 3, 5) for loss in losses)):
-            trainer.fit(Scripted(losses), datamodule=Judged(1))
+            trainer.fit(FixedValidationLosses(losses), datamodule=BatchesWithValidation(1))
             numbers = sorted({loss for loss in losses if abs(loss) < inf}, reverse=mode == "max")[:2]
             assert sorted(map(float, best.best_k_models.values()), reverse=mode == "max") == numbers
             assert best.best_model_path == (
@@ -333,7 +345,7 @@ RUN = (
 )  # fmt: skip
 
 
-def test_a_learning_rate_of_a_million_ends_in_a_sentence(
+def test_a_learning_rate_of_1e6_ends_with_one_sentence(
     tally, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -347,7 +359,9 @@ def test_a_learning_rate_of_a_million_ends_in_a_sentence(
         assert folder.status()["error"] == "Stopped"
 
 
-def test_a_learning_rate_of_zero_teaches_nothing(tally, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_learning_rate_of_zero_does_not_change_the_weights(
+    tally, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     with tally.injecting("a learning rate of 0"):
         for epochs in (1, 2):
@@ -361,7 +375,7 @@ def test_a_learning_rate_of_zero_teaches_nothing(tally, tmp_path: Path, monkeypa
 
 
 @pytest.mark.parametrize("build", [CUNet, ECCV16])
-def test_a_batch_without_any_color_has_a_gradient(tally, tmp_path: Path, build: type[Colorizer]) -> None:
+def test_a_batch_without_color_has_a_finite_gradient(tally, tmp_path: Path, build: type[Colorizer]) -> None:
     write_prior(tmp_path / "prior.npz", torch.ones(256, 256, dtype=torch.int64))
     objectives = {
         "ab": [nn.MSELoss(), nn.L1Loss(), nn.SmoothL1Loss()],

@@ -1,4 +1,4 @@
-"""Any override of any key: it composes and builds, or ends in exit code 2 and one sentence."""
+"""Any override of any key either builds a run or ends with exit code 2 and one sentence."""
 
 import inspect
 import os
@@ -16,11 +16,11 @@ from colorlab.config import GROUPS, _hints, _locate, conf_folder, plain
 from colorlab.train.experiment import KEYS
 from support.commands import train_exit_code
 
-if TYPE_CHECKING:  # two seconds to import, for one worker of xdist
+if TYPE_CHECKING:  # its import takes two seconds
     from hypothesis.strategies import SearchStrategy
 
 CHOICES = [f"{group}={file.stem}" for group in GROUPS for file in sorted((conf_folder() / group).glob("*.yaml"))]
-CHOICES.remove("sweep=optuna")  # many runs, and this is about one
+CHOICES.remove("sweep=optuna")  # it starts many runs
 
 VALUES = [
     "0", "1", "-1", "2", "3.5", "1e-3", "1e400", "nan", "inf", "-inf", "9" * 30, "true", "false", "null", "abc", "''",
@@ -30,10 +30,11 @@ VALUES = [
     "{_target_: os.system, command: 'true'}", "{_target_: torch.nn.ReLU}", "{_target_: torch.utils.collect_env.run}",
     "{_target_: 3}", "{_target_: colorlab.models.CUNet}",
 ]  # fmt: skip
-"""Right and wrong types, out of any range, and hostile."""
+"""Values of valid and invalid types, values out of range and malicious values."""
 
 
 def nodes(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the dotted key and the content of each nested node."""
     for key, value in tree.items():
         if isinstance(value, dict):
             yield f"{prefix}{key}", value
@@ -41,14 +42,14 @@ def nodes(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, dict[st
 
 
 def known_values(hint: object) -> list[str]:
-    """What a type hint says may be given, where it lists it."""
+    """Return the values that a type hint lists in `Literal`."""
     if get_origin(hint) is Literal:
         return [str(value) for value in get_args(hint)]
     return [value for inner in get_args(hint) for value in known_values(inner)]
 
 
 def keys(choices: list[str]) -> dict[str, list[str]]:
-    """Every key of these choices, as configured or as an argument of a constructor, and values known to be its own."""
+    """Return every key of these choices, from YAML and from constructors, with its known valid values."""
     found: dict[str, set[str]] = {key: set() for key in KEYS}
     for choice in choices:
         with initialize_config_dir(str(conf_folder()), version_base="1.3"):
@@ -69,7 +70,7 @@ def keys(choices: list[str]) -> dict[str, list[str]]:
 
 
 def overrides(known: dict[str, list[str]]) -> "SearchStrategy[str]":
-    """Words of a command."""
+    """Return a strategy for single overrides, valid and invalid."""
     from hypothesis import strategies as st
 
     @st.composite
@@ -91,19 +92,19 @@ def overrides(known: dict[str, list[str]]) -> "SearchStrategy[str]":
 
 
 @pytest.mark.parametrize("count", [25])
-def test_any_overrides_build_or_end_in_a_sentence(
+def test_any_overrides_build_or_end_with_one_sentence(
     count: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, tmp_path: Path, tally: Any
 ) -> None:
     from hypothesis import HealthCheck, given, settings
     from hypothesis import strategies as st
 
     def stop(*_: Any) -> None:
-        sys.exit(0)  # all is built, and training would begin
+        sys.exit(0)  # everything is built: training would start here
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("colorlab.train.fit.announce", stop)
     monkeypatch.setattr("colorlab.train.fit.largest_batch", lambda *_: 16)
-    surroundings = dict(os.environ)
+    environment = set(os.environ)
     small = ("model.width=2", "logger=csv", "trainer=cpu")
     known = keys(CHOICES[:: tally.times(4, 1)])
 
@@ -119,7 +120,7 @@ def test_any_overrides_build_or_end_in_a_sentence(
             sentences = [line for line in said.splitlines() if line.startswith("colorlab: ")]
             assert (code, len(sentences)) in ((0, 0), (2, 1)), (code, said)
             assert "Traceback" not in said
-        for name in os.environ.keys() - surroundings.keys():
+        for name in os.environ.keys() - environment:
             del os.environ[name]
 
     check()

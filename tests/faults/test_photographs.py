@@ -1,4 +1,4 @@
-"""A zoo of broken files, and a folder of photographs that changes while a network learns from it."""
+"""Corrupt image files, and a folder of photographs that changes during training."""
 
 import io
 import multiprocessing
@@ -33,7 +33,7 @@ RUN = (
 )  # fmt: skip
 HEAD, PNG = 600, b"\x89PNG"
 NOBODY = 65534
-"""Permissions do not bind root."""
+"""A user without privileges: file permissions do not restrict root."""
 
 ways = pytest.mark.parametrize(
     ("workers", "cache"),
@@ -41,11 +41,11 @@ ways = pytest.mark.parametrize(
 )
 
 
-# -- the zoo -----------------------------------------------------------------------------------------
+# -- corrupt files -----------------------------------------------------------------------------------
 
 
-def kinds(picture: Image.Image) -> list[bytes]:
-    """A photograph in the ways JPEG and PNG have for it."""
+def encoded_variants(picture: Image.Image) -> list[bytes]:
+    """Encode the picture as several variants of JPEG and PNG."""
     turned, profile = Image.Exif(), ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
     turned[ExifTags.Base.Orientation] = 6
     ways = [
@@ -62,7 +62,7 @@ def kinds(picture: Image.Image) -> list[bytes]:
 
 
 def fuzzed(content: bytes, chance: random.Random) -> bytes:
-    """A file cut off, or with bits turned, in its head or anywhere; of a PNG the checksums may be made right again."""
+    """Truncate the file or flip random bits of it; sometimes correct the checksums of a PNG afterwards."""
     if chance.random() < 0.3:
         return content[: chance.randrange(1, len(content))]
     torn = bytearray(content)
@@ -73,7 +73,7 @@ def fuzzed(content: bytes, chance: random.Random) -> bytes:
 
 
 def with_right_checksums(png: bytearray) -> bytes:
-    """What is wrong with it is found by the decoder then."""
+    """Correct the checksums of a PNG, so that the decoder reads the corrupt data."""
     place = 8
     while place + 12 <= len(png):
         end = place + 8 + int.from_bytes(png[place : place + 4])
@@ -84,14 +84,14 @@ def with_right_checksums(png: bytearray) -> bytes:
     return bytes(png)
 
 
-def zoo(folder: Path, count: int, seed: int = 0) -> list[Path]:
-    """So many fuzzed files, the same each time."""
+def write_fuzzed_files(folder: Path, count: int, seed: int = 0) -> list[Path]:
+    """Write `count` fuzzed files, which depend on the seed only."""
     chance = random.Random(seed)
     folder.mkdir(parents=True, exist_ok=True)
     samples, paths = sorted(SAMPLES.glob("*.jpg")), []
     while len(paths) < count:
         with Image.open(chance.choice(samples)) as picture:
-            for content in kinds(picture.convert("RGB").resize((90, 70))):
+            for content in encoded_variants(picture.convert("RGB").resize((90, 70))):
                 kind = "png" if content.startswith(PNG) else "jpg"
                 paths.append(folder / f"fuzzed{len(paths):03d}.{kind}")
                 paths[-1].write_bytes(fuzzed(content, chance))
@@ -101,7 +101,7 @@ def zoo(folder: Path, count: int, seed: int = 0) -> list[Path]:
 
 
 def read_all(paths: list[Path], outcome: Path) -> None:
-    """Write down of each file whether it can be read, as soon as that is known."""
+    """Write a line for each file, as soon as it has been read or refused."""
     with outcome.open("w", buffering=1) as file:
         for path in paths:
             try:
@@ -116,10 +116,10 @@ def read_all(paths: list[Path], outcome: Path) -> None:
     assert used < 2, f"{used:.1f} GiB"
 
 
-def test_files_fuzzed_from_photographs_are_read_or_refused(tally, tmp_path: Path) -> None:
-    """In a process of its own, whose crash would be seen."""
+def test_fuzzed_files_are_read_or_refused(tally, tmp_path: Path) -> None:
+    """The files are read in another process, so that a crash or an endless loop is noticed."""
     count = tally.times(44, 660)
-    paths, outcome = zoo(tmp_path / "zoo", count), tmp_path / "outcome"
+    paths, outcome = write_fuzzed_files(tmp_path / "fuzzed", count), tmp_path / "outcome"
     with tally.injecting("a JPEG or PNG file is truncated or corrupted", times=count):
         reader = multiprocessing.get_context("fork").Process(target=read_all, args=(paths, outcome))
         reader.start()
@@ -133,12 +133,12 @@ def test_files_fuzzed_from_photographs_are_read_or_refused(tally, tmp_path: Path
         assert {each.partition(":")[0] for each in outcomes} == {"read", "refused"}
 
 
-# -- trainings on it ---------------------------------------------------------------------------------
+# -- training on such folders ------------------------------------------------------------------------
 
 
 @pytest.fixture
 def where() -> Iterator[Path]:
-    """A folder that everybody may enter, which pytest's own are not."""
+    """Return a temporary folder that other users may read; pytest's folders are private."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder)
         path.chmod(0o777)
@@ -146,12 +146,13 @@ def where() -> Iterator[Path]:
 
 
 def empty(folder: Path) -> None:
+    """Remove everything in the folder."""
     for path in folder.iterdir():
         shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
-def good(root: Path, *folders: str) -> list[Path]:
-    """The built-in photographs, in these folders."""
+def copy_samples(root: Path, *folders: str) -> list[Path]:
+    """Copy the built-in photographs into these folders and return their paths."""
     paths = []
     for number, sample in enumerate(sorted(SAMPLES.glob("*.jpg"))):
         path = root / folders[number % len(folders)] / sample.name
@@ -160,8 +161,8 @@ def good(root: Path, *folders: str) -> list[Path]:
     return paths
 
 
-def strange(root: Path) -> list[Path]:
-    """Files that cannot be read, under names that are odd, and links that lead nowhere, or back."""
+def write_unreadable_files(root: Path) -> list[Path]:
+    """Write unreadable files, broken links and files with unusual names; return those that cannot be read."""
     before = set(root.iterdir())
     first = next(root.glob("[a-e]*.jpg"))
     (root / "empty.png").touch()
@@ -188,12 +189,12 @@ def strange(root: Path) -> list[Path]:
 
 
 def shown(path: Path) -> str:
-    """As a line of the log has it."""
+    """Return the path as the log shows it."""
     return f"photographs/{path.name}".replace("\n", r"\n").replace("\udcff\udcfe", r"\udcff\udcfe")
 
 
-def leaves_nothing(training: CommandProcess) -> None:
-    """No worker outlives its training, nor a file that is not whole."""
+def assert_leaves_nothing(training: CommandProcess) -> None:
+    """Assert that no worker process and no temporary file is left."""
     deadline = time.monotonic() + 120
     while processes_in_session(training.process.pid):
         assert time.monotonic() < deadline
@@ -201,17 +202,17 @@ def leaves_nothing(training: CommandProcess) -> None:
     assert not list(training.stdout.parent.rglob("*.part"))
 
 
-def lines_of(training: CommandProcess, start: str) -> list[str]:
-    return [line for line in training.output().splitlines() if start in line]
+def lines_with(training: CommandProcess, text: str) -> list[str]:
+    return [line for line in training.output().splitlines() if text in line]
 
 
 @ways
-def test_a_training_leaves_out_what_is_broken_and_names_it_once(tally, where: Path, workers: int, cache: str) -> None:
+def test_unreadable_photographs_are_left_out_and_named_once(tally, where: Path, workers: int, cache: str) -> None:
     for number in range(tally.times(1, 2)):
         empty(where)
-        good(where / "photographs", ".")
-        zoo(where / "photographs", 15, seed=1 + number)
-        broken = strange(where / "photographs")
+        copy_samples(where / "photographs", ".")
+        write_fuzzed_files(where / "photographs", 15, seed=1 + number)
+        broken = write_unreadable_files(where / "photographs")
         for path in (where / "photographs").glob("fuzzed*"):
             try:
                 read_photograph(path)
@@ -222,18 +223,19 @@ def test_a_training_leaves_out_what_is_broken_and_names_it_once(tally, where: Pa
             training = CommandProcess(*words, cwd=where)
             assert training.wait() == 0, training.output()
             assert "Traceback" not in training.output()
-            named = sorted(line.partition("Left out ")[2] for line in lines_of(training, "Left out "))
+            named = sorted(line.partition("Left out ")[2] for line in lines_with(training, "Left out "))
             assert len(named) == len(broken)
             for line, path in zip(named, sorted(broken, key=shown), strict=True):
                 assert line.startswith(f"{shown(path)}: ")
-            assert lines_of(training, "; left out: ")[-1].endswith(f" {len(broken)} unreadable")
-            leaves_nothing(training)
+            assert lines_with(training, "; left out: ")[-1].endswith(f" {len(broken)} unreadable")
+            assert_leaves_nothing(training)
 
 
 @ways
-def test_a_validation_of_broken_photographs_ends_the_training(tally, where: Path, workers: int, cache: str) -> None:
-    """With its workers, whom nobody waits for."""
-    good(where / "photographs", "train")
+def test_training_ends_if_the_validation_photographs_cannot_be_read(
+    tally, where: Path, workers: int, cache: str
+) -> None:
+    copy_samples(where / "photographs", "train")
     (where / "photographs" / "val").mkdir()
     for number in range(25):
         (where / "photographs" / "val" / f"{number}.jpg").write_bytes(b"torn")
@@ -241,14 +243,14 @@ def test_a_validation_of_broken_photographs_ends_the_training(tally, where: Path
         training = CommandProcess(*RUN, f"data.workers={workers}", f"data.cache={cache}", cwd=where)
         assert training.wait() == 2, training.output()
         assert "Traceback" not in training.output()
-        (said,) = lines_of(training, "colorlab: ")
+        (said,) = lines_with(training, "colorlab: ")
         assert " of the 226 photographs in photographs cannot be read, more than a tenth; the first is val/" in said
-        leaves_nothing(training)
+        assert_leaves_nothing(training)
 
 
-def test_photographs_that_nobody_may_read_are_left_out(tally, where: Path) -> None:
+def test_photographs_without_read_permission_are_left_out(tally, where: Path) -> None:
     (where / "closed").mkdir()
-    for path in good(where, ".")[:3]:
+    for path in copy_samples(where, ".")[:3]:
         path.chmod(0)
     shutil.move(path, where / "closed")
     (where / "closed").chmod(0)
@@ -270,8 +272,8 @@ def test_photographs_that_nobody_may_read_are_left_out(tally, where: Path) -> No
 STEP = "colorlab.models.colorizer:Colorizer.training_step"
 
 
-def during(where: Path, workers: int, cache: str, script: str) -> CommandProcess:
-    """A training of three epochs in whose first a shell does something."""
+def train_with_script(where: Path, workers: int, cache: str, script: str) -> CommandProcess:
+    """Train for three epochs and run a shell script during the first."""
     words = (*RUN, "trainer.max_epochs=3", "test=false", f"data.workers={workers}", f"data.cache={cache}")
     do = partial(subprocess.run, script, shell=True, check=True, cwd=where)
     return CommandProcess(*words, cwd=where, before=partial(at_call, STEP, 3, do=do))
@@ -279,12 +281,14 @@ def during(where: Path, workers: int, cache: str, script: str) -> CommandProcess
 
 @pytest.mark.faults
 @ways
-def test_files_are_deleted_and_changed_while_it_trains(tally, where: Path, workers: int, cache: str) -> None:
-    """What is in the cache is in the cache."""
+def test_photographs_deleted_or_changed_during_training_are_left_out(
+    tally, where: Path, workers: int, cache: str
+) -> None:
+    """With a disk cache, the cached photographs are used."""
     for number in range(tally.times(1, 2)):
         empty(where)
-        paths = random.Random(number).sample(good(where / "photographs", "."), 12)
-        judged = ColorDataModule(str(where / "photographs")).names["test"]  # which nothing reads
+        paths = random.Random(number).sample(copy_samples(where / "photographs", "."), 12)
+        judged = ColorDataModule(str(where / "photographs")).names["test"]  # not read during training
         torn, other, gone = paths[:4], paths[4:8], paths[8:]
         Image.new("RGB", (50, 20), "red").save(where / "red.jpg")
         script = "; ".join(
@@ -293,15 +297,15 @@ def test_files_are_deleted_and_changed_while_it_trains(tally, where: Path, worke
             + [f"rm {path}" for path in gone]
         )
         with tally.injecting("photographs are deleted or changed during training", times=len(paths)):
-            training = during(where, workers, cache, script)
+            training = train_with_script(where, workers, cache, script)
             assert training.wait() == 0, training.output()
-            named = {line.partition("Left out ")[2].partition(":")[0] for line in lines_of(training, "Left out ")}
-            assert len(named) == len(lines_of(training, "Left out "))
+            named = {line.partition("Left out ")[2].partition(":")[0] for line in lines_with(training, "Left out ")}
+            assert len(named) == len(lines_with(training, "Left out "))
             lost = {f"photographs/{path.name}" for path in (*torn, *gone) if path.name not in judged}
             assert named == (set() if cache == "disk" else lost)
             if cache == "none":
-                assert lines_of(training, "; left out: ")[-1].endswith(f" {len(lost)} unreadable")
-            leaves_nothing(training)
+                assert lines_with(training, "; left out: ")[-1].endswith(f" {len(lost)} unreadable")
+            assert_leaves_nothing(training)
 
 
 @ways
@@ -309,21 +313,21 @@ def test_files_are_deleted_and_changed_while_it_trains(tally, where: Path, worke
     "what",
     ["photographs", *(pytest.param(name, marks=pytest.mark.faults) for name in ("photographs/train", "the disk"))],
 )
-def test_a_folder_vanishes_while_it_trains(tally, where: Path, workers: int, cache: str, what: str) -> None:
-    good(where / "photographs", "train", "train", "train", "val")
+def test_training_ends_if_its_folder_disappears(tally, where: Path, workers: int, cache: str, what: str) -> None:
+    copy_samples(where / "photographs", "train", "train", "train", "val")
     folder, elsewhere = where / what.replace("the disk", "photographs"), where / "elsewhere"
     script = f"mv {folder} {elsewhere}"
-    if what == "the disk":  # where it was mounted, a folder is left
+    if what == "the disk":  # an empty folder remains at the mount point
         script += f" && mkdir {folder}"
     with tally.injecting("the folder of photographs disappears during training"):
-        training = during(where, workers, cache, script)
+        training = train_with_script(where, workers, cache, script)
         code = training.wait()
-        leaves_nothing(training)
+        assert_leaves_nothing(training)
         assert "Traceback" not in training.output()
         if cache == "disk":
             assert code == 0
             return
-        (said,) = lines_of(training, "colorlab: ")
+        (said,) = lines_with(training, "colorlab: ")
         if what == "photographs/train":
             assert " of the 201 photographs in photographs cannot be read, more than a tenth;" in said
         else:

@@ -1,4 +1,4 @@
-"""A tracker that is not there, or no longer: a training says so and goes on without it."""
+"""Trackers that are unreachable or fail during training: the run reports it and goes on without them."""
 
 import multiprocessing
 import os
@@ -31,16 +31,16 @@ IMPATIENT = {
 UNANSWERED = {"WANDB_INIT_TIMEOUT": "4"}
 STEP = "lightning.pytorch.core.optimizer:LightningOptimizer.step"
 MIDWAY = 5
-"""The step at which something happens: in the second epoch, when the tracker has the first."""
+"""The step at which the tracker fails: in the second epoch, after the first was logged."""
 
 
-def trained(
-    where: Path, *words: str, midway: Callable[[], None] | None = None, surroundings: Mapping[str, str] = os.environ
+def train_with_tracker(
+    where: Path, *words: str, fault: Callable[[], None] | None = None, environment: Mapping[str, str] = os.environ
 ) -> list[str]:
-    """What a training says of its tracker, which must have lost nothing of its own."""
-    rehearse = midway and partial(at_call, STEP, MIDWAY, do=midway)
-    surroundings = {**surroundings, **IMPATIENT}
-    training = CommandProcess(*RUN, *SHORT, *words, cwd=where, before=rehearse, env=surroundings)
+    """Train, assert that the run itself lost nothing, and return the lines that the run printed about its tracker."""
+    before = fault and partial(at_call, STEP, MIDWAY, do=fault)
+    environment = {**environment, **IMPATIENT}
+    training = CommandProcess(*RUN, *SHORT, *words, cwd=where, before=before, env=environment)
     code, printed, run = training.wait(), training.output(), RunFolder(where / "run")
     assert code == 0, printed
     assert "Traceback" not in printed, printed
@@ -54,9 +54,9 @@ def trained(
     ]
 
 
-def synced(told: str, server: WandbServer, home: Path) -> bool:
-    """Whether wandb gets the run by the command that the training told, `wandb sync FOLDER`."""
-    _, _, folder = told.partition("wandb sync ")
+def sync_uploads_run(line: str, server: WandbServer, home: Path) -> bool:
+    """Run the printed command `wandb sync FOLDER` and return whether the server then has the run."""
+    _, _, folder = line.partition("wandb sync ")
     wandb = Path(sys.executable).with_name("wandb")
     subprocess.run(
         f"{wandb} sync {folder.removesuffix(' sends it.')}",
@@ -69,88 +69,90 @@ def synced(told: str, server: WandbServer, home: Path) -> bool:
 
 
 @pytest.fixture
-def mortal() -> Iterator[tuple[str, int]]:
-    """A wandb server in a process of its own: its address, and the process."""
+def wandb_process() -> Iterator[tuple[str, int]]:
+    """Run a wandb server in another process; return its address and process ID."""
     context = multiprocessing.get_context("forkserver")
-    hears, tells = context.Pipe(duplex=False)
-    process = context.Process(target=serve_wandb, args=(tells,))
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=serve_wandb, args=(sender,))
     process.start()
-    yield hears.recv(), process.pid
+    yield receiver.recv(), process.pid
     process.kill()
     process.join()
 
 
-def test_nobody_is_logged_in_to_wandb(tally, tmp_path: Path) -> None:
+def test_without_a_wandb_login_the_run_is_logged_offline(tally, tmp_path: Path) -> None:
     with tally.injecting("no wandb login"):
-        said = trained(tmp_path, "logger=wandb", surroundings=logged_out(tmp_path))
-        assert said == ["upload to wandb: wandb sync run/wandb/offline-run-*"]
+        printed = train_with_tracker(tmp_path, "logger=wandb", environment=logged_out(tmp_path))
+        assert printed == ["upload to wandb: wandb sync run/wandb/offline-run-*"]
 
 
 @pytest.mark.faults
-def test_wandb_refuses_connections(tally, tmp_path: Path, wandb_server: WandbServer) -> None:
+def test_wandb_that_refuses_connections_is_reported(tally, tmp_path: Path, wandb_server: WandbServer) -> None:
     with tally.injecting("wandb's server refuses connections"):
-        said = trained(tmp_path, "logger=wandb", surroundings=logged_in(tmp_path, "http://127.0.0.1:9") | UNANSWERED)
-        assert len(said) == 2
-        assert said[0].startswith("wandb cannot be reached (")
-        assert synced(said[1], wandb_server, tmp_path)
+        printed = train_with_tracker(
+            tmp_path, "logger=wandb", environment=logged_in(tmp_path, "http://127.0.0.1:9") | UNANSWERED
+        )
+        assert len(printed) == 2
+        assert printed[0].startswith("wandb cannot be reached (")
+        assert sync_uploads_run(printed[1], wandb_server, tmp_path)
 
 
 @pytest.mark.faults
-def test_wandb_never_answers(tally, tmp_path: Path, wandb_server: WandbServer) -> None:
+def test_wandb_that_never_answers_is_reported(tally, tmp_path: Path, wandb_server: WandbServer) -> None:
     with (
         tally.injecting("wandb's server accepts connections and never answers"),
         socket.create_server(("127.0.0.1", 0)) as silent,
     ):
         address = f"http://127.0.0.1:{silent.getsockname()[1]}"
-        said = trained(tmp_path, "logger=wandb", surroundings=logged_in(tmp_path, address) | UNANSWERED)
-        assert len(said) == 2
-        assert said[0].startswith("wandb cannot be reached (")
-        assert synced(said[1], wandb_server, tmp_path)
+        printed = train_with_tracker(tmp_path, "logger=wandb", environment=logged_in(tmp_path, address) | UNANSWERED)
+        assert len(printed) == 2
+        assert printed[0].startswith("wandb cannot be reached (")
+        assert sync_uploads_run(printed[1], wandb_server, tmp_path)
 
 
 @pytest.mark.faults
 @pytest.mark.parametrize(("number", "happens"), [(signal.SIGKILL, "dies"), (signal.SIGSTOP, "stops answering")])
-def test_wandb_is_gone_midway(
-    tally, tmp_path: Path, mortal: tuple[str, int], wandb_server: WandbServer, number: int, happens: str
+def test_wandb_that_fails_during_training_is_reported(
+    tally, tmp_path: Path, wandb_process: tuple[str, int], wandb_server: WandbServer, number: int, happens: str
 ) -> None:
-    address, process = mortal
+    address, process = wandb_process
     with tally.injecting(f"wandb's server {happens} during training"):
-        gone, surroundings = partial(os.kill, process, number), logged_in(tmp_path, address)
-        said = trained(tmp_path, "logger=wandb", midway=gone, surroundings=surroundings)
-        assert len(said) == 1
-        assert said[0].startswith("wandb did not take all of this run in time: wandb sync ")
-        assert synced(said[0], wandb_server, tmp_path)
+        fault, environment = partial(os.kill, process, number), logged_in(tmp_path, address)
+        printed = train_with_tracker(tmp_path, "logger=wandb", fault=fault, environment=environment)
+        assert len(printed) == 1
+        assert printed[0].startswith("wandb did not take all of this run in time: wandb sync ")
+        assert sync_uploads_run(printed[0], wandb_server, tmp_path)
 
 
-def test_wandbs_own_process_is_killed(tally, tmp_path: Path, mortal: tuple[str, int]) -> None:
-    address, _ = mortal
+def test_killed_background_process_of_wandb_is_reported(tally, tmp_path: Path, wandb_process: tuple[str, int]) -> None:
+    address, _ = wandb_process
     with tally.injecting("kill -9 of wandb's background process"):
-        gone, surroundings = partial(kill_children_named, "wandb-core"), logged_in(tmp_path, address)
-        said = trained(tmp_path, "logger=wandb", midway=gone, surroundings=surroundings)
-        assert len(said) == 2
-        assert said[0].startswith("wandb is lost (")
-        assert said[1].startswith("wandb did not get all of this run (")
+        fault, environment = partial(kill_children_named, "wandb-core"), logged_in(tmp_path, address)
+        printed = train_with_tracker(tmp_path, "logger=wandb", fault=fault, environment=environment)
+        assert len(printed) == 2
+        assert printed[0].startswith("wandb is lost (")
+        assert printed[1].startswith("wandb did not get all of this run (")
 
 
 # -- tensorboard and mlflow --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("gone", "happens"),
+    ("destroy", "happens"),
     [(shutil.rmtree, "is removed"), pytest.param(replace_folder_by_file, "becomes a file", marks=pytest.mark.faults)],
 )
-def test_tensorboards_folder_is_gone_midway(tally, tmp_path: Path, gone: Callable, happens: str) -> None:
+def test_lost_tensorboard_folder_is_reported(tally, tmp_path: Path, destroy: Callable, happens: str) -> None:
     with tally.injecting(f"tensorboard's folder {happens} during training"):
-        said = trained(tmp_path, "logger=tensorboard", midway=partial(gone, "run/tensorboard"))
-        assert len(said) == 1
-        assert said[0].startswith("tensorboard is lost (")
+        printed = train_with_tracker(tmp_path, "logger=tensorboard", fault=partial(destroy, "run/tensorboard"))
+        assert len(printed) == 1
+        assert printed[0].startswith("tensorboard is lost (")
 
 
 @pytest.mark.faults
 @pytest.mark.parametrize(("number", "happens"), [(signal.SIGKILL, "dies"), (signal.SIGSTOP, "stops answering")])
-def test_mlflow_is_gone_midway(tally, tmp_path: Path, number: int, happens: str) -> None:
+def test_mlflow_that_fails_during_training_is_reported(tally, tmp_path: Path, number: int, happens: str) -> None:
     with mlflow_server(tmp_path) as (address, group), tally.injecting(f"mlflow's server {happens} during training"):
-        gone = partial(os.killpg, group, number)
-        said = trained(tmp_path, "logger=mlflow", f"logger.mlflow.uri={address}", midway=gone)
-        assert len(said) == 1
-        assert said[0].startswith("mlflow is lost (")
+        fault = partial(os.killpg, group, number)
+        printed = train_with_tracker(tmp_path, "logger=mlflow", f"logger.mlflow.uri={address}", fault=fault)
+        assert len(printed) == 1
+        assert printed[0].startswith("mlflow is lost (")

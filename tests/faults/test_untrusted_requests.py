@@ -1,0 +1,152 @@
+"""Malicious and incomplete requests to the pages of the demo and the study."""
+
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from select import select
+from typing import Any
+
+import pytest
+import uvicorn
+from fastapi import FastAPI
+from PIL import Image
+from selenium import webdriver
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support.ui import WebDriverWait
+
+from colorlab.demo.server import Limits
+from colorlab.demo.server import make_app as make_demo
+from colorlab.models import CUNet
+from colorlab.study.pictures import TRUE, picture_path
+from colorlab.study.server import make_app as make_study
+from colorlab.study.store import VIGILANCE, Protocol, Store
+from colorlab.web.serving import listen
+
+
+@contextmanager
+def serve(make: Callable[[list[str]], FastAPI]) -> Iterator[tuple[str, int]]:
+    """Serve a page on loopback as its command does; return host and port."""
+    with listen("127.0.0.1", 0, "") as listening:
+        server = uvicorn.Server(uvicorn.Config(make(listening.hosts), log_level="critical"))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening.listener]})
+        thread.start()
+        yield listening.listener.getsockname()
+        server.should_exit = server.force_exit = True
+        thread.join()
+
+
+@pytest.fixture(params=["demo", "study"])
+def page(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str, tuple[str, int]]]:
+    """Serve the demo or the study; return its name, and host and port."""
+    if request.param == "demo":
+        model = CUNet(width=2).eval()
+        with serve(lambda hosts: make_demo({NAME: model}, Limits(0.5, 1), hosts)) as address:
+            yield "demo", address
+        return
+    for version in (TRUE, "model", VIGILANCE):
+        for photograph in range(3):
+            path = picture_path(tmp_path / "pictures", version, photograph)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (20, 20)).save(path)
+    store = Store(tmp_path / "answers.sqlite")
+    about = (Protocol(1, 2, 0), [0, 1, 2], ["model"], 1.0, 0)
+    with serve(lambda hosts: make_study(store, tmp_path / "pictures", *about, hosts)) as address:
+        yield "study", address
+    store.close()
+
+
+NAME = "<img src=x onerror='document.title=1'></option><script>document.title=2</script>"
+
+
+def send(address: tuple[str, int], *parts: bytes, timeout: float = 120) -> bytes:
+    """Send raw bytes and return the reply, up to the end of its headers or of the connection."""
+    with socket.create_connection(address, timeout=timeout) as line:
+        reply = b""
+        try:
+            for part in parts:
+                line.sendall(part)
+            while b"\r\n\r\n" not in reply and (more := line.recv(65_536)):
+                reply += more
+        except (ConnectionError, TimeoutError):
+            pass
+        return reply
+
+
+def status(reply: bytes) -> int:
+    """Return the status code of a reply; 0 if the connection was closed without one."""
+    return int(reply.split()[1]) if reply else 0
+
+
+def request_head(verb: str, path: str, *headers: str, host: str = "127.0.0.1") -> bytes:
+    """Return the request line and headers of an HTTP request."""
+    return "\r\n".join((f"{verb} {path} HTTP/1.1", f"Host: {host}", *headers, "", "")).encode()
+
+
+def test_requests_for_other_files_sites_or_sizes_are_refused(page: tuple[str, tuple[str, int]], tally: Any) -> None:
+    """Raw bytes are sent, because client libraries correct such requests."""
+    name, address = page
+    assert address[0] == "127.0.0.1"
+    assert status(send(address, request_head("GET", "/"))) == 200
+    post = "/api/look?model=x" if name == "demo" else "/api/start"
+    kind = "application/octet-stream" if name == "demo" else "application/json"
+    escapes = ("/../../../../etc/passwd", "/picture/../../answers.sqlite", "/picture/..%2f..%2fanswers.sqlite",
+              "/picture/%2e%2e/%2e%2e/answers.sqlite", "//etc/passwd", "/picture/%00")  # fmt: skip
+    refused = {request_head("GET", path): (404, 405) for path in escapes}
+    refused |= {request_head("GET", "/", host=host): (400,) for host in ("evil.example", "127.0.0.1.evil.example", "")}
+    for form in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"):
+        words = (f"Content-Type: {form}", "Origin: http://evil.example", "Content-Length: 2")
+        refused[request_head("POST", post, *words) + b"{}"] = (415, 422)
+    refused[request_head("OPTIONS", post, "Origin: http://evil.example", "Access-Control-Request-Method: POST")] = (
+        405,
+        400,
+    )
+    refused[request_head("POST", post, f"Content-Type: {kind}", "Content-Length: 99999999999")] = (413,)
+    refused[request_head("GET", "/", "X: " + "x" * 200_000)] = (400, 431)
+    for request, codes in refused.items():
+        with tally.injecting("a web request asks for private files or sends too much data"):
+            reply = send(address, request)
+            assert status(reply) in codes, (request[:200], reply[:200])
+            assert b"root:" not in reply
+            assert b"access-control-allow-origin" not in reply.lower()
+    piece = b"10000\r\n" + b" " * 0x10000 + b"\r\n"
+    with tally.injecting("a web request asks for private files or sends too much data"):
+        began = request_head("POST", post, f"Content-Type: {kind}", "Transfer-Encoding: chunked")
+        assert status(send(address, began, *[piece] * 40)) in (
+            413,
+            0,
+        )  # the connection may be closed before the request ends
+    assert status(send(address, request_head("GET", "/"))) == 200
+
+
+def test_incomplete_requests_do_not_block_others(page: tuple[str, tuple[str, int]], tally: Any) -> None:
+    name, address = page
+    post = "/api/look?model=x" if name == "demo" else "/api/start"
+    kind = "application/octet-stream" if name == "demo" else "application/json"
+    incomplete = (
+        b"",
+        b"GET / HT",
+        request_head("POST", post, f"Content-Type: {kind}", "Content-Length: 100000") + b"{",
+    )
+    count = tally.times(30, 300)
+    lines = [socket.create_connection(address) for _ in range(count)]
+    for i, line in enumerate(lines):
+        line.sendall(incomplete[i % len(incomplete)])
+    with tally.injecting("web requests that are started and never completed", times=count):
+        assert status(send(address, request_head("GET", "/"))) == 200
+        without_a_head = [line for i, line in enumerate(lines) if i % len(incomplete) < 2]
+        assert not select(without_a_head, [], [], 0)[0]  # none of these connections was closed
+    for line in lines:
+        line.close()
+
+
+def test_html_in_a_models_name_is_shown_as_text(browser: webdriver.Chrome) -> None:
+    """The name is a file name, which may come from an untrusted source."""
+    model = CUNet(width=2).eval()
+    with serve(lambda hosts: make_demo({NAME: model, "b": model}, Limits(0.5, 1), hosts)) as (host, port):
+        browser.get(f"http://{host}:{port}")
+        choices = WebDriverWait(browser, 30).until(lambda page: page.find_elements(By.CSS_SELECTOR, "option"))
+        assert [choice.get_attribute("textContent") for choice in choices] == [NAME, "b"]
+        assert browser.title not in ("1", "2")
+        assert not browser.find_elements(By.CSS_SELECTOR, "img[src=x]")

@@ -135,7 +135,7 @@ def test_a_second_run_in_the_folder_of_a_running_one_is_refused(tally, tmp_path:
             second = CommandProcess(*words, cwd=tmp_path, stdout="second")
             assert second.wait() == 2, second.output()
             (said,) = second.output().splitlines()
-            assert f" is another run's that still trains (process {running.process.pid} on " in said
+            assert said.startswith(f"colorlab: Another process (process {running.process.pid} on ")
             assert (run.config.read_bytes(), run.status()) == before
             assert running.process.is_alive()
 

@@ -13,7 +13,6 @@ import sys
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +30,7 @@ from colorlab.models import CUNet
 from colorlab.models.weights import write_folder
 from colorlab.runs.folder import RunFolder
 from support.checkpoints import save_checkpoint
-from support.commands import SMALL
+from support.commands import SMALL, import_command
 
 ON_SAMPLES = ("data.workers=0", "trainer=cpu")
 
@@ -61,14 +60,12 @@ def run_command_here(
     """Return a function that runs a command in this process and returns its exit code and standard error."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)  # as the coloring command leaves it
-    main = {name: name for name in ("train", "evaluate", "colorize", "decay", "prior")}
-    main |= {name: f"{name}.__main__" for name in ("demo", "export", "leaderboard", "study")}
 
     def run(command: str, *words: str | Path) -> tuple[int, str]:
         GlobalHydra.instance().clear()
         monkeypatch.setattr(sys, "argv", [f"colorlab-{command}", *map(str, words)])
         try:
-            import_module(f"colorlab.{main[command]}").main()
+            import_command(command).main()
         except SystemExit as exit_:
             said = capsys.readouterr().err
             assert "Traceback" not in said
@@ -93,9 +90,9 @@ def write_files_with_code(folder: Path, canary: Path) -> list[Path]:
     torch.save({**good, "callbacks": payload}, folder / "zipped.ckpt")
     torch.save({**good, "callbacks": payload}, folder / "legacy.ckpt", _use_new_zipfile_serialization=False)
     torch.save({"state_dict": good["state_dict"], "extra": payload}, folder / "bare.pth")
-    (folder / "raw.pt").write_bytes(pickle.dumps(payload))
+    (folder / "raw.pt").write_bytes(pickle.dumps(payload, protocol=2))
     with zipfile.ZipFile(folder / "program.pt", "w") as archive:
-        archive.writestr("archive/data.pkl", pickle.dumps(payload))
+        archive.writestr("archive/data.pkl", pickle.dumps(payload, protocol=2))
         archive.writestr("archive/version", "3\n")
     (folder / "header.safetensors").write_bytes(struct.pack("<Q", 2**60) + b'{"__metadata__": {}}')
     (folder / "nested.safetensors").write_bytes(struct.pack("<Q", 200_000) + b"[" * 200_000)

@@ -2,8 +2,6 @@
 
 import atexit
 import gc
-import importlib
-import importlib.util
 import multiprocessing
 import multiprocessing.forkserver
 import multiprocessing.util
@@ -19,6 +17,8 @@ from pathlib import Path
 
 import pytest
 from wandb.sdk.data_types._private import MEDIA_TMP
+
+from support.commands import import_command
 
 PRELOADED = (
     "lightning.pytorch", "colorlab.train.__main__", "colorlab.data.color_histogram", "colorlab.models",
@@ -112,11 +112,8 @@ def _run(
         os.dup2(out.fileno() if stderr == stdout else error.fileno(), 2)
     if before:
         before()
-    found = importlib.util.find_spec(f"colorlab.{command}")
-    if found.submodule_search_locations is not None:
-        found = importlib.util.find_spec(f"colorlab.{command}.__main__")
-    module = importlib.import_module(found.name)
-    sys.modules["__main__"].__spec__ = found  # Lightning reads it to start the further processes of a run
+    module = import_command(command)
+    sys.modules["__main__"].__spec__ = module.__spec__  # Lightning reads it to start the further processes of a run
     sys.argv = [f"colorlab-{command}", *arguments]
     try:
         module.main()

@@ -7,7 +7,10 @@ controlling process of pytest-xdist, which runs no test, imports conftest.py.
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -18,6 +21,12 @@ SMALL = (
 """Overrides for a training run of a few seconds on the built-in photographs."""
 
 Command = Callable[..., subprocess.CompletedProcess]
+
+
+def import_command(name: str) -> ModuleType:
+    """Import the module that `python -m colorlab.NAME` runs."""
+    package = find_spec(f"colorlab.{name}").submodule_search_locations is not None
+    return import_module(f"colorlab.{name}.__main__" if package else f"colorlab.{name}")
 
 
 def start_command(module: str, *arguments: str, cwd: Path) -> subprocess.Popen:

@@ -4,7 +4,7 @@ import argparse
 import importlib.util
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from colorlab.command_line import leave
 from colorlab.errors import UserError
@@ -96,7 +96,7 @@ def _causes_of_the_loss() -> list["Panel"]:
     ]
 
 
-def _over_epochs(title: str, *names: str, **more: object) -> "LinePlot":
+def _over_epochs(title: str, *names: str, **more: Any) -> "LinePlot":
     import wandb_workspaces.reports.v2 as panels
 
     return panels.LinePlot(title=title, x="epoch", y=list(names), **more)

@@ -135,11 +135,14 @@ def _write_graph(model: "Colorizer", part: Path, settings: ExportSettings) -> "P
 def _write_published(model: "Colorizer", part: Path, fold_temperature: bool) -> "Program":
     import torch
 
-    published = model.published_weights(fold_temperature)
+    from colorlab.models.weights import read_weights
+
+    weights = model.published_weights(fold_temperature)
     with part.open("wb") as file:
-        torch.save(published, file)
-    arguments = dict(model.hparams) | ({"temperature": 1.0} if fold_temperature else {})
-    return type(model)(**arguments, weights=str(part)).eval()
+        torch.save(weights, file)
+    published = type(model)(**dict(model.hparams) | ({"temperature": 1.0} if fold_temperature else {}))
+    read_weights(published, part)
+    return published.eval()
 
 
 def _card(model: "Colorizer", settings: ExportSettings, checkpoint: Path, name: str) -> str:

@@ -141,10 +141,12 @@ def _sheets(board: Board) -> list[dict[str, Any]]:
     shared: dict[tuple[str, ...], dict[str, Any]] = {}
     for index, run in enumerate(board.runs):
         path = run.folder.newest_validation_sheet()
+        if path is None:
+            continue
         try:
-            rows = read_sheet(path) if path else []
+            rows = read_sheet(path)
         except (OSError, ValueError):  # a truncated file
-            rows = []
+            continue
         if not rows:
             continue
         names = tuple(name for name, _ in rows)

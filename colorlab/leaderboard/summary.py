@@ -116,7 +116,7 @@ def _count_parameters(model: str) -> int | None:
     """Build the network of a configuration, given as JSON, without allocating memory, and count its parameters."""
     try:
         plan = check(json.loads(model), "model")
-        if not issubclass(plan.target, Colorizer):
+        if not (isinstance(plan.target, type) and issubclass(plan.target, Colorizer)):
             return None
         with torch.device("meta"):
             network = plan.build()

@@ -43,7 +43,7 @@ class MLflowInFolder(MLFlowLogger):
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
         run = self.experiment.get_run(self.run_id)
         self.experiment.update_run(self.run_id, status="RUNNING")
-        write_text(self.folder.mlflow_id, self.run_id)
+        write_text(self.folder.mlflow_id, run.info.run_id)
         new = {key: value for key, value in flatten(params, "/").items() if key not in run.data.params}
         super().log_hyperparams(new)
 

@@ -25,12 +25,13 @@ def losable(kind: Tracker) -> Tracker:
 
     The class gets the attribute `lost`, and needs the attribute `title` for the warning.
     """
+    changed: Any = kind  # types do not describe a class whose methods are replaced
     for name in METHODS:
-        if hasattr(kind, name):
-            setattr(kind, name, _unless_lost(getattr(kind, name)))
-    experiment = kind.experiment.fget
-    kind.experiment = property(lambda self: None if self.lost else experiment(self))  # Lightning reads it at the end
-    kind.lost = False
+        if hasattr(changed, name):
+            setattr(changed, name, _unless_lost(getattr(changed, name)))
+    experiment = changed.experiment.fget
+    changed.experiment = property(lambda self: None if self.lost else experiment(self))  # Lightning reads it at the end
+    changed.lost = False
     return kind
 
 

@@ -14,6 +14,7 @@ from rich.table import Column, Table
 from colorlab.errors import UserError, did_you_mean
 from colorlab.files import atomic_path
 from colorlab.leaderboard.summary import RunSummary
+from colorlab.metrics import direction
 
 STYLES = {"done": "green", "running": "cyan", "failed": "red", "killed": "red"}
 
@@ -29,14 +30,14 @@ class Number:
         title: the heading.
         value: returns the number of a run.
         text: formats the number.
-        better: whether less or more of it is better; None if neither is.
+        direction: whether less or more of it is better; None if neither is.
         hint: a description of the number.
     """
 
     title: str
     value: Callable[[RunSummary], float | None]
     text: Callable[[float], str]
-    better: Literal["less", "more"] | None
+    direction: Literal["min", "max"] | None
     hint: str
 
 
@@ -57,16 +58,19 @@ def _count(number: float) -> str:
 NUMBERS = {
     "epochs": Number("epochs", lambda run: run.epochs, "{:.0f}".format, None, "trained so far / planned"),
     "loss": Number(
-        "best loss", lambda run: run.loss, "{:#.5g}".format, "less",
+        "best loss", lambda run: run.loss, "{:#.5g}".format, direction("loss"),
         "on the validation photographs; the other columns are of the same epoch",
     ),
-    "psnr": Number("PSNR", lambda run: run.at_best("val/psnr"), "{:.2f}".format, "more", "in dB, in the best epoch"),
+    "psnr": Number(
+        "PSNR", lambda run: run.at_best("val/psnr"), "{:.2f}".format, direction("psnr"), "in dB, in the best epoch"
+    ),
     "colorfulness": Number(
-        "colorfulness", lambda run: run.at_best("val/colorfulness"), "{:.1f}".format, None, "in the best epoch"
+        "colorfulness", lambda run: run.at_best("val/colorfulness"), "{:.1f}".format, direction("colorfulness"),
+        "in the best epoch",
     ),
     "time": Number("time", lambda run: run.seconds, _time, None, "from the start to the end, or to the last epoch"),
     "speed": Number(
-        "images/s", lambda run: run.images_per_second, "{:.0f}".format, "more", "in training: the median of the epochs"
+        "images/s", lambda run: run.images_per_second, "{:.0f}".format, "max", "in training: the median of the epochs"
     ),
     "parameters": Number("parameters", lambda run: run.parameters, _count, None, "of the network"),
 }  # fmt: skip
@@ -156,7 +160,7 @@ def _rank(run: RunSummary, sort: str) -> tuple[bool, float, str]:
     """Return a run's sort key; runs without the value come last."""
     if sort in NUMBERS:
         value = NUMBERS[sort].value(run)
-        return value is None, (value or 0.0) * (1 if NUMBERS[sort].better == "less" else -1), ""
+        return value is None, (value or 0.0) * (1 if NUMBERS[sort].direction == "min" else -1), ""
     text = run.setting(sort)
     try:
         return False, float(text), text

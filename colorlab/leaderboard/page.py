@@ -46,7 +46,7 @@ def content_of(board: Board, here: Path) -> dict[str, Any]:
         "notes": board.notes(),
         "keys": board.keys,
         "columns": [
-            {"key": key, "title": number.title, "better": number.better, "hint": number.hint}
+            {"key": key, "title": number.title, "direction": number.direction, "hint": number.hint}
             for key, number in NUMBERS.items()
         ],
         "sort": board.sort,

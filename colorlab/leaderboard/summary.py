@@ -6,7 +6,7 @@ import os
 import socket
 import statistics
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from functools import cache, cached_property, partial
 from pathlib import Path
@@ -15,13 +15,13 @@ from typing import Any, TypeVar
 import torch
 
 from colorlab.command_line import key_of
-from colorlab.config import check
+from colorlab.config import GROUPS, check
 from colorlab.errors import UserError
 from colorlab.files import natural_key
 from colorlab.models.colorizer import Colorizer
 from colorlab.runs.folder import RunFolder
 from colorlab.runs.metrics_table import read_metrics
-from colorlab.train.experiment import GROUPS
+from colorlab.train.experiment import ModelSwitches
 
 Content = TypeVar("Content")
 
@@ -98,7 +98,8 @@ class RunSummary:
     @property
     def parameters(self) -> int | None:
         """The number of the network's parameters; None if the network cannot be built here."""
-        model = {key: value for key, value in (self.config.get("model") or {}).items() if key != "weights"}
+        switches = {field.name for field in fields(ModelSwitches)}
+        model = {key: value for key, value in (self.config.get("model") or {}).items() if key not in switches}
         return _count_parameters(json.dumps(model)) if model else None
 
     def setting(self, key: str) -> str:

@@ -16,7 +16,7 @@ from colorlab.files import write_text
 from colorlab.loggers.tracker import losable, read_pixels
 from colorlab.runs.folder import RunFolder
 
-PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "4", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}
+TIMEOUTS = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "4", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}
 """Limits on how long a lost server delays training: half a minute, or two minutes if it hangs."""
 
 
@@ -73,7 +73,7 @@ def mlflow_logger(
     """
     if importlib.util.find_spec("mlflow") is None:
         raise UserError("logger=mlflow needs mlflow: pip install 'colorlab[mlflow]'.")
-    for setting, value in PATIENCE.items():
+    for setting, value in TIMEOUTS.items():
         os.environ.setdefault(setting, value)
     import mlflow
     from mlflow.exceptions import MlflowException

@@ -22,7 +22,7 @@ from colorlab.runs.folder import RunFolder
 
 log = logging.getLogger(__name__)
 
-PATIENCE = {"WANDB_INIT_TIMEOUT": "30", "WANDB_FINISH_TIMEOUT": "300", "WANDB_FINISH_TIMEOUT_RAISES": "true"}
+TIMEOUTS = {"WANDB_INIT_TIMEOUT": "30", "WANDB_FINISH_TIMEOUT": "300", "WANDB_FINISH_TIMEOUT_RAISES": "true"}
 """Limits in seconds on starting a run, and on uploading the rest of it at the end; by default wandb waits for an
 unreachable server for ever. What was not uploaded stays in the run's folder, for `wandb sync`."""
 
@@ -94,7 +94,7 @@ def wandb_logger(
         folder: the run's folder; wandb's files go there too.
         project, name, group, tags, notes: how wandb files the run.
     """
-    for setting, value in {"WANDB_SILENT": "true", **PATIENCE}.items():
+    for setting, value in {"WANDB_SILENT": "true", **TIMEOUTS}.items():
         os.environ.setdefault(setting, value)
     mode = os.environ.get("WANDB_MODE") or ("online" if wandb.login(prompt=False, verify=False) else "offline")
     return WandbByEpoch(

@@ -170,9 +170,10 @@ def draw_study(study: "Study", metric: str, path: Path) -> None:
     # Optuna warns that these functions are experimental, and sets equal limits if there is a single run.
     with warnings.catch_warnings(action="ignore"), pyplot.style.context("default"):
         for plot in (plot_optimization_history, plot_slice):
-            axes = np.ravel(plot(study, target_name=metric))[0]
+            axes: Any = plot(study, target_name=metric)
+            figure = np.ravel(axes)[0].figure
             content = io.BytesIO()
-            axes.figure.savefig(content, dpi=100)
-            pyplot.close(axes.figure)
+            figure.savefig(content, dpi=100)
+            pyplot.close(figure)
             pictures.append(Image.open(content).convert("RGB"))
     Image.fromarray(np.hstack([np.asarray(picture) for picture in pictures])).save(path)

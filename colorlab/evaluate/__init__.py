@@ -1,1 +1,1 @@
-"""The command `python -m colorlab.evaluate`: judge trained models on photographs."""
+"""The command `python -m colorlab.evaluate`: evaluate trained models on photographs."""

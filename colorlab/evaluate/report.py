@@ -1,4 +1,4 @@
-"""An evaluation's findings as tables, files and pictures."""
+"""The results of an evaluation as tables, files and pictures."""
 
 import csv
 import json
@@ -20,23 +20,23 @@ from colorlab.metrics import METRICS
 ARROWS = {"max": "↑", "min": "↓", None: ""}
 
 
-# -- words -------------------------------------------------------------------------------------------
+# -- tables ------------------------------------------------------------------------------------------
 
 
 def write_number(value: float | None, digits: int) -> str:
-    """A number as tables show it."""
+    """Format a number for tables."""
     return "–" if value is None or math.isnan(value) else "∞" if math.isinf(value) else f"{value:.{digits}f}"
 
 
 def interval(estimate: Estimate, digits: int) -> str:
-    """The interval as tables show it; nothing where there is none."""
+    """Format the interval for tables; empty if there is none."""
     if estimate.low is None:
         return ""
     return f"{write_number(estimate.low, digits)}–{write_number(estimate.high, digits)}"
 
 
 def print_tables(report: Report, console: Console) -> None:
-    """Print one row a model, in as many tables as the width of the screen asks for."""
+    """Print a row for each model, split into as many tables as the width of the screen requires."""
     columns = {metric: _column(report, metric) for metric in report.metrics}
     names = max(map(len, report.estimates)) + 3
     part: list[str] = []
@@ -78,7 +78,7 @@ def _table(report: Report, columns: dict[str, list[str]]) -> Table:
 
 
 def write(report: Report, evaluator: Evaluator, folder: Path) -> list[Path]:
-    """Write evaluation.csv, .json, .md and .png, pictures.csv and the sheets of extremes; the pictures' paths."""
+    """Write evaluation.csv, .json, .md and .png, pictures.csv and the contact sheets; return the pictures' paths."""
     folder.mkdir(parents=True, exist_ok=True)
     _write_csv(report, folder / "evaluation.csv")
     content = json.dumps(_plain(report), indent=2, ensure_ascii=False, allow_nan=False)
@@ -88,13 +88,13 @@ def write(report: Report, evaluator: Evaluator, folder: Path) -> list[Path]:
     draw_estimates(report, folder / "evaluation.png")
     (sheets := folder / "sheets").mkdir(exist_ok=True)
     paths = [folder / "evaluation.png"]
-    if evaluator.examples:  # none where each of those photographs was left out
+    if evaluator.examples:  # empty if all of those photographs were left out
         paths.append(_draw_examples(report, evaluator, sheets / "side_by_side.jpg"))
     return [*paths, *_draw_extremes(report, evaluator, sheets)]
 
 
 def _plain(report: Report) -> dict[str, Any]:
-    """The report for JSON, which knows no infinity: that becomes the text "inf", and NaN null."""
+    """Convert the report for JSON; infinity becomes the text "inf", and NaN null."""
 
     def number(value: float | None) -> float | str | None:
         if value is None or math.isnan(value):
@@ -113,10 +113,10 @@ def _plain(report: Report) -> dict[str, Any]:
 
 
 def read_report(file: Path) -> Report:
-    """An evaluation as its evaluation.json holds it: without the single pictures.
+    """Read an evaluation.json; the values of single pictures are not in it.
 
     Raises:
-        UserError: the file is missing, or is none.
+        UserError: the file does not exist or is no evaluation.json.
     """
     if not file.is_file():
         raise UserError(f"There is no evaluation at {file}.")
@@ -127,15 +127,18 @@ def read_report(file: Path) -> Report:
             for model, held in facts.pop("models").items()
         }
         report = Report(facts, [], {}, estimates)
-        describe(report)  # for which no fact may be missing
+        describe(report)  # raises KeyError if a fact is missing
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{file} is no evaluation.json of colorlab.evaluate.") from error
     return report
 
 
 def _estimate(found: dict[str, float | str | None]) -> Estimate:
-    value, low, high = (None if found[key] is None else float(found[key]) for key in ("value", "low", "high"))
-    return Estimate(math.nan if value is None else value, low, high)
+    def number(key: str) -> float | None:
+        return None if (value := found[key]) is None else float(value)
+
+    value = number("value")
+    return Estimate(math.nan if value is None else value, number("low"), number("high"))
 
 
 def _write_csv(report: Report, path: Path) -> None:
@@ -163,7 +166,7 @@ def _write_pictures(report: Report, path: Path) -> None:
 
 
 def write_markdown(report: Report) -> str:
-    """The table and what it depends on, as Markdown."""
+    """Return the table and what it depends on as Markdown."""
     headings = [f"{METRICS[metric].title} {ARROWS[METRICS[metric].direction]}".strip() for metric in report.metrics]
     lines = [f"| model | {' | '.join(headings)} |", "|---" + "|---:" * len(headings) + "|"]
     winners = {metric: best_of(report, metric) for metric in report.metrics}
@@ -180,7 +183,7 @@ def write_markdown(report: Report) -> str:
 
 
 def rows_of(report: Report) -> list[dict[str, Any]]:
-    """One row a model: its scores with their intervals."""
+    """Return a row for each model: its scores with their intervals."""
     rows = []
     for model, held in report.estimates.items():
         row: dict[str, Any] = {"model": model}
@@ -192,13 +195,13 @@ def rows_of(report: Report) -> list[dict[str, Any]]:
 
 
 def describe(report: Report) -> list[str]:
-    """What the numbers depend on, a line each."""
+    """Return lines that say what the numbers depend on."""
     facts = report.facts
     lines = [
         f"{facts['pictures']} pictures ({facts['split']} of {facts['root']}), fingerprint {facts['fingerprint']}",
         f"protocol {facts['protocol']}; rebalanced by {facts['prior']}",
         f"in brackets: the {LEVEL:.0%} bootstrap interval of the mean over the pictures",
-        ", ".join(f"{name} {version}" for name, version in facts["versions"].items())
+        ", ".join(f"{name} {version}" for name, version in facts["versions"].items() if version)
         + f"; {facts['precision']} on {facts['device']}",
     ]
     lines += [f"{name}: {held['checkpoint']}, SHA-256 {held['sha256']}" for name, held in facts["checkpoints"].items()]
@@ -212,14 +215,14 @@ def describe(report: Report) -> list[str]:
 
 
 def draw_estimates(report: Report, path: Path) -> None:
-    """Draw each metric as a panel, each model as a point with its interval."""
+    """Draw a panel for each metric, with a point and its interval for each model."""
     metrics = report.metrics
     columns = min(4, len(metrics))
-    lines = math.ceil(len(metrics) / columns)
+    rows = math.ceil(len(metrics) / columns)
     height = 1.1 + 0.28 * len(report.estimates)
-    figure = Figure(figsize=(3.4 * columns, height * lines), layout="constrained")
+    figure = Figure(figsize=(3.4 * columns, height * rows), layout="constrained")
     FigureCanvasAgg(figure)
-    panels = figure.subplots(lines, columns, squeeze=False).flatten()
+    panels = figure.subplots(rows, columns, squeeze=False).flatten()
     models = list(report.estimates)[::-1]
     for axes, metric in zip(panels, metrics, strict=False):
         scale = METRICS[metric]
@@ -227,7 +230,7 @@ def draw_estimates(report: Report, path: Path) -> None:
             estimate = report.estimates[model].get(metric, Estimate(math.nan))
             if math.isfinite(estimate.value):
                 bounds = None
-                if estimate.low is not None:
+                if estimate.low is not None and estimate.high is not None:
                     bounds = [[max(estimate.value - estimate.low, 0)], [max(estimate.high - estimate.value, 0)]]
                 shade = "0.6" if model in BASELINES else "C0"
                 axes.errorbar(estimate.value, place, xerr=bounds, fmt="o", color=shade, capsize=3, markersize=5)
@@ -242,7 +245,7 @@ def draw_estimates(report: Report, path: Path) -> None:
 
 
 def _draw_examples(report: Report, evaluator: Evaluator, path: Path) -> Path:
-    """Draw what every contestant makes of the same photographs."""
+    """Draw the same photographs as colored by every model."""
     rows = []
     for number, pictures in sorted(evaluator.examples.items()):
         place = report.names.index(name := evaluator.photographs.name(number))

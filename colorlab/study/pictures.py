@@ -10,8 +10,8 @@ from torch import Tensor
 from colorlab.color import rgb_to_lab
 from colorlab.data import ColorDataModule
 from colorlab.data.photographs import Photographs
-from colorlab.evaluate.contestants import Contestant
-from colorlab.evaluate.evaluator import Contest
+from colorlab.evaluate.named_models import NamedModel
+from colorlab.evaluate.predictor import MultiModelPredictor
 from colorlab.images.contact_sheet import picture_of
 from colorlab.study.store import VIGILANCE
 
@@ -20,7 +20,7 @@ LONGEST = 384
 """Pictures are shown at most this large, in pixels, so that two stand beside each other."""
 
 
-class Painter(Contest):
+class Painter(MultiModelPredictor):
     """Writes each photograph and every fake of it as PNG files of one size, run by `Trainer.predict`.
 
     Afterwards `painted` says which photographs: those with color.
@@ -32,7 +32,7 @@ class Painter(Contest):
     """
 
     def __init__(
-        self, contestants: list[Contestant], data: ColorDataModule, photographs: Photographs, folder: Path
+        self, contestants: list[NamedModel], data: ColorDataModule, photographs: Photographs, folder: Path
     ) -> None:
         super().__init__(contestants, data, photographs)
         self.folder = folder
@@ -43,7 +43,7 @@ class Painter(Contest):
         if not len(index):
             return
         lightness, true = rgb_to_lab(rgb)
-        versions = {TRUE: true, VIGILANCE: random_colors(lightness, index), **self.color(rgb)}
+        versions = {TRUE: true, VIGILANCE: random_colors(lightness, index), **self.predict_all(rgb)}
         for version, ab in versions.items():
             for place, photograph in enumerate(index.tolist()):
                 picture = picture_of(lightness[place, None], ab[place, None])

@@ -11,7 +11,7 @@ from colorlab.metrics.suite import mean_of
 VALUES = torch.from_numpy(np.random.default_rng(1).gamma(9, 2.5, size=80))
 
 
-def test_the_interval_is_scipys_percentile_interval() -> None:
+def test_the_interval_equals_scipys_percentile_interval() -> None:
     found = estimate_means({"psnr": VALUES})["psnr"]
     expected = bootstrap((VALUES.numpy(),), np.mean, n_resamples=20_000, method="percentile").confidence_interval
     assert found.value == pytest.approx(VALUES.mean().item())
@@ -19,7 +19,7 @@ def test_the_interval_is_scipys_percentile_interval() -> None:
     assert estimate_means({"psnr": VALUES})["psnr"] == found
 
 
-def test_the_interval_covers_the_truth_about_as_often_as_it_says() -> None:
+def test_the_interval_covers_the_true_mean_about_95_times_in_100() -> None:
     random = torch.Generator().manual_seed(0)
     covered = 0
     for _ in range(100):
@@ -28,7 +28,7 @@ def test_the_interval_covers_the_truth_about_as_often_as_it_says() -> None:
     assert 86 <= covered <= 99
 
 
-def test_pictures_without_a_value_count_for_nothing() -> None:
+def test_pictures_without_a_value_are_left_out() -> None:
     with_gaps = VALUES.clone()
     with_gaps[::2] = torch.nan
     found = estimate_means({"psnr": VALUES, "ms_ssim": with_gaps})
@@ -36,7 +36,7 @@ def test_pictures_without_a_value_count_for_nothing() -> None:
     assert found["ms_ssim"].high - found["ms_ssim"].low > found["psnr"].high - found["psnr"].low
 
 
-def test_no_value_at_all_is_no_number() -> None:
+def test_a_metric_without_any_value_is_nan() -> None:
     found = estimate_means({"psnr": VALUES, "ms_ssim": VALUES * torch.nan})
     assert np.isnan(found["ms_ssim"].value)
     assert found["psnr"].low is not None
@@ -47,7 +47,7 @@ def test_an_infinite_mean_has_no_interval() -> None:
     assert found == {"psnr": Estimate(np.inf), "ssim": Estimate(1.0, 1.0, 1.0)}
 
 
-def test_the_rebalanced_area_is_a_weighted_mean() -> None:
+def test_the_rebalanced_auc_is_a_weighted_mean() -> None:
     weight = torch.linspace(1, 100, len(VALUES), dtype=torch.float64)
     record = {"auc_rebalanced": VALUES, "weight of auc_rebalanced": weight}
     found = estimate_means(record)["auc_rebalanced"]
@@ -60,7 +60,7 @@ def report(**values: float) -> Report:
     return Report({}, [], {}, held)
 
 
-def test_the_best_is_one_of_the_contestants_and_colorfulness_is_best_near_the_true_one() -> None:
+def test_the_best_is_a_model_and_the_best_colorfulness_is_nearest_the_true_one() -> None:
     found = report(gray=50.0, true=30.0, small=20.0, near=29.0, large=45.0)
     assert best_of(found, "psnr") == {"large"}
     assert best_of(found, "colorfulness") == {"near"}

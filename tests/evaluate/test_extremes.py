@@ -1,9 +1,9 @@
-"""The extremes that are kept while all pictures pass by, against a sort of all of them."""
+"""The extremes kept batch by batch, against a sort of all pictures."""
 
 import pytest
 import torch
 
-from colorlab.evaluate.evaluator import Extremes
+from colorlab.evaluate.extremes import Extremes
 from colorlab.metrics import Colored
 
 METRICS = ("psnr", "ciede2000", "colorfulness")
@@ -20,11 +20,11 @@ def fill(extremes: Extremes, values: dict[str, torch.Tensor], order: list[int]) 
         pictures = torch.zeros(len(batch), 2, 16, 16)
         colored = Colored(batch.float().reshape(-1, 1, 1, 1).expand(-1, 1, 16, 16), pictures, pictures)
         record = {name: values[name][batch] for name in METRICS}
-        extremes.consider(batch.tolist(), record, values["true"][batch], colored)
+        extremes.update(batch.tolist(), record, values["true"][batch], colored)
     return extremes
 
 
-def test_what_is_kept_equals_a_sort_of_everything(values: dict[str, torch.Tensor]) -> None:
+def test_the_extremes_equal_a_sort_of_all_pictures(values: dict[str, torch.Tensor]) -> None:
     extremes = fill(Extremes(4), values, list(range(60)))
     assert extremes.best("psnr") == values["psnr"].argsort(descending=True)[:4].tolist()
     assert extremes.worst("psnr") == values["psnr"].argsort()[:4].tolist()
@@ -39,7 +39,7 @@ def test_what_is_kept_equals_a_sort_of_everything(values: dict[str, torch.Tensor
         assert pictures["true"].getpixel((3, 3))[0] == pytest.approx(shade[0, 0].item() * 255, abs=1)
 
 
-def test_two_halves_merged_are_the_whole(values: dict[str, torch.Tensor]) -> None:
+def test_merged_halves_equal_the_whole(values: dict[str, torch.Tensor]) -> None:
     whole = fill(Extremes(4), values, list(range(60)))
     even, odd = (fill(Extremes(4), values, list(range(start, 60, 2))) for start in (0, 1))
     even.merge(odd)
@@ -48,7 +48,7 @@ def test_two_halves_merged_are_the_whole(values: dict[str, torch.Tensor]) -> Non
     assert even.pictures.keys() == whole.pictures.keys()
 
 
-def test_pictures_without_a_value_are_no_extremes(values: dict[str, torch.Tensor]) -> None:
+def test_pictures_without_a_value_are_not_ranked(values: dict[str, torch.Tensor]) -> None:
     values["psnr"][::2] = torch.nan
     extremes = fill(Extremes(10), values, list(range(20)))
     assert sorted(extremes.best("psnr")) == list(range(1, 20, 2))

@@ -18,7 +18,7 @@ from colorlab.evaluate.estimates import Report, summarize
 from colorlab.evaluate.evaluator import Evaluator
 from colorlab.evaluate.named_models import checkpoints_of, load_models
 from colorlab.evaluate.predictor import trainer_of
-from colorlab.evaluate.protocol import set_data_arguments
+from colorlab.evaluate.protocol import with_protocol
 from colorlab.evaluate.report import describe, print_tables, read_report, rows_of, write
 from colorlab.evaluate.reproduction import compare
 from colorlab.evaluate.settings import GROUPS, Settings
@@ -42,18 +42,17 @@ def evaluate(cfg: dict[str, Any], folder: Path) -> Report | None:
     """
     settings: Settings = check_arguments(Settings, {k: v for k, v in cfg.items() if k not in GROUPS}).build()
     check_filing(cfg["run"])
-    plans = {key: check(cfg[key], key) for key in ("data", "trainer")}
+    data_plan, trainer_plan = (check(cfg[key], key) for key in ("data", "trainer"))
     loggers = [check(node, f"logger.{name}") for name, node in (cfg["logger"] or {}).items() if node]
     written = read_report(Path(settings.against).expanduser()) if settings.against else None
     models = load_models(settings.checkpoint)
-    set_data_arguments(plans["data"].arguments, settings.protocol)
-    data: ColorDataModule = plans["data"].build()
+    data: ColorDataModule = with_protocol(data_plan, settings.protocol).build()
     files = files_of(data, settings.split)
     prior = Path(settings.prior).expanduser() if settings.prior else cached_prior(data, settings.split)
     suite = MetricSuite(settings.metrics, prior, settings.alexnet, settings.inception)
     loader = data.reader(settings.split)
     evaluator = Evaluator(models, data, cast(Photographs, loader.dataset), suite)
-    trainer = trainer_of(plans["trainer"], folder, [logger.build() for logger in loggers])
+    trainer = trainer_of(trainer_plan, folder, [logger.build() for logger in loggers])
     trainer.predict(evaluator, loader, return_predictions=False)
     if rank_zero_only.rank != 0:  # type: ignore[attr-defined]  # Lightning sets it on the function
         return None

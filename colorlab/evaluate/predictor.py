@@ -46,5 +46,5 @@ class MultiModelPredictor(LightningModule):
 def trainer_of(plan: Plan, folder: Path, loggers: list[Logger]) -> Trainer:
     """Build the Trainer for a `MultiModelPredictor`."""
     progress = [RichProgressBar()] if plan.arguments.get("enable_progress_bar", True) else []
-    plan.arguments.setdefault("enable_model_summary", False)
+    plan = plan.with_arguments(**{"enable_model_summary": False} | plan.arguments)
     return plan.build(default_root_dir=folder, logger=loggers, callbacks=progress)

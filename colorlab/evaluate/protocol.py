@@ -1,11 +1,12 @@
 """Evaluation protocols: the size at which pictures are read, and what the networks are shown."""
 
-from typing import Any, Literal
+from typing import Literal
 
 import torch.nn.functional as F
 from torch import Tensor
 
 from colorlab.color import rgb_to_lab
+from colorlab.config import Plan
 from colorlab.errors import UserError
 from colorlab.models.colorizer import Colorizer
 
@@ -19,17 +20,17 @@ SIDE = 256
 """Side of the pictures that networks are shown in every protocol, in pixels."""
 
 
-def set_data_arguments(arguments: dict[str, Any], protocol: Protocol) -> None:
-    """Set the arguments of `ColorDataModule` that a protocol decides.
+def with_protocol(data: Plan, protocol: Protocol) -> Plan:
+    """Return the plan of a `ColorDataModule` with the arguments that a protocol decides.
 
     Raises:
         UserError: one of them has another value.
     """
     fixed = {"size": SIDE} if protocol == "stretch256" else {"size": None, "batch_size": 1}
     for key, value in fixed.items():
-        if arguments.get(key, value) != value:
-            raise UserError(f"data.{key}={arguments[key]} is not protocol={protocol}: leave it away.")
-    arguments |= fixed
+        if data.arguments.get(key, value) != value:
+            raise UserError(f"data.{key}={data.arguments[key]} is not protocol={protocol}: leave it away.")
+    return data.with_arguments(**fixed)
 
 
 def predict_ab(model: Colorizer, rgb: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torchmetrics.image import FrechetInceptionDistance, KernelInceptionDistance, LearnedPerceptualImagePatchSimilarity
 
 from colorlab.errors import UserError
+from colorlab.library_internals import lite0_classes
 from colorlab.models.weights import read_checkpoint
 
 KID_SUBSETS, KID_SUBSET_SIZE = 100, 1000
@@ -85,12 +86,10 @@ class Lite0(PerceptualNetwork):
         features = self.network.extract_features((small * 255 - 127) / 128)  # scaled as in the network's training
         return features.mean(dim=(2, 3))
 
-    def classify(self, features: Tensor) -> Tensor:
-        """Compute the logits of the ImageNet classes from pooled features: [B, 1280] → [B, 1000]."""
-        return self.network._fc(features)
-
     def compare_pictures(self, predicted: Tensor, true: Tensor) -> dict[str, Tensor]:
-        predicted_class, true_class = (self.classify(features).argmax(dim=1) for features in (predicted, true))
+        predicted_class, true_class = (
+            lite0_classes(self.network, features).argmax(dim=1) for features in (predicted, true)
+        )
         distance = (1 - F.cosine_similarity(predicted, true)).clamp(min=0)
         return {"lite0_distance": distance, "lite0_agreement": (predicted_class == true_class).float() * 100}
 

@@ -1,4 +1,4 @@
-"""A study's folder: what lies where in it. Imports nothing heavy."""
+"""The files of a study's folder. Imports nothing heavy."""
 
 import json
 from pathlib import Path
@@ -10,10 +10,10 @@ from colorlab.files import write_text
 class StudyFolder:
     """The folder of a study.
 
-        study.json         what it depends on: checkpoints, photographs, how many pairs, versions
+        study.json         what the study depends on: checkpoints, photographs, number of pairs, versions
         pictures/          the photographs and their fakes
-        answers.sqlite     who was asked what, and what they answered
-        report.json, …     what came out, written by --report
+        answers.sqlite     participants, trials and answers
+        report.json, …     the results, written by --report
 
     Args:
         path: the folder; it need not exist.
@@ -26,9 +26,9 @@ class StudyFolder:
         self._facts = path / "study.json"
 
     def facts(self) -> dict[str, Any] | None:
-        """What the study depends on; None if there is no study here."""
+        """Return what the study depends on; None if the folder holds no study."""
         return json.loads(self._facts.read_text(encoding="utf-8")) if self._facts.is_file() else None
 
     def write_facts(self, facts: dict[str, Any]) -> None:
-        """Keep what the study depends on; last of all, when its pictures are whole."""
+        """Write what the study depends on; call it last, when all pictures are written."""
         write_text(self._facts, json.dumps(facts, indent=2, ensure_ascii=False))

@@ -1,4 +1,4 @@
-"""How often people were fooled."""
+"""How often people took a fake for the photograph."""
 
 import csv
 import json
@@ -14,26 +14,27 @@ from rich.table import Table
 from colorlab.evaluate.estimates import LEVEL, RESAMPLES, Estimate
 from colorlab.images.contact_sheet import Row, draw_sheet
 from colorlab.study.pictures import TRUE, picture_path
-from colorlab.study.store import Answer
+from colorlab.study.trials import Answer
 
 ATTENTIVE = 0.75
-"""Who finds fewer of the fakes in random colors than this share is left out (our choice)."""
+"""Participants who recognize a smaller share of the fakes in random colors are left out (our choice)."""
 
 EXPOSURE_TOLERANCE = 0.2
-"""An answer counts if its pair was seen for the time meant, give or take this share of it (our choice)."""
+"""An answer counts if its pair was seen for the intended time, with this relative tolerance (our choice)."""
 
 EXTREMES = 10
+"""How many pictures the sheets of the most and the least convincing ones show."""
 
 
 @dataclass
 class Counted:
-    """The answers that count, and how many do not.
+    """The answers that count.
 
     Args:
-        answers: to the counted pairs.
-        participants: who gave them.
-        inattentive: participants left out.
-        mistimed: answers left out.
+        answers: the answers to counted pairs.
+        participants: how many people gave them.
+        inattentive: how many participants were left out.
+        mistimed: how many answers were left out.
     """
 
     answers: list[Answer]
@@ -43,7 +44,7 @@ class Counted:
 
 
 def count_answers(answers: list[Answer], exposure: float) -> Counted:
-    """Leave out who did not look, and pairs that were seen too long or too briefly (exposure in seconds)."""
+    """Leave out inattentive participants, and pairs seen too long or too briefly (exposure in seconds)."""
     by_person: dict[int, list[Answer]] = defaultdict(list)
     for answer in answers:
         by_person[answer.trial.participant].append(answer)
@@ -63,32 +64,32 @@ def count_answers(answers: list[Answer], exposure: float) -> Counted:
 
 
 def fooling_rates(answers: list[Answer]) -> dict[str, Estimate]:
-    """How often each model's pictures were taken for the photograph, in percent, with its 95 % bootstrap interval.
+    """Estimate how often each model's pictures were taken for the photograph, in percent; guessing gives 50 %.
 
-    Participants are drawn again with replacement, 2000 times, and of each the answers: what one
-    person says is less independent than what two do. 50 % is what guessing gives.
+    The 95 % bootstrap interval resamples participants with replacement, 2000 times, and the answers of each: the
+    answers of one person are less independent than those of two.
     """
     people: dict[str, dict[int, list[bool]]] = defaultdict(lambda: defaultdict(list))
     for answer in answers:
         people[answer.trial.model][answer.trial.participant].append(answer.fooled)
     rates = {}
     for model, by_person in sorted(people.items()):
-        chance = np.random.default_rng(0)
+        rng = np.random.default_rng(0)
         fooled = [sum(own) for own in by_person.values()]
         asked = [len(own) for own in by_person.values()]
-        drawn = np.empty(RESAMPLES)
+        resamples = np.empty(RESAMPLES)
         for resample in range(RESAMPLES):
-            chosen = chance.integers(len(asked), size=len(asked))
-            hits = sum(chance.binomial(asked[who], fooled[who] / asked[who]) for who in chosen)
-            drawn[resample] = hits / sum(asked[who] for who in chosen)
-        low, high = np.percentile(drawn * 100, [50 - LEVEL * 50, 50 + LEVEL * 50])
+            chosen = rng.integers(len(asked), size=len(asked))
+            hits = sum(rng.binomial(asked[who], fooled[who] / asked[who]) for who in chosen)
+            resamples[resample] = hits / sum(asked[who] for who in chosen)
+        low, high = np.percentile(resamples * 100, [50 - LEVEL * 50, 50 + LEVEL * 50])
         rates[model] = Estimate(100 * sum(fooled) / sum(asked), float(low), float(high))
     return rates
 
 
 @dataclass
 class Picture:
-    """What people said of one model's version of one photograph."""
+    """The answers to one model's picture of one photograph, counted."""
 
     photograph: int
     model: str
@@ -97,12 +98,12 @@ class Picture:
 
     @property
     def convincing(self) -> float:
-        """The rate, drawn toward one half where few were asked: one lucky answer is no record."""
+        """The rate of fooled answers, smoothed toward one half for few answers (Laplace)."""
         return (self.fooled + 1) / (self.shown + 2)
 
 
 def rate_pictures(answers: list[Answer]) -> list[Picture]:
-    """Each picture that was asked about, the most convincing first."""
+    """Count the answers to each picture; the most convincing comes first."""
     said: dict[tuple[int, str], list[bool]] = defaultdict(list)
     for answer in answers:
         said[answer.trial.photograph, answer.trial.model].append(answer.fooled)
@@ -111,12 +112,12 @@ def rate_pictures(answers: list[Answer]) -> list[Picture]:
 
 
 def write(answers: list[Answer], study: dict[str, Any], folder: Path) -> tuple[dict[str, Any], list[Path]]:
-    """Write report.json, report.csv, pictures.csv and the two sheets.
+    """Write report.json, report.csv, pictures.csv and the two contact sheets.
 
     Args:
-        answers: all of them.
-        study: what the study depends on, as its study.json holds it.
-        folder: the study's, with its pictures.
+        answers: all answers.
+        study: the content of study.json.
+        folder: the study's folder.
 
     Returns:
         The content of report.json, and the sheets.
@@ -167,7 +168,7 @@ def _row(picture: Picture, names: dict[str, str], folder: Path) -> tuple[str, Ro
 
 
 def table_of(report: dict[str, Any]) -> Table:
-    """The fooling rates for the screen."""
+    """Return the fooling rates as a table for the screen."""
     table = Table("model", box=None, header_style="bold")
     for heading in ("fooled (%)", f"{LEVEL:.0%} interval", "answers"):
         table.add_column(heading, justify="right")

@@ -1,9 +1,10 @@
 """The web application of a study: one page, and the questions it asks.
 
-The page is never told which picture is the fake before it has been answered: pictures have random
-addresses that work only while their question is open, and both of a pair are files of equal length.
+The page cannot know which picture is the fake before the answer: pictures have random addresses that work only while
+their question is open, and both files of a pair have the same length.
 """
 
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,8 +14,9 @@ from fastapi.responses import HTMLResponse
 from pydantic import BaseModel, Field
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
+from colorlab.study.database import StudyDatabase, TrialNotOpen
 from colorlab.study.pictures import TRUE, picture_path
-from colorlab.study.store import NotAsked, Protocol, Side, Store, Trial
+from colorlab.study.trials import Protocol, Side, Trial
 from colorlab.web.serving import HEADERS, PAGE_HEADERS, ShortBodies
 
 COOKIE = "participant"
@@ -23,13 +25,13 @@ Token = Annotated[str | None, Cookie(alias=COOKIE)]
 
 
 class Start(BaseModel):
-    """A person begins, or goes on; with `new` somebody else begins on the same browser."""
+    """A request to begin or continue; with `new` another person begins on the same browser."""
 
     new: bool = False
 
 
-class Given(BaseModel):
-    """An answer, as the page sends it."""
+class GivenAnswer(BaseModel):
+    """An answer as the page sends it."""
 
     trial: int
     side: Side
@@ -37,32 +39,72 @@ class Given(BaseModel):
     response_ms: float = Field(ge=0, le=86_400_000, allow_inf_nan=False)
 
 
-def make_app(
-    store: Store,
-    folder: Path,
-    protocol: Protocol,
-    photographs: list[int],
-    models: list[str],
-    exposure: float,
-    seed: int,
-    hosts: list[str],
-) -> FastAPI:
-    """The application.
+@dataclass
+class Study:
+    """A study that is being served.
 
     Args:
-        store: where answers go.
-        folder: of the pictures, as `Painter` writes them.
-        protocol: how many pairs a person sees who begins.
-        photographs: which of the folder's are shown.
-        models: whose pictures are the fakes.
+        database: where answers go.
+        pictures: the folder that `PictureWriter` wrote to.
+        protocol: the number of pairs for people who begin now.
+        photographs: which of the folder's photographs are shown.
+        models: the models whose pictures are the fakes.
         exposure: how long a pair is shown, in seconds.
-        seed: another one draws other pairs.
-        hosts: by which names the server may be called; "*" is any.
+        seed: of the pairs.
+    """
+
+    database: StudyDatabase
+    pictures: Path
+    protocol: Protocol
+    photographs: list[int]
+    models: list[str]
+    exposure: float
+    seed: int
+
+    def about(self) -> dict[str, Any]:
+        """Return what the welcome page says about the study."""
+        return {
+            "exposure_ms": self.exposure * 1000, "practice": self.protocol.practice, "counted": self.protocol.counted,
+        }  # fmt: skip
+
+    def begin(self) -> str:
+        """Add a participant and return their token."""
+        return self.database.begin(self.protocol, self.photographs, self.models, self.seed)
+
+    def question(self, token: str | None) -> dict[str, Any]:
+        """Return a participant's next question, or the result at the end."""
+        if not self.database.has_participant(token):
+            return {"state": "new", **self.about()}
+        trial = self.database.open_trial(token)
+        if trial is None:
+            counted = [answer for answer in self.database.answers(token) if answer.trial.kind != "practice"]
+            return {"state": "done", "right": sum(not each.fooled for each in counted), "of": len(counted)}
+        pairs, practice = self.database.count_trials(token), self.database.count_trials(token, "practice")
+        first, end = (0, practice) if trial.kind == "practice" else (practice, pairs)
+        return {
+            "state": "practice" if trial.kind == "practice" else "counted", "trial": trial.id,
+            "exposure_ms": self.exposure * 1000, "place": trial.place + 1 - first, "total": end - first,
+            "left": f"/picture/{trial.left}", "right": f"/picture/{trial.right}",
+        }  # fmt: skip
+
+    def picture(self, token: str | None, word: str) -> bytes | None:
+        """Return a picture of the participant's open trial by the word in its address; None for any other word."""
+        trial = self.database.open_trial(token)
+        if trial is None or word not in (trial.left, trial.right):
+            return None
+        return pair_of(self.pictures, trial)["left" if word == trial.left else "right"]
+
+
+def make_app(study: Study, hosts: list[str]) -> FastAPI:
+    """Make the application.
+
+    Args:
+        study: the study to serve.
+        hosts: the host names under which the server may be addressed; "*" allows any.
     """
     app = FastAPI(title="colorlab study", docs_url=None, redoc_url=None, openapi_url=None)
     app.add_middleware(ShortBodies, limit=10_000)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=hosts)
-    about = {"exposure_ms": exposure * 1000, "practice": protocol.practice, "counted": protocol.counted}
     page = files("colorlab.study").joinpath("page.html").read_text(encoding="utf-8")
 
     @app.get("/", response_class=HTMLResponse)
@@ -70,51 +112,37 @@ def make_app(
         return HTMLResponse(page, headers=PAGE_HEADERS)
 
     @app.post("/api/start")
-    def start(wish: Start, response: Response, token: Token = None) -> dict[str, Any]:
-        if wish.new or not store.knows(token):
-            token = store.begin(protocol, photographs, models, seed)
-            response.set_cookie(COOKIE, token, max_age=30 * 86_400, httponly=True, samesite="strict")
-        return about
+    def start(request: Start, response: Response, token: Token = None) -> dict[str, Any]:
+        if request.new or not study.database.has_participant(token):
+            response.set_cookie(COOKIE, study.begin(), max_age=30 * 86_400, httponly=True, samesite="strict")
+        return study.about()
 
     @app.get("/api/next")
     def next_question(response: Response, token: Token = None) -> dict[str, Any]:
         response.headers.update(HEADERS)
-        if not store.knows(token):
-            return {"state": "new", **about}
-        trial = store.open_trial(token)
-        if trial is None:
-            counted = [answer for answer in store.answers(token) if answer.trial.kind != "practice"]
-            return {"state": "done", "right": sum(not each.fooled for each in counted), "of": len(counted)}
-        pairs, practice = store.count_trials(token), store.count_trials(token, "practice")
-        first, end = (0, practice) if trial.kind == "practice" else (practice, pairs)
-        return {
-            "state": "practice" if trial.kind == "practice" else "counted", "trial": trial.id,
-            "exposure_ms": exposure * 1000, "place": trial.place + 1 - first, "total": end - first,
-            "left": f"/picture/{trial.left}", "right": f"/picture/{trial.right}",
-        }  # fmt: skip
+        return study.question(token)
 
     @app.post("/api/answer")
-    def take_answer(given: Given, token: Token = None) -> dict[str, Any]:
+    def take_answer(given: GivenAnswer, token: Token = None) -> dict[str, Any]:
         try:
-            trial = store.answer(token, given.trial, given.side, given.exposure_ms, given.response_ms)
-        except NotAsked as error:
+            trial = study.database.add_answer(token, given.trial, given.side, given.exposure_ms, given.response_ms)
+        except TrialNotOpen as error:
             raise HTTPException(409, "This question is not open.") from error
         return {"fake": trial.fake} if trial.kind == "practice" else {}
 
     @app.get("/picture/{word}")
     def show_picture(word: str, token: Token = None) -> Response:
-        trial = store.open_trial(token)
-        if trial is None or word not in (trial.left, trial.right):
+        content = study.picture(token, word)
+        if content is None:
             raise HTTPException(404, "There is no such picture.")
-        content = pair_of(folder, trial)["left" if word == trial.left else "right"]
         return Response(content, media_type="image/png", headers=HEADERS)
 
     return app
 
 
 def pair_of(folder: Path, trial: Trial) -> dict[Side, bytes]:
-    """The files of a trial's two pictures, made equally long: a page can measure how long a file is."""
+    """Return a trial's two files at equal length, because a page can measure the length of a file."""
     true, fake = (picture_path(folder, version, trial.photograph).read_bytes() for version in (TRUE, trial.model))
     length = max(len(true), len(fake))
-    true, fake = (content.ljust(length, b"\0") for content in (true, fake))  # what comes after a PNG's end is ignored
+    true, fake = (content.ljust(length, b"\0") for content in (true, fake))  # decoders ignore bytes after a PNG's end
     return {"left": fake, "right": true} if trial.fake == "left" else {"left": true, "right": fake}

@@ -188,9 +188,8 @@ def evaluate_here(folder: Path, *overrides: str) -> Report:
 
 
 def test_the_native_protocol_keeps_the_pictures_own_lightness(evaluated: SimpleNamespace) -> None:
-    report = evaluate_here(
-        evaluated.folder, f"checkpoint=[{evaluated.folder}/first.ckpt]", "protocol=native", "split=all", "metrics=[psnr,ssim]"
-    )
+    words = ("protocol=native", "split=all", "metrics=[psnr,ssim]")
+    report = evaluate_here(evaluated.folder, f"checkpoint=[{evaluated.folder}/first.ckpt]", *words)
     assert report.metrics == ["psnr", "ssim"]
     model = colorlab.load(evaluated.folder / "first.ckpt")
     for place, name in enumerate(report.names):

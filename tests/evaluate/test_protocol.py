@@ -5,9 +5,11 @@ import torch
 import torch.nn.functional as F
 
 from colorlab.color import rgb_to_lab
+from colorlab.config import check_arguments
+from colorlab.data import ColorDataModule
 from colorlab.data.photographs import SAMPLES, find_photographs
 from colorlab.errors import UserError
-from colorlab.evaluate.protocol import predict_ab, set_data_arguments
+from colorlab.evaluate.protocol import Protocol, predict_ab, with_protocol
 from colorlab.images.decoding import read_photograph
 from colorlab.models import CUNet
 
@@ -42,6 +44,6 @@ def test_a_picture_of_another_size_gets_the_colors_predicted_at_256(model: CUNet
 
 
 @pytest.mark.parametrize(("protocol", "key", "value"), [("stretch256", "size", 128), ("native", "batch_size", 8)])
-def test_data_arguments_that_contradict_the_protocol_are_refused(protocol: str, key: str, value: int) -> None:
+def test_data_arguments_that_contradict_the_protocol_are_refused(protocol: Protocol, key: str, value: int) -> None:
     with pytest.raises(UserError, match=f"data.{key}={value} is not protocol={protocol}"):
-        set_data_arguments({key: value}, protocol)
+        with_protocol(check_arguments(ColorDataModule, {key: value}, "data"), protocol)

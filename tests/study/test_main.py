@@ -27,9 +27,11 @@ from colorlab.config import conf_folder, plain
 from colorlab.data.photographs import SAMPLES, find_photographs
 from colorlab.errors import UserError
 from colorlab.models import CUNet
-from colorlab.study.__main__ import GROUPS, Settings, prepare
+from colorlab.study.database import StudyDatabase
 from colorlab.study.folder import StudyFolder
-from colorlab.study.store import VIGILANCE, Answer, Store
+from colorlab.study.preparation import prepare
+from colorlab.study.settings import GROUPS, Settings
+from colorlab.study.trials import VIGILANCE, Answer
 from support.browser import fits_width, set_screen_size
 from support.checkpoints import save_checkpoint
 from support.command_process import CommandProcess
@@ -108,9 +110,9 @@ def place(browser: webdriver.Chrome) -> str:
 
 def fake_of(folder: Path, browser: webdriver.Chrome) -> str:
     """What the page does not know: read from the study's database, by the cookie of this browser."""
-    store = Store(folder / "study" / "answers.sqlite")
-    side = store.open_trial(browser.get_cookie("participant")["value"]).fake
-    store.close()
+    database = StudyDatabase(folder / "study" / "answers.sqlite")
+    side = database.open_trial(browser.get_cookie("participant")["value"]).fake
+    database.close()
     return side
 
 
@@ -201,9 +203,9 @@ def taken(folder: Path, browser: webdriver.Chrome) -> SimpleNamespace:
 
 
 def is_counted(folder: Path, browser: webdriver.Chrome) -> bool:
-    store = Store(folder / "study" / "answers.sqlite")
-    trial = store.open_trial(browser.get_cookie("participant")["value"])
-    store.close()
+    database = StudyDatabase(folder / "study" / "answers.sqlite")
+    trial = database.open_trial(browser.get_cookie("participant")["value"])
+    database.close()
     return trial.kind == "counted"
 
 
@@ -228,9 +230,9 @@ def test_a_phone_shows_the_page_without_scrolling_sideways(taken: SimpleNamespac
 
 
 def answers_of(folder: Path) -> list[Answer]:
-    store = Store(folder / "study" / "answers.sqlite")
-    answers = store.answers()
-    store.close()
+    database = StudyDatabase(folder / "study" / "answers.sqlite")
+    answers = database.answers()
+    database.close()
     return answers
 
 

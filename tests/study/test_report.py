@@ -10,7 +10,7 @@ from PIL import Image
 
 from colorlab.study.pictures import TRUE, picture_path
 from colorlab.study.report import count_answers, fooling_rates, rate_pictures, write
-from colorlab.study.store import VIGILANCE, Answer, Trial
+from colorlab.study.trials import VIGILANCE, Answer, Trial
 
 MODELS = ("good", "poor")
 

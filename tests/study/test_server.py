@@ -1,4 +1,4 @@
-"""What the server tells, what it takes, and from whom."""
+"""What the server sends, which answers it accepts, and from whom."""
 
 import io
 from pathlib import Path
@@ -8,9 +8,10 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
+from colorlab.study.database import StudyDatabase
 from colorlab.study.pictures import TRUE, picture_path
-from colorlab.study.server import make_app
-from colorlab.study.store import VIGILANCE, Protocol, Store
+from colorlab.study.server import Study, make_app
+from colorlab.study.trials import VIGILANCE, Protocol
 
 PHOTOGRAPHS = [1, 2, 4, 5, 7]
 VERSIONS = {TRUE: 0, "model": 1, VIGILANCE: 2}
@@ -18,20 +19,24 @@ PROTOCOL = Protocol(practice=1, counted=4, vigilance=1)
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
+def database(tmp_path: Path) -> StudyDatabase:
     for version, mark in VERSIONS.items():
         for photograph in range(8):
             noise = np.random.default_rng(photograph).integers(0, 256, (20 + 9 * mark, 24, 3), dtype=np.uint8)
-            noise[0, 0] = (photograph, mark, 0)  # which picture this is
+            noise[0, 0] = (photograph, mark, 0)  # identifies the picture
             path = picture_path(tmp_path / "pictures", version, photograph)
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(noise).save(path)
-    return Store(tmp_path / "answers.sqlite")
+    return StudyDatabase(tmp_path / "answers.sqlite")
+
+
+def study_of(database: StudyDatabase, folder: Path) -> Study:
+    return Study(database, folder / "pictures", PROTOCOL, PHOTOGRAPHS, ["model"], exposure=1.0, seed=0)
 
 
 @pytest.fixture
-def client(store: Store, tmp_path: Path) -> TestClient:
-    app = make_app(store, tmp_path / "pictures", PROTOCOL, PHOTOGRAPHS, ["model"], 1.0, seed=0, hosts=["testserver"])
+def client(database: StudyDatabase, tmp_path: Path) -> TestClient:
+    app = make_app(study_of(database, tmp_path), hosts=["testserver"])
     return TestClient(app)
 
 
@@ -51,7 +56,7 @@ def mark(content: bytes) -> tuple[int, int]:
     return tuple(int(value) for value in np.asarray(Image.open(io.BytesIO(content)))[0, 0, :2])
 
 
-def test_a_person_goes_from_practice_to_the_end(client: TestClient, store: Store) -> None:
+def test_a_participant_is_led_from_practice_to_the_end(client: TestClient, database: StudyDatabase) -> None:
     assert client.get("/api/next").json()["state"] == "new"
     states, seen, right = [], [], 0
     question = start(client)
@@ -71,10 +76,10 @@ def test_a_person_goes_from_practice_to_the_end(client: TestClient, store: Store
     assert question == {"state": "done", "right": right, "of": 4}
 
 
-def test_a_person_keeps_the_pairs_they_began_with(store: Store, tmp_path: Path) -> None:
-    """Whatever those who come later are asked."""
-    token = store.begin(Protocol(practice=2, counted=3, vigilance=0), PHOTOGRAPHS, ["model"], seed=0)
-    app = make_app(store, tmp_path / "pictures", PROTOCOL, PHOTOGRAPHS, ["model"], 1.0, seed=0, hosts=["testserver"])
+def test_a_participant_keeps_the_pairs_drawn_at_the_start(database: StudyDatabase, tmp_path: Path) -> None:
+    """The number of pairs for later participants does not change theirs."""
+    token = database.begin(Protocol(practice=2, counted=3, vigilance=0), PHOTOGRAPHS, ["model"], seed=0)
+    app = make_app(study_of(database, tmp_path), hosts=["testserver"])
     client = TestClient(app, cookies={"participant": token})
     places = []
     while (question := start(client))["state"] != "done":
@@ -83,7 +88,7 @@ def test_a_person_keeps_the_pairs_they_began_with(store: Store, tmp_path: Path) 
     assert places == [(kind, place + 1, of) for kind, of in (("practice", 2), ("counted", 3)) for place in range(of)]
 
 
-def test_before_the_answer_nothing_tells_which_picture_is_the_fake(client: TestClient, store: Store) -> None:
+def test_nothing_reveals_the_fake_before_the_answer(client: TestClient, database: StudyDatabase) -> None:
     question = start(client)
     fakes = []
     while question["state"] != "done":
@@ -93,7 +98,7 @@ def test_before_the_answer_nothing_tells_which_picture_is_the_fake(client: TestC
         assert len(replies["left"].content) == len(replies["right"].content)
         assert set(question) == {"state", "trial", "exposure_ms", "place", "total", "left", "right"}
         assert "vigilance" not in str(question)
-        fakes.append(store.open_trial(client.cookies["participant"]).fake)
+        fakes.append(database.open_trial(client.cookies["participant"]).fake)
         answer(client, question)
         question = client.get("/api/next").json()
     assert len(set(fakes)) == 2
@@ -107,12 +112,12 @@ def test_a_reload_asks_the_same_question_again(client: TestClient) -> None:
     assert start(client)["state"] == "counted"
 
 
-def test_an_answer_is_taken_once_and_only_to_the_open_question(client: TestClient, store: Store) -> None:
+def test_only_the_open_question_can_be_answered_and_only_once(client: TestClient, database: StudyDatabase) -> None:
     question = start(client)
     assert answer(client, question, trial=question["trial"] + 1)[0] == 409
     assert answer(client, question)[0] == 200
     assert answer(client, question, "right")[0] == 409
-    (taken,) = store.answers()
+    (taken,) = database.answers()
     assert taken.side == "left"
 
 
@@ -127,13 +132,15 @@ def test_an_answer_is_taken_once_and_only_to_the_open_question(client: TestClien
         {"trial": "x"},
     ],
 )
-def test_an_impossible_answer_is_refused(client: TestClient, store: Store, changes: dict) -> None:
+def test_an_impossible_answer_is_refused(client: TestClient, database: StudyDatabase, changes: dict) -> None:
     question = start(client)
     assert answer(client, question, **changes)[0] == 422
-    assert store.answers() == []
+    assert database.answers() == []
 
 
-def test_a_stranger_can_neither_answer_nor_look(client: TestClient, store: Store, tmp_path: Path) -> None:
+def test_without_the_cookie_neither_answers_nor_pictures_are_possible(
+    client: TestClient, database: StudyDatabase, tmp_path: Path
+) -> None:
     question = start(client)
     stranger = TestClient(client.app)
     assert answer(stranger, question)[0] == 409
@@ -142,7 +149,7 @@ def test_a_stranger_can_neither_answer_nor_look(client: TestClient, store: Store
     assert stranger.get(question["left"]).status_code == 404
 
 
-def test_pictures_of_other_questions_cannot_be_had(client: TestClient) -> None:
+def test_only_pictures_of_the_open_question_are_served(client: TestClient) -> None:
     question = start(client)
     assert client.get(question["left"]).status_code == 200
     answer(client, question)
@@ -150,7 +157,7 @@ def test_pictures_of_other_questions_cannot_be_had(client: TestClient) -> None:
     assert client.get("/picture/..%2F..%2Fanswers.sqlite").status_code == 404
 
 
-def test_somebody_else_on_the_same_browser_begins_anew(client: TestClient) -> None:
+def test_another_person_on_the_same_browser_begins_anew(client: TestClient) -> None:
     question = start(client)
     client.post("/api/start", json={"new": True})
     other = client.get("/api/next").json()
@@ -158,26 +165,26 @@ def test_somebody_else_on_the_same_browser_begins_anew(client: TestClient) -> No
     assert other["place"] == 1
 
 
-def test_another_name_for_the_server_is_refused(client: TestClient) -> None:
-    """A web site elsewhere may point its name at this address; its pages must not get in."""
+def test_requests_for_another_host_name_are_refused(client: TestClient) -> None:
+    """Protects against DNS rebinding: a foreign name that points at this address."""
     for path in ("/", "/api/next"):
         assert client.get(path, headers={"Host": "elsewhere.example"}).status_code == 400
 
 
-def test_the_page_takes_nothing_from_elsewhere_and_stands_in_no_frame(client: TestClient) -> None:
+def test_the_page_loads_nothing_external_and_cannot_be_framed(client: TestClient) -> None:
     policy = client.get("/").headers["content-security-policy"]
     for rule in ("default-src 'self'", "frame-ancestors 'none'", "base-uri 'none'", "form-action 'none'"):
         assert rule in policy
 
 
-def test_the_cookie_stays_out_of_reach_of_scripts_and_other_sites(client: TestClient) -> None:
+def test_the_cookie_is_http_only_and_same_site(client: TestClient) -> None:
     cookie = client.post("/api/start", json={}).headers["set-cookie"].lower()
     assert "httponly" in cookie
     assert "samesite=strict" in cookie
 
 
-def test_a_form_of_another_site_cannot_start_or_answer(client: TestClient) -> None:
-    """A form can be sent across sites without a question; JSON cannot."""
+def test_a_form_on_another_site_cannot_start_or_answer(client: TestClient) -> None:
+    """Browsers send forms across sites without asking the server first; JSON they do not."""
     for path in ("/api/start", "/api/answer"):
         reply = client.post(path, content='{"new": true}', headers={"Content-Type": "text/plain"})
         assert reply.status_code == 422

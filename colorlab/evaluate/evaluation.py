@@ -12,7 +12,7 @@ from rich.console import Console
 from colorlab.config import check, check_arguments, check_filing
 from colorlab.data import ColorDataModule
 from colorlab.data.color_histogram import cached_prior
-from colorlab.data.photographs import Photographs, content_fingerprint
+from colorlab.data.photographs import Part, Photographs, content_fingerprint
 from colorlab.errors import UserError
 from colorlab.evaluate.estimates import Report, summarize
 from colorlab.evaluate.evaluator import Evaluator
@@ -73,7 +73,7 @@ def evaluate(cfg: dict[str, Any], folder: Path) -> Report | None:
     return report
 
 
-def files_of(data: ColorDataModule, split: str) -> list[str]:
+def files_of(data: ColorDataModule, split: Part) -> list[str]:
     """Return the names of a split's photographs.
 
     Raises:

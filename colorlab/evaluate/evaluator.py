@@ -22,7 +22,7 @@ BASELINES = ("gray", "true")
 class Results(NamedTuple):
     """The results of one process."""
 
-    index: Tensor
+    photographs: Tensor
     records: dict[str, Record]
     extremes: dict[str, Extremes]
     examples: dict[int, dict[str, Image.Image]]
@@ -97,9 +97,9 @@ class Evaluator(MultiModelPredictor):
             self.examples |= part.examples
             for name, extremes in self.extremes.items():
                 extremes.merge(part.extremes[name])
-        parts = [part for part in parts if len(part.index)] or parts[:1]
-        order = torch.cat([part.index for part in parts]).argsort()
-        self.index = torch.cat([part.index for part in parts])[order]
+        parts = [part for part in parts if len(part.photographs)] or parts[:1]
+        order = torch.cat([part.photographs for part in parts]).argsort()
+        self.index = torch.cat([part.photographs for part in parts])[order]
         self.records = {
             name: {key: torch.cat([part.records[name][key] for part in parts])[order] for key in record}
             for name, record in parts[0].records.items()

@@ -12,6 +12,7 @@ from contextlib import contextmanager, redirect_stdout
 from io import StringIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -68,6 +69,7 @@ class Lite0(PerceptualNetwork):
 
     picture_metrics = ("lite0_distance", "lite0_agreement")
     set_metrics = ("lite0_kid",)
+    network: Any  # efficientnet_lite_pytorch has no type information
     side = 224
 
     def __init__(self) -> None:

@@ -19,9 +19,11 @@ from selenium.webdriver.support.ui import WebDriverWait
 from colorlab.demo.server import Limits
 from colorlab.demo.server import make_app as make_demo
 from colorlab.models import CUNet
+from colorlab.study.database import StudyDatabase
 from colorlab.study.pictures import TRUE, picture_path
+from colorlab.study.server import Study
 from colorlab.study.server import make_app as make_study
-from colorlab.study.store import VIGILANCE, Protocol, Store
+from colorlab.study.trials import VIGILANCE, Protocol
 from colorlab.web.serving import listen
 
 
@@ -50,9 +52,9 @@ def page(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str, 
             path = picture_path(tmp_path / "pictures", version, photograph)
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.new("RGB", (20, 20)).save(path)
-    store = Store(tmp_path / "answers.sqlite")
-    about = (Protocol(1, 2, 0), [0, 1, 2], ["model"], 1.0, 0)
-    with serve(lambda hosts: make_study(store, tmp_path / "pictures", *about, hosts)) as address:
+    store = StudyDatabase(tmp_path / "answers.sqlite")
+    study = Study(store, tmp_path / "pictures", Protocol(1, 2, 0), [0, 1, 2], ["model"], 1.0, 0)
+    with serve(lambda hosts: make_study(study, hosts)) as address:
         yield "study", address
     store.close()
 

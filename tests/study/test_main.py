@@ -1,4 +1,4 @@
-"""A study from the command to the report: a real server, a real browser, and no answer lost."""
+"""A study from the command to the report, with a real server and a real browser."""
 
 import json
 import os
@@ -38,7 +38,7 @@ from support.command_process import CommandProcess
 from support.commands import run_command
 
 EXPOSURE = 1.2
-"""Long enough that a busy machine, which shows a frame late, still shows it within a fifth of this."""
+"""In seconds; long enough that a frame shown late on a busy machine is within a fifth of it."""
 PAIRS = ("practice=1", "counted=4", "vigilance=0.25", f"exposure={EXPOSURE}")
 
 
@@ -47,14 +47,14 @@ const given = [], next = window.requestAnimationFrame.bind(window);
 window.requestAnimationFrame = (tell) => next((now) => { given.push(now); tell(now); });
 window.framesOfThisPair = () => given.splice(0);
 """
-"""Keeps the times of the frames that a page is given: it asks for them while a pair is seen, and at no other time."""
+"""Records the times of the animation frames, which the page requests only while a pair is shown."""
 
 
 class Server:
-    """A study being served in a process of its own."""
+    """A study served by another process."""
 
     def __init__(self, folder: Path, *words: str) -> None:
-        (folder / "said").unlink(missing_ok=True)  # by the one before
+        (folder / "said").unlink(missing_ok=True)  # of the previous server
         self.serving = CommandProcess("out=study", "port=0", *words, cwd=folder, stdout="said", command="study")
         while not (found := re.search(r"http://127.0.0.1:\d+", self.said())):
             assert self.serving.process.is_alive(), self.said()
@@ -86,7 +86,7 @@ def wait(browser: webdriver.Chrome, condition: Callable[[webdriver.Chrome], bool
 
 
 def stage(browser: webdriver.Chrome) -> str:
-    """shown, asking or told; nothing while there are no pictures."""
+    """Return "shown", "asking" or "told"; empty while no pictures are displayed."""
     element = browser.find_element(By.ID, "stage")
     return element.get_attribute("class") if element.is_displayed() else ""
 
@@ -109,7 +109,7 @@ def place(browser: webdriver.Chrome) -> str:
 
 
 def fake_of(folder: Path, browser: webdriver.Chrome) -> str:
-    """What the page does not know: read from the study's database, by the cookie of this browser."""
+    """Return the side of the fake of the open trial, from the study's database."""
     database = StudyDatabase(folder / "study" / "answers.sqlite")
     side = database.open_trial(browser.get_cookie("participant")["value"]).fake
     database.close()
@@ -118,7 +118,7 @@ def fake_of(folder: Path, browser: webdriver.Chrome) -> str:
 
 @pytest.fixture(scope="module")
 def taken(folder: Path, browser: webdriver.Chrome) -> SimpleNamespace:
-    """One person's study on a desk, a reload and a crash in its middle; then another's on a phone."""
+    """One participant on a desktop, with a reload and a crash of the server; then another one on a phone."""
     seen: dict[str, object] = {"frames": []}
     words = (
         "checkpoint=cunet.ckpt",
@@ -128,7 +128,7 @@ def taken(folder: Path, browser: webdriver.Chrome) -> SimpleNamespace:
         "split=all",
         "trainer=ddp",
         "trainer.accelerator=cpu",
-        "trainer.devices=2",  # as for training; a study is painted and served by one process
+        "trainer.devices=2",  # a study uses one process whatever the trainer says
     )
 
     def wait_for_the_question() -> None:
@@ -175,7 +175,7 @@ def taken(folder: Path, browser: webdriver.Chrome) -> SimpleNamespace:
     press(browser, Keys.ARROW_LEFT)
     wait(browser, lambda browser: is_seen(browser, "trouble"))
 
-    server = Server(folder)  # goes on as it began, on another port
+    server = Server(folder)  # continues the study on another port
     browser.get(server.address)
     wait(browser, lambda browser: place(browser) != "")
     seen["after crash"] = place(browser)
@@ -209,7 +209,7 @@ def is_counted(folder: Path, browser: webdriver.Chrome) -> bool:
     return trial.kind == "counted"
 
 
-def test_the_page_leads_from_the_first_pair_to_the_last(taken: SimpleNamespace) -> None:
+def test_the_page_leads_from_the_first_pair_to_the_result(taken: SimpleNamespace) -> None:
     assert "1.2 seconds" in taken.welcome
     assert "then come 4 pairs that count" in taken.welcome
     assert taken.side_by_side
@@ -219,7 +219,7 @@ def test_the_page_leads_from_the_first_pair_to_the_last(taken: SimpleNamespace) 
     assert taken.complaints == []
 
 
-def test_a_reload_and_a_crash_go_on_where_the_person_was(taken: SimpleNamespace) -> None:
+def test_a_study_continues_after_a_reload_and_a_crash(taken: SimpleNamespace) -> None:
     assert taken.after_reload == "2 of 4"
     assert taken.after_crash == "3 of 4"
     assert taken.begins_after_crash == "practice 1 of 1"
@@ -236,18 +236,20 @@ def answers_of(folder: Path) -> list[Answer]:
     return answers
 
 
-def test_pairs_are_seen_for_the_time_meant(taken: SimpleNamespace) -> None:
-    """To the frame: each goes away with the first that comes then, or half a frame before; on a busy machine, late."""
+def test_pairs_are_shown_for_the_exposure_time(taken: SimpleNamespace) -> None:
+    """A pair disappears with the first frame after the exposure time, or up to half a frame before it."""
     answers, enough = answers_of(taken.folder), EXPOSURE * 1000 - 8
     assert len(answers) == 10
     for frames in taken.frames:
         assert frames[-2] - frames[0] < enough <= frames[-1] - frames[0]
     seen = [frames[-1] - frames[0] for frames in taken.frames]
-    assert [answer.exposure_ms for answer in answers] == seen[:3] + seen[4:]  # the fourth: before the crash, unanswered
+    assert [answer.exposure_ms for answer in answers] == seen[:3] + seen[
+        4:
+    ]  # the fourth was shown before the crash and not answered
     assert min(answer.response_ms for answer in answers) > 0
 
 
-def test_the_server_says_how_to_get_the_report(taken: SimpleNamespace) -> None:
+def test_the_server_prints_the_command_for_the_report(taken: SimpleNamespace) -> None:
     assert "python -m colorlab.study --report out=study" in taken.farewell
 
 
@@ -255,8 +257,8 @@ def report(folder: Path, *words: str) -> subprocess.CompletedProcess:
     return run_command("study", "--report", *words, cwd=folder)
 
 
-def test_the_report_tells_who_was_fooled(taken: SimpleNamespace) -> None:
-    """Three counted pairs each: the first person saw through all, the second through none."""
+def test_the_report_counts_the_fooled_answers(taken: SimpleNamespace) -> None:
+    """Three counted pairs each: the first participant recognized all fakes, the second none."""
     done = report(taken.folder, "out=study")
     assert done.returncode == 0, done.stderr
     found = json.loads((taken.folder / "study" / "report.json").read_text())
@@ -278,8 +280,8 @@ def test_the_report_tells_who_was_fooled(taken: SimpleNamespace) -> None:
     assert list(part.glob("*.wandb"))
 
 
-def paint(folder: Path, out: str, *words: str) -> dict[str, Any]:
-    """Paint a study's pictures in this process; what the study then depends on."""
+def prepare_here(folder: Path, out: str, *words: str) -> dict[str, Any]:
+    """Prepare a study in this process; return what it depends on."""
     folder, data = (
         folder.resolve(),
         (f"checkpoint=[{folder}/cunet.ckpt]", "data=folder", "++data.workers=0", "split=all"),
@@ -292,25 +294,25 @@ def paint(folder: Path, out: str, *words: str) -> dict[str, Any]:
     return prepare(settings, cfg, StudyFolder(Path(settings.out)))
 
 
-def test_an_interrupted_study_begins_anew_with_other_settings(folder: Path) -> None:
-    """Its pictures are there, but not the study.json that is written last."""
-    first = paint(folder, "interrupted", "practice=0", "pictures=8")
+def test_an_interrupted_preparation_can_be_repeated_with_other_settings(folder: Path) -> None:
+    """The pictures exist, but study.json, which is written last, does not."""
+    first = prepare_here(folder, "interrupted", "practice=0", "pictures=8")
     assert list(map(int, first["photographs"])) == list(range(8))
     (folder / "interrupted" / "study.json").unlink()
-    assert list(paint(folder, "interrupted", "practice=0", "pictures=3")["photographs"]) == [0, 1, 2]
+    assert list(prepare_here(folder, "interrupted", "practice=0", "pictures=3")["photographs"]) == [0, 1, 2]
 
 
-def test_a_study_that_goes_on_keeps_its_pairs_and_seed(folder: Path) -> None:
-    began = paint(folder, "going", "practice=2", "counted=4", "vigilance=0.5", "seed=7")
+def test_a_continued_study_keeps_its_pairs_and_seed(folder: Path) -> None:
+    began = prepare_here(folder, "going", "practice=2", "counted=4", "vigilance=0.5", "seed=7")
     assert (began["practice"], began["counted"], began["vigilance"], began["seed"]) == (2, 4, 2, 7)
-    assert paint(folder, "going") == json.loads(json.dumps(began))
+    assert prepare_here(folder, "going") == json.loads(json.dumps(began))
 
 
-def test_photographs_without_color_make_no_study(folder: Path) -> None:
+def test_a_study_needs_photographs_with_color(folder: Path) -> None:
     (gray := folder / "gray").mkdir()
     Image.new("L", (32, 32), 100).save(gray / "gray.png")
     with pytest.raises(UserError, match="0 photographs with color are too few"):
-        paint(folder, "colorless", f"data.root={gray}")
+        prepare_here(folder, "colorless", f"data.root={gray}")
     assert StudyFolder(folder / "colorless").facts() is None
 
 
@@ -323,14 +325,14 @@ def test_photographs_without_color_make_no_study(folder: Path) -> None:
         (["out=new", "conted=3"], "Unknown key conted: did you mean counted?"),
     ],
 )
-def test_a_mistake_gets_a_sentence(words: list[str], sentence: str, folder: Path) -> None:
+def test_a_mistake_is_answered_in_one_sentence(words: list[str], sentence: str, folder: Path) -> None:
     done = run_command("study", *words, cwd=folder)
     assert done.returncode == 2
     assert sentence in done.stderr.strip().splitlines()[-1]
     assert "Traceback" not in done.stderr
 
 
-def test_a_study_is_not_mixed_with_one_of_other_models(taken: SimpleNamespace) -> None:
+def test_a_study_of_other_models_is_refused(taken: SimpleNamespace) -> None:
     torch.manual_seed(1)
     save_checkpoint(CUNet(width=2), taken.folder / "other.ckpt")
     done = run_command("study", "out=study", "checkpoint=other.ckpt", cwd=taken.folder)

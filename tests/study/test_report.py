@@ -1,4 +1,4 @@
-"""The fooling rate against plain counting, and who is left out of it."""
+"""The fooling rate against a count, and which answers are left out."""
 
 import csv
 import json
@@ -36,7 +36,7 @@ def answers() -> list[Answer]:
     ]
 
 
-def test_the_rate_is_the_share_of_answers_that_took_the_photograph_for_the_fake(answers: list[Answer]) -> None:
+def test_the_rate_is_the_share_of_fooled_answers(answers: list[Answer]) -> None:
     rates = fooling_rates(answers)
     for model in MODELS:
         fooled = [each.side != each.trial.fake for each in answers if each.trial.model == model]
@@ -45,22 +45,22 @@ def test_the_rate_is_the_share_of_answers_that_took_the_photograph_for_the_fake(
     assert fooling_rates(answers) == rates
 
 
-def test_the_interval_is_about_that_of_independent_answers_when_people_are_alike(answers: list[Answer]) -> None:
+def test_for_equal_participants_the_interval_is_that_of_independent_answers(answers: list[Answer]) -> None:
     rate = fooling_rates(answers)["good"]
     share = rate.value / 100
     half = 1.96 * np.sqrt(share * (1 - share) / 120) * 100
     assert half * 0.8 < (rate.high - rate.low) / 2 < half * 2
 
 
-def test_the_interval_is_wider_when_people_differ() -> None:
-    """Half are always fooled and half never: twelve people know little more than twelve answers."""
+def test_for_different_participants_the_interval_is_wider() -> None:
+    """Half are always fooled and half never, so twelve people give little more information than twelve answers."""
     answers = [answer(person, photograph, "good", person % 2 == 0) for person in range(12) for photograph in range(50)]
     rate = fooling_rates(answers)["good"]
     assert rate.value == 50
     assert rate.high - rate.low > 40
 
 
-def test_who_does_not_see_random_colors_is_left_out(answers: list[Answer]) -> None:
+def test_participants_who_miss_random_colors_are_left_out(answers: list[Answer]) -> None:
     seen = [answer(0, 90 + n, VIGILANCE, fooled=n == 0, kind="vigilance") for n in range(4)]  # 3 of 4
     unseen = [answer(1, 90 + n, VIGILANCE, fooled=n < 2, kind="vigilance") for n in range(4)]  # 2 of 4
     counted = count_answers(answers + seen + unseen, exposure=1.0)
@@ -69,7 +69,7 @@ def test_who_does_not_see_random_colors_is_left_out(answers: list[Answer]) -> No
     assert {each.trial.model for each in counted.answers} == set(MODELS)
 
 
-def test_practice_and_pairs_seen_too_long_do_not_count() -> None:
+def test_practice_and_mistimed_pairs_do_not_count() -> None:
     answers = [
         answer(0, 1, "good", True), answer(0, 2, "good", True, kind="practice"),
         answer(0, 3, "good", True, exposure_ms=1250), answer(0, 4, "good", True, exposure_ms=1017),
@@ -80,14 +80,14 @@ def test_practice_and_pairs_seen_too_long_do_not_count() -> None:
     assert counted.mistimed == 2
 
 
-def test_pictures_are_ranked_by_how_often_they_fooled_and_by_how_many(answers: list[Answer]) -> None:
+def test_pictures_are_ranked_by_their_smoothed_rate(answers: list[Answer]) -> None:
     few = [answer(0, 77, "good", True)]
     many = [answer(person, 88, "good", person > 0) for person in range(12)]
     ranked = rate_pictures(few + many + [answer(0, 99, "poor", False)])
     assert [(each.photograph, each.fooled, each.shown) for each in ranked] == [(88, 11, 12), (77, 1, 1), (99, 0, 1)]
 
 
-def test_everything_is_written(answers: list[Answer], tmp_path: Path) -> None:
+def test_the_report_tables_and_sheets_are_written(answers: list[Answer], tmp_path: Path) -> None:
     for photograph in range(10):
         for version in (TRUE, *MODELS):
             path = picture_path(tmp_path / "pictures", version, photograph)

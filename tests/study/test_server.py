@@ -138,7 +138,7 @@ def test_an_impossible_answer_is_refused(client: TestClient, database: StudyData
     assert database.answers() == []
 
 
-def test_without_the_cookie_neither_answers_nor_pictures_are_possible(
+def test_without_the_cookie_nothing_is_taken_or_shown(
     client: TestClient, database: StudyDatabase, tmp_path: Path
 ) -> None:
     question = start(client)

@@ -1,4 +1,4 @@
-"""colorlab as a stranger installs it: a wheel, away from the repository."""
+"""The wheel: its content, and its commands in an environment without the repository."""
 
 import os
 import subprocess
@@ -15,41 +15,44 @@ ROOT = Path(__file__).parent.parent
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder that a freshly built wheel was installed into."""
-    where = tmp_path_factory.mktemp("wheel")
+    """Build the wheel, install it into a folder and return the folder."""
+    folder = tmp_path_factory.mktemp("wheel")
     pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
-    subprocess.run([*pip, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", where, ROOT], check=True)
-    (wheel,) = where.glob("*.whl")
-    subprocess.run([*pip, "install", "--no-deps", "--no-index", "--target", where / "site", wheel], check=True)
-    return where / "site"
+    subprocess.run([*pip, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", folder, ROOT], check=True)
+    (wheel,) = folder.glob("*.whl")
+    subprocess.run([*pip, "install", "--no-deps", "--no-index", "--target", folder / "site", wheel], check=True)
+    return folder / "site"
 
 
 def test_an_installed_wheel_trains_from_an_empty_folder(installed: Path, tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(installed)}
-    where = "import colorlab; print(colorlab.__file__)"
-    found = subprocess.run([sys.executable, "-c", where], cwd=tmp_path, env=environment, text=True, capture_output=True)
+    script = "import colorlab; print(colorlab.__file__)"
+    found = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, env=environment, text=True, capture_output=True
+    )
     assert Path(found.stdout.strip()) == installed / "colorlab" / "__init__.py"
     command = [sys.executable, "-m", "colorlab.train", *SMALL, "debug=true"]
     done = subprocess.run(command, cwd=tmp_path, env=environment, text=True, capture_output=True)
     assert done.returncode == 0, done.stderr
-    (made,) = tmp_path.iterdir()
-    (run,) = made.glob("*/*_cunet")
-    assert made.name == "runs"
+    (runs,) = tmp_path.iterdir()
+    (run,) = runs.glob("*/*_cunet")
+    assert runs.name == "runs"
     assert (run / "checkpoints" / "last.ckpt").exists()
     assert "photographs: 153 train, 24 val, 24 test" in done.stdout
 
 
-def test_the_wheel_carries_configuration_pages_photographs_and_credits(installed: Path) -> None:
+def test_the_wheel_contains_configuration_pages_photographs_and_credits(installed: Path) -> None:
     (wheel,) = installed.parent.glob("*.whl")
     inside = set(zipfile.ZipFile(wheel).namelist())
-    for file in (path for path in (ROOT / "conf").rglob("*.yaml")):
+    for file in (ROOT / "conf").rglob("*.yaml"):
         assert f"colorlab/conf/{file.relative_to(ROOT / 'conf').as_posix()}" in inside
-    assert {"colorlab/leaderboard/page.html", "colorlab/study/page.html", "colorlab/data/samples/CREDITS.csv"} <= inside
+    assert {f"colorlab/{room}/page.html" for room in ("demo", "leaderboard", "study")} <= inside
+    assert "colorlab/data/samples/CREDITS.csv" in inside
     assert "colorlab/models/built_in.safetensors" in inside
     assert sum(name.startswith("colorlab/data/samples/") and name.endswith(".jpg") for name in inside) == 201
 
 
-def test_the_wheel_brings_hydra_the_search_and_the_launcher(installed: Path, tmp_path: Path) -> None:
+def test_the_wheel_contains_the_hydra_plugins(installed: Path, tmp_path: Path) -> None:
     words = ("sweep=optuna", "hydra/launcher=ray", "--cfg", "hydra")
     environment = {**os.environ, "PYTHONPATH": str(installed)}
     command = [sys.executable, "-m", "colorlab.train", *words]

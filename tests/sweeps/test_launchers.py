@@ -30,7 +30,7 @@ def test_a_missing_launcher_is_answered_with_the_package_to_install(
     launcher: str, extra: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    Plugins.instance()  # which registers the launchers that are there
+    Plugins.instance()  # registers the installed launchers
     monkeypatch.delitem(ConfigStore.instance().repo["hydra"]["launcher"], f"{launcher}.yaml")
     assert train_exit_code(monkeypatch, "-m", *QUICK, f"hydra/launcher={launcher}", "seed=1,2") == 2
     message = f"colorlab: hydra/launcher={launcher} is not installed: pip install 'colorlab[{extra}]'.\n"
@@ -90,6 +90,7 @@ def test_a_search_launches_several_jobs_at_once(train: Command, tmp_path: Path) 
 
 @pytest.fixture(scope="module")
 def _slurm() -> Iterator[None]:
+    """Run a cluster for the tests of this file, or skip them."""
     if reason := missing_requirement():
         pytest.skip(reason)
     with one_node_slurm():
@@ -97,6 +98,7 @@ def _slurm() -> Iterator[None]:
 
 
 def srun(tmp_path: Path, *words: str, tasks: int = 1) -> subprocess.CompletedProcess:
+    """Run `srun python -m colorlab.train` to its end."""
     command = ["srun", f"--ntasks={tasks}", f"--ntasks-per-node={tasks}", sys.executable, "-m", "colorlab.train"]
     slurm_words = ("trainer=slurm", "trainer.accelerator=cpu")
     return subprocess.run([*command, *words, *slurm_words], cwd=tmp_path, text=True, capture_output=True, timeout=300)

@@ -9,7 +9,7 @@ from colorlab.runs.folder import RunFolder
 
 
 def main() -> None:
-    """Entry point of `colorlab-decay`."""
+    """Run the command `colorlab-decay`."""
     parser = argparse.ArgumentParser(prog="colorlab-decay", description=__doc__)
     parser.add_argument("run_folder", metavar="RUN_FOLDER", help="the folder that the training printed at its start")
     folder = RunFolder(parser.parse_args().run_folder)

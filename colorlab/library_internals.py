@@ -82,9 +82,21 @@ def wandb_init_arguments(logger: "WandbLogger") -> dict[str, Any]:
 def reads_found_inf(optimizer: "Optimizer") -> bool:
     """Return whether an optimizer's kernel skips its step if its attribute `found_inf` is above 0.
 
-    torch 2.11: fused optimizers set `_step_supports_amp_scaling`; `torch.amp.GradScaler` sets their `found_inf`.
+    torch 2.11: `_step_supports_amp_scaling`, which fused optimizers set.
     """
     return getattr(optimizer, "_step_supports_amp_scaling", False)
+
+
+def set_found_inf(optimizer: "Optimizer", found: "torch.Tensor | None") -> None:
+    """Tell an optimizer for which `reads_found_inf` is true whether to skip its next steps; None withdraws it.
+
+    torch 2.11: `found_inf`, which `torch.amp.GradScaler` sets and the types of optimizers do not declare.
+
+    Args:
+        optimizer: the optimizer.
+        found: a scalar on the weights' device, above 0 to skip.
+    """
+    optimizer.found_inf = found  # type: ignore[attr-defined]
 
 
 def shared_storage(size: int) -> "torch.UntypedStorage":

@@ -1,6 +1,6 @@
-"""Learning rate and weight decay over time, as factors of their base values.
+"""Schedules: factors of the base learning rate and weight decay over the epochs.
 
-A schedule is a pure function of the epoch and keeps no state, so it survives a resume by itself.
+A schedule is a function of the epoch without state, so nothing of it is saved in checkpoints.
 `epoch` is fractional: 2.5 is the middle of the third epoch.
 """
 
@@ -10,11 +10,11 @@ from typing import Protocol
 from colorlab.errors import UserError
 
 Stages = list[tuple[int, float]]
-"""Pairs of an epoch and the factor in force from it on."""
+"""Pairs of an epoch and the factor from that epoch on."""
 
 
 class Schedule(Protocol):
-    """What the Colorizer multiplies its base learning rate and weight decay with."""
+    """The factors that a Colorizer multiplies its base learning rate and weight decay by."""
 
     def lr_factor(self, epoch: float) -> float: ...
 
@@ -22,7 +22,7 @@ class Schedule(Protocol):
 
 
 class Constant:
-    """The base values, always."""
+    """The base values in all epochs."""
 
     def lr_factor(self, epoch: float) -> float:
         return 1.0
@@ -35,12 +35,12 @@ class Staged:
     """Factors that change at given epochs.
 
     Args:
-        lr: (epoch, factor from it on) pairs, `[(0, 1.0), (100, 0.2), (200, 0.1)]`.
-        weight_decay: likewise.
-        warmup: epochs at the start over which the learning rate rises linearly from 0.
+        lr: pairs of an epoch and the learning rate's factor from it on: `[(0, 1.0), (100, 0.2), (200, 0.1)]`.
+        weight_decay: the same for the weight decay.
+        warmup: number of epochs at the start in which the learning rate rises linearly from 0.
 
     Raises:
-        UserError: the stages do not begin at epoch 0 or their epochs do not rise.
+        UserError: the stages do not begin at epoch 0, or their epochs do not rise.
     """
 
     def __init__(self, lr: Stages, weight_decay: Stages, warmup: float = 0.0) -> None:
@@ -53,22 +53,22 @@ class Staged:
         self.lr, self.weight_decay, self.warmup = lr, weight_decay, warmup
 
     def lr_factor(self, epoch: float) -> float:
-        return _stage(self.lr, epoch) * _rise(epoch, self.warmup)
+        return _factor_at(self.lr, epoch) * _warmup_factor(epoch, self.warmup)
 
     def weight_decay_factor(self, epoch: float) -> float:
-        return _stage(self.weight_decay, epoch)
+        return _factor_at(self.weight_decay, epoch)
 
 
 class Cosine:
-    """A linear warm-up, then half a cosine from 1 down to `final` for the learning rate.
+    """A linear warm-up of the learning rate, then half a cosine from 1 to `final`; a constant weight decay.
 
     Args:
-        epochs: the length of the whole course.
-        warmup: epochs over which the learning rate rises linearly from 0.
+        epochs: number of epochs, the warm-up included.
+        warmup: number of epochs in which the learning rate rises linearly from 0.
         final: the factor at the end and after it.
 
     Raises:
-        UserError: the warm-up is not shorter than the course.
+        UserError: the warm-up is not shorter than `epochs`.
 
     Source: Loshchilov & Hutter 2017, "SGDR", equation 5, without restarts.
     """
@@ -80,7 +80,7 @@ class Cosine:
 
     def lr_factor(self, epoch: float) -> float:
         if epoch < self.warmup:
-            return _rise(epoch, self.warmup)
+            return _warmup_factor(epoch, self.warmup)
         done = min(1.0, (epoch - self.warmup) / (self.epochs - self.warmup))
         return self.final + (1 - self.final) * (1 + math.cos(math.pi * done)) / 2
 
@@ -88,9 +88,9 @@ class Cosine:
         return 1.0
 
 
-def _stage(stages: Stages, epoch: float) -> float:
+def _factor_at(stages: Stages, epoch: float) -> float:
     return next(factor for start, factor in reversed(stages) if start <= epoch)
 
 
-def _rise(epoch: float, warmup: float) -> float:
+def _warmup_factor(epoch: float, warmup: float) -> float:
     return min(1.0, epoch / warmup) if warmup else 1.0

@@ -141,9 +141,12 @@ def test_torch_fused_optimizers_leave_out_a_step_that_found_inf() -> None:
     weight.grad = torch.ones(3)
     optimizer.step()
     before = weight.detach().clone()
-    optimizer.found_inf = torch.ones(())
+    library_internals.set_found_inf(optimizer, torch.ones(()))
     optimizer.step()
     assert torch.equal(weight.detach(), before)
+    library_internals.set_found_inf(optimizer, None)
+    optimizer.step()
+    assert not torch.equal(weight.detach(), before)
 
 
 def _fill(storage: torch.UntypedStorage) -> None:

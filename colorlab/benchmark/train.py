@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from lightning import Callback, Trainer
+from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.utilities.memory import is_oom_error
 from rich.console import Console
 from rich.progress import track
@@ -19,9 +20,8 @@ from torch.utils.data import DataLoader, Dataset
 from torch.utils.flop_counter import FlopCounterMode
 
 from colorlab.benchmark.measuring import Result, in_a_fresh_process, now, peak, reset_peak
-from colorlab.callbacks.finite import FiniteSteps
+from colorlab.callbacks.finite_steps import FiniteSteps
 from colorlab.callbacks.plateau import PlateauDecay
-from colorlab.callbacks.progress import Progress
 from colorlab.callbacks.random_state import RandomState
 from colorlab.callbacks.speed import Speed
 from colorlab.command_line import quiet_libraries
@@ -136,7 +136,14 @@ def train(setting: Setting, folder: str, callbacks: list[Callback], epochs: int,
     model = setting.build()
     optim = Plan(torch.optim.Adam, {"lr": 1e-3, "weight_decay": 1e-4, "fused": True}).partial()
     model.prepare_training(nn.MSELoss(), optim, Constant(), compile_network=setting.compiled)
-    everything = [Progress(), Speed(), RandomState(), FiniteSteps(), PlateauDecay(patience=None), *callbacks]
+    everything = [
+        RichProgressBar(refresh_rate=5),
+        Speed(),
+        RandomState(),
+        FiniteSteps(),
+        PlateauDecay(patience=None),
+        *callbacks,
+    ]
     trainer = Trainer(
         max_epochs=epochs, accelerator=setting.device, devices=1, precision=setting.precision, benchmark=True,
         logger=MetricsCSV(folder), callbacks=everything, default_root_dir=folder, enable_checkpointing=False,

@@ -1,4 +1,4 @@
-"""Curves: the course of a run in one picture."""
+"""Curves: the metrics of a run over its epochs, in one picture."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ PANELS = (
 
 
 class Curves(Callback):
-    """At the end of training, draw `curves.png` from the run's `metrics.csv`, resumed parts and all."""
+    """Draw `curves.png` from the run's `metrics.csv` at the end of training."""
 
     def on_fit_end(self, trainer: Trainer, model: Colorizer) -> None:
         folder = RunFolder(trainer.default_root_dir)
@@ -31,14 +31,14 @@ class Curves(Callback):
 
 
 def draw_curves(metrics: dict[str, dict[int, float]], path: Path) -> None:
-    """Draw metrics, {name: {epoch: value}}, over the epochs."""
+    """Draw metrics, {name: {epoch: value}}, over the epochs, and save the picture."""
     figure = Figure(figsize=(16, 3.6), layout="constrained")
     FigureCanvasAgg(figure)
     for axes, (label, scale, names) in zip(figure.subplots(1, len(PANELS)), PANELS, strict=True):
         for name in names:
-            if course := metrics.get(name):
-                marker = "o" if len(course) == 1 else None
-                axes.plot(list(course), list(course.values()), label=name, marker=marker)
+            if values := metrics.get(name):
+                marker = "o" if len(values) == 1 else None
+                axes.plot(list(values), list(values.values()), label=name, marker=marker)
         positive = any(value > 0 for name in names for value in metrics.get(name, {}).values())
         axes.set(xlabel="epoch", ylabel=label, yscale=scale if positive else "linear")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))

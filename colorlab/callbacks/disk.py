@@ -1,4 +1,4 @@
-"""Disk: checkpoints that appear when they are whole, and a training that a full disk does not end."""
+"""Disk: checkpoint files are never partial, and a full disk does not end a training."""
 
 import io
 import logging
@@ -19,10 +19,10 @@ log = logging.getLogger(__name__)
 
 
 def save_atomically(content: dict[str, Any], path: Path) -> None:
-    """`torch.save` into a file that appears when it is whole.
+    """Write a file with `torch.save`; it appears under its name only when it is complete.
 
     Raises:
-        OSError: it cannot be written; what was written of it does not stay to take room.
+        OSError: it cannot be written; the incomplete file is removed.
     """
     saved = io.BytesIO()
     torch.save(content, saved)  # into a file it would not raise OSError
@@ -33,16 +33,16 @@ def save_atomically(content: dict[str, Any], path: Path) -> None:
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes a checkpoint beside its place, and moves it there when it is whole.
+    """Write a checkpoint into the same folder under another name, and rename it when it is complete.
 
-    Lightning itself writes it into the system's temporary folder. From there, if that is another disk,
-    it is copied over the one before, and who dies or runs out of room meanwhile has lost both.
+    Lightning writes it into the system's temporary folder. If that is another disk, it is copied over the previous
+    checkpoint from there, and a crash or a full disk during the copy loses both.
 
-    One that cannot be written is said, and no older one deleted for it.
+    If a checkpoint cannot be written, a warning is logged, and no older checkpoint is deleted for it.
     """
 
     def __init__(self) -> None:
-        self.failed = False  # the last one could not be written
+        self.failed = False  # the newest checkpoint could not be written
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
         try:
@@ -58,37 +58,41 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 class Disk(Callback):
-    """Write checkpoints as `AtomicCheckpointIO` does; go on without those that cannot be written, or stop.
+    """Write checkpoints with `AtomicCheckpointIO`; if one cannot be written, continue without it or stop.
 
-    Who goes on tries again with each checkpoint that is due, so that room made in time loses nothing.
+    A training that continues tries again with the next checkpoint.
 
     Args:
-        on_full: what to do without a checkpoint.
+        on_full: "go_on" continues without a checkpoint that cannot be written, "stop" stops after the epoch.
 
     Raises:
-        Stopped: in training; at its end, if the last checkpoint is not there, in any case.
+        Stopped: in training; at its end in any case, if the last checkpoint could not be written.
     """
 
     def __init__(self, on_full: Literal["go_on", "stop"] = "go_on") -> None:
-        self.on_full, self.files = on_full, AtomicCheckpointIO()
+        self.on_full, self.checkpoint_io = on_full, AtomicCheckpointIO()
 
     def setup(self, trainer: Trainer, model: Colorizer, stage: str) -> None:
-        trainer.strategy.checkpoint_io = self.files
+        trainer.strategy.checkpoint_io = self.checkpoint_io
 
     def on_train_epoch_start(self, trainer: Trainer, model: Colorizer) -> None:
         if self.on_full == "stop":
-            self._check(trainer)
+            self._stop_if_failed(trainer)
 
     def on_train_end(self, trainer: Trainer, model: Colorizer) -> None:
-        self._check(trainer)
+        self._stop_if_failed(trainer)
 
-    def _check(self, trainer: Trainer) -> None:
-        """All processes agree: only the first one writes."""
-        if not trainer.strategy.reduce_boolean_decision(self.files.failed, all=False):
+    def _stop_if_failed(self, trainer: Trainer) -> None:
+        """Stop all processes if the first one, which writes, could not write the newest checkpoint.
+
+        Raises:
+            Stopped: it could not.
+        """
+        if not trainer.strategy.reduce_boolean_decision(self.checkpoint_io.failed, all=False):
             return
         folder = RunFolder(trainer.default_root_dir)
         try:
-            left = f"make room, and resume={folder.path} goes on from {folder.checkpoints.newest().name}"
+            remedy = f"make room, and resume={folder.path} goes on from {folder.checkpoints.newest().name}"
         except UserError:
-            left = "make room"
-        raise Stopped(f"The run's newest checkpoint cannot be written to {folder.checkpoints.path}: {left}.")
+            remedy = "make room"
+        raise Stopped(f"The run's newest checkpoint cannot be written to {folder.checkpoints.path}: {remedy}.")

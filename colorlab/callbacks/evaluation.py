@@ -1,4 +1,4 @@
-"""Evaluation: the metrics that are too dear for every run, while it trains."""
+"""Evaluation: metrics of the validation photographs that take too long for every run."""
 
 import math
 from collections import defaultdict
@@ -6,7 +6,9 @@ from pathlib import Path
 
 import torch
 from lightning import Callback, Trainer
+from torch import Tensor
 
+from colorlab.callbacks import datamodule_of
 from colorlab.data.color_histogram import cached_prior
 from colorlab.errors import UserError
 from colorlab.metrics import Colored
@@ -15,19 +17,19 @@ from colorlab.models.colorizer import ColorBatch, Colorizer, Prediction
 
 
 class Evaluation(Callback):
-    """Log metrics of the validation photographs that `metrics` of the run does not hold already.
+    """Log metrics of the validation photographs that the run's `metrics` do not include.
 
-    Among them are those of networks that look at the pictures, and those of whole sets. They cost
-    about as much as `python -m colorlab.evaluate` on the validation photographs, each time.
+    Among them are metrics computed by pretrained networks and metrics of sets of pictures. Each time they take about
+    as long as `python -m colorlab.evaluate` on the validation photographs.
 
     Args:
-        metrics: their names; None for all that can be had.
-        every_n_epochs: how often.
+        metrics: names of metrics; None takes all that are available.
+        every_n_epochs: number of epochs between two evaluations.
         prior: a file of `colorlab.prior` for the rebalanced AuC; None counts the validation photographs.
-        alexnet, inception: weights of LPIPS, and of FID and KID; None looks into torch's cache.
+        alexnet, inception: weights of LPIPS, and of FID and KID; None searches torch's cache.
 
     Raises:
-        UserError: a metric is unknown, or was asked for by name and cannot be had.
+        UserError: a metric is unknown, or is named in `metrics` and not available.
     """
 
     def __init__(
@@ -46,8 +48,9 @@ class Evaluation(Callback):
         self._records: tuple[list[Record], list[Record]] = ([], [])
 
     def setup(self, trainer: Trainer, model: Colorizer, stage: str) -> None:
-        if self.suite is None and trainer.datamodule.names["val"]:
-            prior = Path(self.prior).expanduser() if self.prior else cached_prior(trainer.datamodule, "val")
+        data = datamodule_of(trainer)
+        if self.suite is None and data.names["val"]:
+            prior = Path(self.prior).expanduser() if self.prior else cached_prior(data, "val")
             self.suite = MetricSuite(self.metrics, prior, **self.weights)
             for reason in dict.fromkeys(self.suite.left_out.values()) if trainer.is_global_zero else ():
                 print(f"callbacks.evaluation: {reason}", flush=True)
@@ -66,19 +69,18 @@ class Evaluation(Callback):
         if not (self._due(trainer) and self.suite is not None and len(batch.L)):
             return
         true = Colored(batch.L, batch.ab, batch.ab)
-        seen = self.suite.features(true.photograph)
+        features = self.suite.features(true.photograph)
         for records, ab in zip(self._records, (outputs.ab, batch.ab), strict=True):
-            record = self.suite.measure(Colored(batch.L, ab, batch.ab), seen)
+            record = self.suite.measure(Colored(batch.L, ab, batch.ab), features)
             records.append({key: value.cpu() for key, value in record.items()})
 
     def on_validation_epoch_end(self, trainer: Trainer, model: Colorizer) -> None:
         if not self._due(trainer) or self.suite is None:
             return
-        parts = [self._records]
+        parts = [self._records] * trainer.world_size
         if trainer.world_size > 1:
-            parts = [self._records] * trainer.world_size
             torch.distributed.all_gather_object(parts, self._records)
-        predicted, true = (_join([record for part in parts for record in part[which]]) for which in (0, 1))
+        predicted, true = (_join([record for part in parts for record in part[side]]) for side in (0, 1))
         scores = {name: mean_of(predicted, name) for name in self.suite.metrics if name in predicted}
         scores |= self.suite.measure_set(predicted, true)
         new = {name: value for name, value in scores.items() if name not in model.metrics and not math.isnan(value)}
@@ -86,7 +88,7 @@ class Evaluation(Callback):
 
 
 def _join(records: list[Record]) -> Record:
-    joined = defaultdict(list)
+    joined: dict[str, list[Tensor]] = defaultdict(list)
     for record in records:
         for key, value in record.items():
             joined[key].append(value)

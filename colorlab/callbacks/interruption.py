@@ -1,4 +1,4 @@
-"""Interruption: a training that is told to leave stops between two steps, and can go on from there."""
+"""Interruption: a training that a signal asks to stop does so between two steps, and can be resumed from there."""
 
 import os
 import signal
@@ -10,97 +10,106 @@ from typing import Any
 
 from lightning import Callback, Trainer
 
-from colorlab.callbacks.last import Last, ends_whole
+from colorlab.callbacks.checkpoints import Last, can_resume_after
 from colorlab.errors import Interrupted
 from colorlab.models.colorizer import Colorizer
 from colorlab.runs.status import Status, is_first_process
 
 KILL = getattr(signal, "SIGKILL", signal.SIGTERM)
-"""On Windows, which has no SIGKILL, SIGTERM cannot be heard and ends a process at once."""
+"""Ends a process at once; Windows has no SIGKILL, and there SIGTERM does it."""
 
 
-class Stopping(Callback):
-    """Stop, once asked, where a checkpoint holds all of the run, and write `last` there; outside a training at once.
+class GracefulStop(Callback):
+    """Stop a training on request where a checkpoint can be resumed from, and write `last.ckpt` there.
 
-    In a validation that is its end: half a validation cannot be gone on with. Of all callbacks these are
-    to be called last, so that the checkpoint knows what the others make of the step.
+    A request during a validation takes effect at its end, since Lightning cannot resume within a validation. Outside
+    of a training a request takes effect at once. This callback must be called after all others, so that the checkpoint
+    holds what they did in the step.
 
     Args:
-        agree_every: steps between two agreements of several processes; not all are asked at once.
+        agree_every: number of steps between two agreements of several processes to stop, since signals reach them
+            at different times.
     """
 
     def __init__(self, agree_every: int = 8) -> None:
-        self.agree_every, self.process = agree_every, os.getpid()
-        self.asked: int | None = None
-        self.trains = False
+        self.agree_every = agree_every
+        self.requested: int | None = None  # the signal
+        self.training = False
+        self._process_id = os.getpid()
 
-    def reason(self) -> Interrupted:
-        """What is raised in the end; `asked` is the signal, or None where another process got it."""
-        return Interrupted(self.asked or signal.SIGTERM)
+    def stop_reason(self) -> Interrupted:
+        """Return the exception that stops the run; another process may have received the signal."""
+        return Interrupted(self.requested or signal.SIGTERM)
 
     def on_train_start(self, trainer: Trainer, model: Colorizer) -> None:
-        self.trains = True
+        self.training = True
 
     def on_train_batch_end(self, trainer: Trainer, model: Colorizer, outputs: Any, batch: Any, batch_idx: int) -> None:
         step = batch_idx // trainer.accumulate_grad_batches
-        if ends_whole(trainer, batch_idx) and (trainer.world_size == 1 or step % self.agree_every == 0):
-            self._stop(trainer)
+        if can_resume_after(trainer, batch_idx) and (trainer.world_size == 1 or step % self.agree_every == 0):
+            self._stop_if_requested(trainer, save=True)
 
     def on_train_epoch_start(self, trainer: Trainer, model: Colorizer) -> None:
-        """After an epoch, whose end has written `last`."""
-        self._stop(trainer, save=False)
+        """Stop after an epoch, whose end has written `last.ckpt`."""
+        self._stop_if_requested(trainer)
 
     def on_train_end(self, trainer: Trainer, model: Colorizer) -> None:
-        self._stop(trainer, save=False)
+        self._stop_if_requested(trainer)
 
     def on_exception(self, trainer: Trainer, model: Colorizer, exception: BaseException) -> None:
-        """Lightning calls this in place of `teardown`."""
-        self.trains = False
+        """Note the end of the training; Lightning calls this in place of `teardown`."""
+        self.training = False
 
     def teardown(self, trainer: Trainer, model: Colorizer, stage: str) -> None:
-        """Who was asked after the training's end, while its curves were drawn, say, is heeded here."""
-        self.trains = False
-        self._stop(trainer, save=False)
+        """Stop if requested since the end of the training, for example while its curves were drawn."""
+        self.training = False
+        self._stop_if_requested(trainer)
 
-    def _stop(self, trainer: Trainer, save: bool = True) -> None:
-        if not trainer.strategy.reduce_boolean_decision(self.asked is not None, all=False):
+    def _stop_if_requested(self, trainer: Trainer, save: bool = False) -> None:
+        """Stop all processes if a stop was requested in one of them.
+
+        Raises:
+            Interrupted: it was.
+        """
+        if not trainer.strategy.reduce_boolean_decision(self.requested is not None, all=False):
             return
         for callback in trainer.checkpoint_callbacks if save else ():
             if isinstance(callback, Last):
                 callback.save(trainer)
-        raise self.reason()
+        raise self.stop_reason()
 
-    def _hear(self, number: int, _: Any) -> None:
-        """A signal's handler; forks of this process, which have it too, are not meant."""
-        if os.getpid() == self.process:
-            self._ask(number)
+    def handle_signal(self, number: int, frame: object) -> None:
+        """Handle a signal in the process that created the callback; forks inherit the handler and ignore it."""
+        if os.getpid() == self._process_id:
+            self.request_stop(number)
 
-    def _ask(self, number: int) -> None:
-        if self.asked is None:
-            self.asked = number
-            if not self.trains:
-                raise self.reason()
+    def request_stop(self, number: int) -> None:
+        """Stop the training at the next opportunity because of a signal; outside of a training, at once."""
+        if self.requested is None:
+            self.requested = number
+            if not self.training:
+                raise self.stop_reason()
 
 
-class Interruption(Stopping):
-    """On SIGTERM or Ctrl-C, stop; at the second one at once.
+class Interruption(GracefulStop):
+    """Stop on SIGTERM or Ctrl-C; exit at once on a second one.
 
     Args:
-        status: told when there is no time for anything else.
+        status: the run's status, which is written before an immediate exit.
     """
 
     def __init__(self, status: Status) -> None:
         super().__init__()
         self.status = status
-        self.trainer: Trainer | None = None  # whose other processes are to leave, too
+        self.trainer: Trainer | None = None  # knows the other processes
 
     @contextmanager
-    def heeded(self) -> Iterator[None]:
-        """Around all that a run does."""
-        if threading.current_thread() is not threading.main_thread():  # some launcher's; only the main one gets signals
+    def handling_signals(self) -> Iterator[None]:
+        """Handle SIGINT and SIGTERM within the block, if this is the main thread: only there Python allows it."""
+        if threading.current_thread() is not threading.main_thread():
             yield
             return
-        before = {number: signal.signal(number, self._hear) for number in (signal.SIGINT, signal.SIGTERM)}
+        before = {number: signal.signal(number, self.handle_signal) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             yield
         finally:
@@ -108,36 +117,41 @@ class Interruption(Stopping):
                 signal.signal(number, handler)
 
     @contextmanager
-    def not_forgotten(self) -> Iterator[None]:
-        """Around a training: of one that was asked to leave, and failed before it could, that stays the reason."""
+    def reporting_stop(self) -> Iterator[None]:
+        """If the block fails after a stop was requested, report the stop.
+
+        Raises:
+            Interrupted: in place of the failure.
+        """
         try:
             yield
         except Exception as error:
-            if self.asked is None:
+            if self.requested is None:
                 raise
-            raise self.reason() from error
+            raise self.stop_reason() from error
 
     def on_train_start(self, trainer: Trainer, model: Colorizer) -> None:
-        """Take Lightning's handler out, which would stop in the middle of a validation."""
+        """Replace Lightning's handler of SIGTERM, which would stop within a validation."""
         if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, self._hear)
+            signal.signal(signal.SIGTERM, self.handle_signal)
         self.trainer = trainer
         super().on_train_start(trainer, model)
 
-    def _ask(self, number: int) -> None:
-        if self.asked is not None:
-            self._leave_now()
-        super()._ask(number)
-        self._say("stops after this step, or validation, and saves; once more leaves at once")
+    def request_stop(self, number: int) -> None:
+        if self.requested is not None:
+            self._exit_now(Interrupted(self.requested))
+        super().request_stop(number)
+        _print(Interrupted(number), "stops after this step, or validation, and saves; once more leaves at once")
 
-    def _leave_now(self) -> None:
-        left = Interrupted(self.asked)
-        self.status.end("interrupted", type(left).__name__, f"{left.reason}, twice")
-        self._say("left at once")
+    def _exit_now(self, interrupted: Interrupted) -> None:
+        self.status.end("interrupted", type(interrupted).__name__, f"{interrupted.reason}, twice")
+        _print(interrupted, "left at once")
         if self.trainer is not None and self.trainer.strategy.launcher is not None:
             self.trainer.strategy.launcher.kill(KILL)
-        os._exit(left.code)
+        assert isinstance(interrupted.code, int)
+        os._exit(interrupted.code)
 
-    def _say(self, what: str) -> None:
-        if is_first_process():
-            print(f"colorlab: {Interrupted(self.asked).reason}: {what}.", file=sys.stderr, flush=True)
+
+def _print(interrupted: Interrupted, what: str) -> None:
+    if is_first_process():
+        print(f"colorlab: {interrupted.reason}: {what}.", file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""PlateauDecay: less learning rate and weight decay when a loss stops falling, or when asked."""
+"""PlateauDecay: a lower learning rate and weight decay when a loss stops falling, or on request."""
 
 import logging
 import math
@@ -16,20 +16,23 @@ log = logging.getLogger(__name__)
 
 
 class PlateauDecay(Callback):
-    """Multiply the learning rate and the weight decay by `factor` on a plateau, or by hand.
+    """Multiply the learning rate and the weight decay by `factor` on a plateau or on request.
 
-    A plateau is `patience` validations without the monitored value getting better by more than
-    `min_delta`. By hand: whoever watches the curve runs `python -m colorlab.decay RUN_FOLDER`, and
-    the decay happens at the next epoch's end. The product of all decays so far is the model's
-    `plateau_factor`, on top of what the schedule says, and survives a resume.
+    A plateau is `patience` validations in which the monitored value does not improve by more than `min_delta`. A
+    person requests a decay with `python -m colorlab.decay RUN_FOLDER`; it takes effect at the end of the epoch. The
+    product of all decays is the model's `plateau_factor`, which multiplies the schedule's factors and survives a
+    resume.
 
     Args:
-        monitor: the logged value to watch.
-        mode: whether it should fall ("min") or rise ("max").
-        patience: validations to wait; None decays by hand only.
-        factor: what one decay multiplies with.
-        min_delta: the smallest change that counts as progress.
-        min_lr: a decay takes the learning rate to this at the lowest.
+        monitor: name of the logged value.
+        mode: whether the value should fall ("min") or rise ("max").
+        patience: number of validations without progress before a decay; None decays on request only.
+        factor: factor of one decay.
+        min_delta: an improvement up to this is no progress.
+        min_lr: no decay lowers the learning rate below this.
+
+    Raises:
+        UserError: factor or patience is out of range, or in training the monitored value is not logged.
     """
 
     def __init__(
@@ -53,15 +56,15 @@ class PlateauDecay(Callback):
         self.plateau_factor = 1.0
 
     def on_train_start(self, trainer: Trainer, model: Colorizer) -> None:
-        """Give a resumed model the decays of its past."""
+        """Apply the decays of a resumed run."""
         model.plateau_factor = self.plateau_factor
 
     def on_train_epoch_end(self, trainer: Trainer, model: Colorizer) -> None:
-        """Decay when asked by hand: here, and not after validation, to act with no validation too."""
-        asked = trainer.is_global_zero and take_decay_request(RunFolder(trainer.default_root_dir))
-        if trainer.strategy.broadcast(asked):
-            self.decay(trainer, model, "as asked")
-        model.log("optim/decays", float(len(self.decays)))  # a curve whose steps mark them
+        """Decay on request, at the end of the epoch, so that it also works without validation."""
+        requested = trainer.is_global_zero and take_decay_request(RunFolder(trainer.default_root_dir))
+        if trainer.strategy.broadcast(requested):
+            self.decay(trainer, model, "on request")
+        model.log("optim/decays", float(len(self.decays)))
 
     def on_validation_end(self, trainer: Trainer, model: Colorizer) -> None:
         if trainer.sanity_checking or trainer.state.fn != TrainerFn.FITTING or self.patience is None:
@@ -79,7 +82,7 @@ class PlateauDecay(Callback):
             self.decay(trainer, model, f"after {self.patience} validations without progress of {self.monitor}")
 
     def decay(self, trainer: Trainer, model: Colorizer, why: str) -> None:
-        """Multiply once, and say so; the wait for progress begins anew."""
+        """Apply one decay, and wait `patience` validations again before the next."""
         self.waited = 0
         lr, _ = model.effective_rates(trainer.current_epoch)
         factor = self.factor if lr == 0 else min(1.0, max(self.factor, self.min_lr / lr))

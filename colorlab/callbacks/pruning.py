@@ -1,4 +1,4 @@
-"""Pruning: a search stops the runs that others have left behind."""
+"""Pruning: a search stops runs that are worse than earlier ones at the same epoch."""
 
 from pathlib import Path
 
@@ -11,14 +11,18 @@ from colorlab.sweeps.search import import_optuna, load_trial
 
 
 class Pruning(Callback):
-    """After each validation, tell the search the run's value, and stop if it is worse than most at that epoch.
+    """Report the run's value to the search after each validation; stop if it is worse than the median at that epoch.
 
     Args:
-        monitor: the logged value that the search makes better.
+        monitor: name of the logged value that the search optimizes.
         study: the search's file.
-        trial: which of its trials this run is.
-        startup: runs that must have ended before one is stopped.
-        warmup: epochs in which none is.
+        trial: number of this run's trial.
+        startup: number of runs that must have ended before any is stopped.
+        warmup: number of epochs in which no run is stopped.
+
+    Raises:
+        UserError: warmup is negative, or Optuna is not installed.
+        Pruned: in training.
     """
 
     def __init__(self, monitor: str, study: str, trial: int, startup: int = 10, warmup: int = 5) -> None:

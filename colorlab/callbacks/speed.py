@@ -1,4 +1,4 @@
-"""Speed: how many photographs a second are learned from."""
+"""Speed: the number of photographs per second in training."""
 
 import time
 
@@ -11,22 +11,24 @@ from colorlab.models.colorizer import ColorBatch, Colorizer
 class Speed(Callback):
     """Log `speed/images_per_second` over each training epoch, waiting for data included.
 
-    Counted over all processes; validation is not part of it.
+    It counts the photographs of all processes; the time of validations does not count.
+    Lightning's ThroughputMonitor waits for the GPU in each step, logs within epochs and not to the progress bar.
     """
 
     def on_train_start(self, trainer: Trainer, model: Colorizer) -> None:
-        """Begin to count; a run that resumes within an epoch begins here and not at an epoch's start."""
-        self._started, self._pictures = time.perf_counter(), 0
+        """Start counting: a run resumed within an epoch gets no `on_train_epoch_start`."""
+        self._started, self._photographs = time.perf_counter(), 0
+
+    def on_train_epoch_start(self, trainer: Trainer, model: Colorizer) -> None:
+        self._started, self._photographs = time.perf_counter(), 0
 
     def on_train_batch_end(
         self, trainer: Trainer, model: Colorizer, outputs: object, batch: ColorBatch, batch_idx: int
     ) -> None:
-        self._pictures += len(batch.L) * trainer.world_size
-        speed = self._pictures / (time.perf_counter() - self._started)
+        self._photographs += len(batch.L) * trainer.world_size
+        speed = self._photographs / (time.perf_counter() - self._started)
         if model.shows_progress(batch_idx):
-            model.log("images/s", torch.tensor(speed), prog_bar=True, logger=False)  # a float would go to the device
+            # A tensor stays on the CPU; a float would be copied to the GPU, and reading it would wait for the GPU.
+            model.log("images/s", torch.tensor(speed), prog_bar=True, logger=False)
         if trainer.is_last_batch:
             model.log("speed/images_per_second", speed, on_step=False, on_epoch=True)
-
-    def on_train_epoch_start(self, trainer: Trainer, model: Colorizer) -> None:
-        self.on_train_start(trainer, model)

@@ -69,7 +69,7 @@ def _train_alone(cfg: DictConfig, folder: RunFolder, status: Status, in_sweep: b
 
     interruption = Interruption(status)
     lock = locked(folder) if is_first_process() else nullcontext()
-    with interruption.heeded(), lock, status.kept(in_sweep), interruption.not_forgotten():
+    with interruption.handling_signals(), lock, status.kept(in_sweep), interruption.reporting_stop():
         return train(Experiment.of(plain(cfg)), folder, status, interruption, in_sweep)
 
 

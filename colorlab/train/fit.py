@@ -153,14 +153,14 @@ def _build_objective(experiment: Experiment, data: "ColorDataModule", folder: Ru
 
 
 def _build_trainer(experiment: Experiment, folder: RunFolder, interruption: "Interruption") -> "Trainer":
-    from colorlab.callbacks.interruption import Stopping
+    from colorlab.callbacks.interruption import GracefulStop
 
     arguments = DEFAULTS | experiment.trainer.arguments | (DEBUG if experiment.settings.debug else {})
     loggers = [plan.build() for plan in experiment.logger.values()]
     callbacks = [*(plan.build() for plan in experiment.callbacks.values()), interruption]
     plan = experiment.trainer.with_arguments(**arguments)
     trainer: Trainer = plan.build(default_root_dir=folder.path, logger=loggers, callbacks=callbacks)
-    call_last(trainer, Stopping)  # so that a checkpoint written on a signal holds what the others did
+    call_last(trainer, GracefulStop)  # so that a checkpoint written on a signal holds what the others did
     return trainer
 
 

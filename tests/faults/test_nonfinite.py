@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from torch.amp import GradScaler
 from torch.utils.data import DataLoader, DistributedSampler
 
-from colorlab.callbacks.finite import FiniteCheckpoint, FiniteSteps
-from colorlab.callbacks.last import Last
+from colorlab.callbacks.checkpoints import FiniteCheckpoint, Last
+from colorlab.callbacks.finite_steps import FiniteSteps
 from colorlab.data.batch import Batch
 from colorlab.data.color_histogram import write_prior
 from colorlab.errors import Stopped

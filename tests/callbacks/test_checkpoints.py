@@ -8,8 +8,8 @@ from lightning import Callback, Trainer
 from torch import nn
 from torch.utils.data import DataLoader
 
-from colorlab.callbacks.interruption import Stopping
-from colorlab.callbacks.last import Last
+from colorlab.callbacks.checkpoints import Last
+from colorlab.callbacks.interruption import GracefulStop
 from colorlab.data.batch import Batch
 from colorlab.errors import Interrupted
 from colorlab.loggers import MetricsCSV
@@ -25,13 +25,13 @@ TEN, ONE = DataLoader([BATCH] * 10, None), DataLoader([BATCH], None)
 class Asked(Callback):
     """Notes after which steps it is validated, and asks to leave in a certain step."""
 
-    def __init__(self, stopping: Stopping, step: int | None) -> None:
+    def __init__(self, stopping: GracefulStop, step: int | None) -> None:
         self.stopping, self.step = stopping, step
         self.validated: list[int] = []
 
     def on_train_batch_start(self, trainer: Trainer, *_: object) -> None:
         if trainer.global_step + 1 == self.step:
-            self.stopping.asked = signal.SIGTERM
+            self.stopping.requested = signal.SIGTERM
 
     def on_validation_start(self, trainer: Trainer, model: CUNet) -> None:
         self.validated.append(trainer.global_step)
@@ -40,7 +40,7 @@ class Asked(Callback):
 def fit(folder: Path, epochs: int, step: int | None = None, **settings: object) -> list[int]:
     """Train, or go on, maybe until told to leave in a certain step; after which steps it was validated."""
     torch.manual_seed(0)
-    model, stopping, last = CUNet(width=2), Stopping(), folder / "last.ckpt"
+    model, stopping, last = CUNet(width=2), GracefulStop(), folder / "last.ckpt"
     model.prepare_training(nn.MSELoss(), torch.optim.Adam, Constant())
     asked = Asked(stopping, step)
     trainer = Trainer(

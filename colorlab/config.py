@@ -67,7 +67,15 @@ def flatten(tree: Mapping[str, Any], separator: str = ".") -> dict[str, Any]:
 
 @dataclass
 class Filing:
-    """The group `run` of every command's configuration: how a tracker files the run."""
+    """The group `run` of every command's configuration: how a tracker files the run.
+
+    Args:
+        project: wandb's project, or mlflow's experiment.
+        name: the run's name in the tracker.
+        group: wandb's group; in a sweep, null means the folder of the sweep.
+        tags: words to find the run by.
+        notes: a description.
+    """
 
     project: str
     name: str

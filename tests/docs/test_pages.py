@@ -62,3 +62,10 @@ def test_the_model_of_the_example_predicts_colors(tmp_path: Path, monkeypatch: p
     spec.loader.exec_module(example)
     model = check({"_target_": target, "width": 4}, "model").build()
     assert model(torch.full((1, 1, 20, 30), 50.0)).shape == (1, 2, 20, 30)
+
+
+def test_the_readme_lists_all_choices() -> None:
+    rows = re.findall(r"^\| `(\w+)` \| (`.*?`) \|", PAGES[0].read_text(encoding="utf-8"), re.MULTILINE)
+    listed = {group: sorted(re.findall(r"`(\w+)`", choices)) for group, choices in rows}
+    folders = [folder for folder in (ROOT / "conf").iterdir() if folder.is_dir()]
+    assert listed == {folder.name: sorted(file.stem for file in folder.glob("*.yaml")) for folder in folders}

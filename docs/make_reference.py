@@ -139,8 +139,9 @@ def _node(path: str, node: Tree, described: dict[Any, Any]) -> Iterator[str]:
     if base is not None:
         if more := {f"{prefix}{key}": value for key, value in given.items() if key not in arguments}:
             yield _table_of_values(more)
-        library = {"lightning": "Lightning", "torch": "PyTorch"}[base.__module__.split(".")[0]]
-        yield f"The other keys are the arguments of `{base.__name__}`, see {library}'s documentation of that class.\n"
+        package = base.__module__.split(".")[0]
+        library = {"lightning": "Lightning", "torch": "PyTorch"}.get(package, package)
+        yield f"All arguments of {library}'s `{base.__name__}` are keys; its documentation describes them.\n"
 
 
 def _experiments() -> str:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from colorlab.bins import CENTERS, COUNT, annealed_mean, mode, prior_of_histogram, rebalancing, soft_encode
 from colorlab.color import rgb_to_lab
-from colorlab.data.photographs import SAMPLES, find_photographs
+from colorlab.data.splits import SAMPLES, find_photographs
 from colorlab.images.decoding import read_photograph
 
 

@@ -9,7 +9,7 @@ import torch
 from skimage.color import rgb2lab
 
 from colorlab.color import _rgb_to_lab_by_formulas, exact, lab_to_rgb, lightness_of, rgb_to_lab
-from colorlab.data.photographs import SAMPLES
+from colorlab.data.splits import SAMPLES
 from colorlab.images.decoding import read_photograph
 
 TOLERANCE = 1e-4

@@ -16,7 +16,7 @@ from rich.progress import track
 
 from colorlab.benchmark.measuring import Result, in_a_fresh_process, peak, reset_peak
 from colorlab.colorize.album import Errand, How, color_pictures
-from colorlab.data.photographs import SAMPLES
+from colorlab.data.splits import SAMPLES
 from colorlab.models import ECCV16, Colorizer
 from colorlab.models.weights import load
 from colorlab.runs.checkpoints import find_checkpoint

@@ -63,8 +63,6 @@ def _colorlab(task: Task, cache: str = "none", every: int = 1) -> Iterator[Lab]:
     settings = {"workers": task.workers, "cache": cache, "cache_dir": task.cache_dir}
     data = ColorDataModule(task.root, task.size, task.batch, val_fraction=0, test_fraction=0, **settings)
     loader = data.loader(data.photographs["train"])
-    for _ in loader if cache == "ram" else ():  # the first epoch
-        pass
     yield READY
     for pictures in loader:
         rgb = pictures.rgb[..., ::every, ::every].to(task.device, non_blocking=True)
@@ -77,7 +75,7 @@ class Files(Dataset):
 
     def __init__(self, task: Task, read: Callable[[str, int], Lab | Tensor]) -> None:
         data = ColorDataModule(task.root, val_fraction=0, test_fraction=0)
-        self.paths = [os.path.join(data.root, name) for name in data.names["train"]]
+        self.paths = [os.path.join(str(data.root), name) for name in data.names["train"]]
         self.size, self.read = task.size, read
 
     def __len__(self) -> int:
@@ -146,7 +144,6 @@ def _torch_masks(task: Task) -> Iterator[Lab]:
 
 WAYS: dict[str, Callable[[Task], Iterator[Lab]]] = {
     "colorlab": _colorlab,
-    "colorlab, data.cache=ram": lambda task: _colorlab(task, "ram"),
     "colorlab, data.cache=disk": lambda task: _colorlab(task, "disk"),
     "colorlab, up to the bytes for a GPU": lambda task: _colorlab(task, every=EVERY),
     "colorlab, disk, up to the bytes": lambda task: _colorlab(task, "disk", EVERY),

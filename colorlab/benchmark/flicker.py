@@ -21,7 +21,7 @@ from torch import Tensor
 from colorlab.benchmark.measuring import Result
 from colorlab.color import lab_to_rgb
 from colorlab.colorize.film import Steadier
-from colorlab.data.photographs import SAMPLES
+from colorlab.data.splits import SAMPLES
 from colorlab.metrics import colorfulness_of
 from colorlab.models import Colorizer
 from colorlab.models.inference import pixels_of, predict, shrink

@@ -27,7 +27,8 @@ from colorlab.callbacks.speed import Speed
 from colorlab.command_line import quiet_libraries
 from colorlab.config import Plan
 from colorlab.data import ColorDataModule
-from colorlab.data.batch import Batch, RandomCropFlip
+from colorlab.data.augmentation import RandomCropFlip
+from colorlab.data.batch import Batch
 from colorlab.loggers import MetricsCSV
 from colorlab.models import ECCV16, Colorizer, CUNet
 from colorlab.schedules import Constant
@@ -239,7 +240,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--compile", action=argparse.BooleanOptionalAction, default=cuda, help="on a GPU")
     parser.add_argument("--root", help="a folder of photographs (the built-in ones)")
     parser.add_argument("--workers", type=int, help="processes that read them (a core each, at most 8)")
-    parser.add_argument("--cache", default="none", choices=("none", "ram", "disk"), help="data.cache of them (none)")
+    parser.add_argument("--cache", default="none", choices=("none", "disk"), help="data.cache of them (none)")
     for name, default, meaning in (
         ("width", 64, "of the networks"), ("size", 256, "side of the pictures"), ("batch", 32, "pictures a step"),
         ("steps", 20, "of each loop in a round"), ("rounds", 5, "of all loops in turn"),

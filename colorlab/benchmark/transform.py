@@ -14,7 +14,8 @@ from torch import Tensor
 from colorlab.benchmark.measuring import Result, now
 from colorlab.color import exact
 from colorlab.data import ColorDataModule
-from colorlab.data.batch import RandomCropFlip, split_lab
+from colorlab.data.augmentation import RandomCropFlip
+from colorlab.data.batch import split_lab
 
 Way = Callable[[Tensor, Tensor], object]
 """(rgb [B, 3, H, W] uint8, index [B]) → L and ab."""

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from colorlab.bins import STRIDE, mode
 from colorlab.callbacks import datamodule_of
-from colorlab.data.photographs import Split
+from colorlab.data.splits import Split
 from colorlab.files import optional_file
 from colorlab.images.contact_sheet import Row, draw_sheet, picture_of, save_sheet
 from colorlab.loggers import log_picture

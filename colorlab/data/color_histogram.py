@@ -1,4 +1,4 @@
-"""The prior of the color bins: how often each color occurs in the photographs one trains on."""
+"""The colors of photographs, counted, and the prior of the color bins computed from them."""
 
 import zipfile
 from pathlib import Path
@@ -15,15 +15,15 @@ from torch import Tensor
 from colorlab.bins import CENTERS, COUNT, prior_of_histogram
 from colorlab.color import has_color
 from colorlab.data.batch import split_lab
-from colorlab.data.cache import FORMAT, fingerprint
+from colorlab.data.cache import FORMAT
 from colorlab.data.datamodule import ColorDataModule
-from colorlab.data.photographs import Part
+from colorlab.data.splits import Part, fingerprint
 from colorlab.errors import UserError
 from colorlab.files import atomic_path
 
 
 def cached_prior(data: ColorDataModule, split: Part = "train") -> Path:
-    """The prior file of a split's photographs, counted now if they or their size are new."""
+    """Return the prior file of a split's photographs; count their colors first unless that was done before."""
     name = fingerprint(data.root, data.files(split), data.size, FORMAT)
     path = user_cache_path("colorlab") / "priors" / f"{name}.npz"
     if not path.exists():
@@ -32,10 +32,10 @@ def cached_prior(data: ColorDataModule, split: Part = "train") -> Path:
 
 
 def count_colors(data: ColorDataModule, split: Part = "train") -> Tensor:
-    """Count the colors of a split's photographs on the device, gray pictures left out.
+    """Count the colors of a split's photographs on the device; gray pictures are left out.
 
     Returns:
-        histogram: [256, 256] int64, how many pixels had a = row − 128 and b = column − 128, rounded.
+        histogram: [256, 256] int64, the number of pixels with rounded a = row − 128, b = column − 128.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     histogram = torch.zeros(256 * 256, dtype=torch.int64, device=device)
@@ -48,10 +48,14 @@ def count_colors(data: ColorDataModule, split: Part = "train") -> Tensor:
 
 
 def write_prior(path: Path, histogram: Tensor) -> None:
-    """Save a count of colors and the prior it makes; the file appears only when it is whole.
+    """Save a histogram of colors and the prior computed from it, atomically.
+
+    Args:
+        path: the .npz file.
+        histogram: [256, 256] int64, as `count_colors` returns it.
 
     Raises:
-        UserError: nothing was counted, or the file cannot be written.
+        UserError: the histogram is empty, or the file cannot be written.
     """
     if not histogram.sum():
         raise UserError("There is no color to count in these photographs.")
@@ -63,7 +67,10 @@ def write_prior(path: Path, histogram: Tensor) -> None:
 
 
 def read_prior(path: Path) -> Tensor:
-    """The prior in a file of `write_prior`: [313] float64, which sums to 1.
+    """Read the prior from a file of `write_prior`.
+
+    Returns:
+        prior: [313] float64, which sums to 1.
 
     Raises:
         UserError: the file is missing or holds no prior.
@@ -85,7 +92,7 @@ def _read(path: Path, name: str, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def draw_prior(path: Path, picture: Path) -> None:
-    """Draw the colors counted in a prior's file over the ab plane, and the prior of each bin beside them."""
+    """Draw the histogram in a prior's file on the ab plane, and beside it the prior of each bin."""
     histogram, prior = _read(path, "histogram", (256, 256)), _read(path, "prior", (COUNT,))
     figure = Figure(figsize=(11, 4.6), layout="constrained")
     FigureCanvasAgg(figure)

@@ -1,72 +1,102 @@
-"""A DataLoader that can go on in the middle of an epoch."""
+"""Loaders of photographs: their workers end with the program, and training can resume within an epoch."""
 
 import atexit
-import multiprocessing.util  # before what is registered here, so that it comes after that
+import multiprocessing
+import multiprocessing.process
 import signal
+import weakref
 from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
 from torch.utils.data import DataLoader, DistributedSampler
 
+from colorlab.data.photographs import Photographs, Pictures
+
+
+class Loader(DataLoader[Pictures]):
+    """A DataLoader whose workers are killed when the program exits, if they are still running.
+
+    Use it with `outlive_first_signal`: multiprocessing sends running workers one SIGTERM at exit, which
+    they ignore, and would then wait for them forever.
+    """
+
+    def __iter__(self) -> Iterator[Pictures]:  # type: ignore[override]  # torch names a private class
+        others = set(multiprocessing.active_children())
+        batches = super().__iter__()
+        _kill_at_exit(set(multiprocessing.active_children()) - others)
+        return batches
+
 
 def outlive_first_signal(worker: int) -> None:
-    """Keep a worker until its parent has ended the step: Ctrl-C, `timeout` and SLURM tell all processes at once.
+    """Ignore SIGINT and the first SIGTERM in a worker, so that the main process can finish its step.
 
-    Its parent tells it to end in other ways; and twice, where these do not help.
+    Ctrl-C, `timeout` and SLURM signal all processes at once. The main process ends its workers in other
+    ways; a second SIGTERM ends them if those fail.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, signal.SIG_DFL))
 
 
-@atexit.register
-def end_workers() -> None:
-    """End the workers that an exception left, which multiprocessing would ask once, and then wait for without end."""
-    for child in multiprocessing.active_children():
-        if child.daemon:
-            child.kill()
+_workers: weakref.WeakSet[multiprocessing.process.BaseProcess] = weakref.WeakSet()
 
 
-class Order(DistributedSampler):
-    """The order of an epoch, a function of the seed and the epoch alone, without its first `skip`."""
+def _kill_at_exit(workers: set[multiprocessing.process.BaseProcess]) -> None:
+    if workers:
+        _workers.update(workers)
+        atexit.unregister(_kill_workers)
+        atexit.register(_kill_workers)  # called before multiprocessing's own, which was registered earlier
 
+
+def _kill_workers() -> None:
+    for worker in multiprocessing.active_children():
+        if worker in _workers:
+            worker.kill()
+
+
+class EpochOrder(DistributedSampler):
+    """The order of an epoch, without its first `skip` entries; it depends on the seed and the epoch alone."""
+
+    epoch: int
     skip = 0
 
     def __iter__(self) -> Iterator[int]:
         return islice(super().__iter__(), self.skip, None)
 
 
-class ResumableLoader(DataLoader):
-    """A shuffling DataLoader whose place is two numbers: the epoch, and the batches it handed out.
+class ResumableLoader(Loader):
+    """A shuffling loader whose state is two numbers: the epoch, and how many batches it has handed out.
 
-    Lightning keeps `state_dict` in its checkpoints. Because the order of an epoch follows from the
-    seed, skipping is all a resume has to do: the number of workers may change, and no worker's
-    state is kept (torchdata's StatefulDataLoader keeps it, and on a resume reads the first epoch's
-    order, since Lightning begins to read before it tells the sampler its epoch).
+    Lightning keeps `state_dict` in its checkpoints. The order of an epoch follows from the seed, so a
+    resume only skips: the number of workers may change, and no worker's state is kept. (torchdata's
+    StatefulDataLoader keeps it, and after a resume reads the first epoch's order, because Lightning
+    starts to read before it sets the sampler's epoch.)
 
     Args:
-        dataset, batch_size: as for DataLoader.
-        order: of the pictures, and this process's share of them.
+        dataset: the photographs.
+        batch_size: photographs per batch.
+        order: the order of the photographs, and this process's share of it.
         others: DataLoader's other arguments.
     """
 
-    def __init__(self, dataset: Any, batch_size: int, order: Order, **others: Any) -> None:
+    def __init__(self, dataset: Photographs, batch_size: int, order: EpochOrder, **others: Any) -> None:
         super().__init__(dataset, batch_size, sampler=order, **others)
+        self._order, self._per_batch = order, batch_size
         self._batch = 0
         self._restored = {"epoch": -1, "batch": 0}
 
-    def __iter__(self) -> Iterator[Any]:
-        """The rest of the sampler's epoch after a resume into it, else the whole of it."""
-        resumed = self._restored["epoch"] == self.sampler.epoch
+    def __iter__(self) -> Iterator[Pictures]:  # type: ignore[override]  # torch names a private class
+        """Iterate over the sampler's epoch; after a resume into that epoch, over the rest of it."""
+        resumed = self._restored["epoch"] == self._order.epoch
         self._batch = self._restored["batch"] if resumed else 0
         self._restored["epoch"] = -1
-        self.sampler.skip = self._batch * self.batch_size
+        self._order.skip = self._batch * self._per_batch
         for batch in super().__iter__():
             self._batch += 1
             yield batch
 
     def state_dict(self) -> dict[str, int]:
-        return {"epoch": self.sampler.epoch, "batch": self._batch}
+        return {"epoch": self._order.epoch, "batch": self._batch}
 
     def load_state_dict(self, state_dict: dict[str, int]) -> None:
         self._restored = dict(state_dict)

@@ -1,8 +1,8 @@
-"""One access to an object store, in a process of its own: `python bucket.py sizes|get|put|delete URL [NAME [FILE]]`.
+"""A program for one access to an object store: `python object_store_access.py sizes|get|put|delete URL [NAME [FILE]]`.
 
-obstore's threads do not live through a fork, and DataLoader forks its workers: a process that has
-used obstore leaves them waiting forever. So whoever needs a bucket starts this file, which takes a
-tenth of a second and imports nothing of ours.
+obstore's threads do not survive a fork, and DataLoader forks its workers: in a worker of a process that
+has used obstore, a download would never finish. So each access runs this file in a process of its own.
+It takes a tenth of a second and imports nothing of colorlab.
 """
 
 import json
@@ -12,12 +12,24 @@ from pathlib import Path
 
 
 def access(action: str, url: str, name: str = "", file: str = "") -> None:
-    """Do one thing: `sizes` prints {name: bytes} of what lies there, `get` and `put` move a file, `delete` deletes."""
+    """Perform one action on an object store.
+
+    Args:
+        action: sizes prints {name: bytes} as JSON, get downloads `name` into the existing `file`, put
+            uploads `file` as `name`, delete deletes `name`.
+        url: the store and the folder in it.
+        name: a file below the URL.
+        file: a local path.
+    """
     from obstore.store import from_url
 
     plain_http = any(value.startswith("http://") for key, value in os.environ.items() if key.startswith("AWS_ENDPOINT"))
-    retries = {"max_retries": 3} if action == "sizes" else {}  # a wrong address is told soon, a run outlives an outage
-    store = from_url(url, client_options={"allow_http": plain_http}, retry_config=retries)
+    store = from_url(
+        url,
+        client_options={"allow_http": plain_http},
+        # sizes is the first access: a wrong address fails soon, while later accesses outlast an outage.
+        retry_config={"max_retries": 3} if action == "sizes" else None,
+    )
     if action == "sizes":
         print(json.dumps({found["path"]: found["size"] for part in store.list() for found in part}))
     elif action == "get":
@@ -36,5 +48,5 @@ if __name__ == "__main__":
         access(*sys.argv[1:])
     except ImportError:
         sys.exit("it needs obstore: pip install 'colorlab[shards]'")
-    except Exception as error:  # whatever a store or the network answers: one line of it
+    except Exception as error:  # stores and networks raise errors of any kind
         sys.exit(str(error).splitlines()[0])

@@ -12,7 +12,8 @@ from rich.console import Console
 from colorlab.config import check, check_arguments, check_filing
 from colorlab.data import ColorDataModule
 from colorlab.data.color_histogram import cached_prior
-from colorlab.data.photographs import Part, Photographs, content_fingerprint
+from colorlab.data.photographs import Photographs
+from colorlab.data.splits import Part, content_fingerprint
 from colorlab.errors import UserError
 from colorlab.evaluate.estimates import Report, summarize
 from colorlab.evaluate.evaluator import Evaluator
@@ -63,7 +64,7 @@ def evaluate(cfg: dict[str, Any], folder: Path) -> Report | None:
         "fingerprint": content_fingerprint(data.root, files), "left_out": suite.left_out,
         "prior": f"the colors of {settings.prior or 'the pictures judged'}",
         "checkpoints": checkpoints_of(models), "versions": versions(),
-        "pictures": len(evaluator.index), "left_out_pictures": len(data.skipped),
+        "pictures": len(evaluator.index), "left_out_pictures": len(data.skipped.reasons),
         "precision": trainer.precision, "device": _device(trainer),
     }  # fmt: skip
     report = summarize(evaluator, facts)

@@ -88,12 +88,12 @@ class Evaluator(MultiModelPredictor):
 
     def on_predict_end(self) -> None:
         """Gather the results of all processes, in the order of the photographs."""
-        own = Results(self.index, self.records, self.extremes, self.examples, self.data.skipped)
+        own = Results(self.index, self.records, self.extremes, self.examples, self.data.skipped.reasons)
         parts = [own] * self.trainer.world_size
         if len(parts) > 1:
             torch.distributed.all_gather_object(parts, own)
         for part in parts:
-            self.data.skipped |= part.skipped
+            self.data.skipped.reasons |= part.skipped
             self.examples |= part.examples
             for name, extremes in self.extremes.items():
                 extremes.merge(part.extremes[name])

@@ -35,7 +35,7 @@ class MultiModelPredictor(LightningModule):
         rgb = batch.rgb.float() / 255
         gray = ~has_color(rgb_to_lab(rgb)[1])
         skipped = [*batch.skipped, *(Skipped(int(index), GRAY) for index in batch.index[gray])]
-        self.data.note_skipped(batch._replace(skipped=skipped), self.photographs)
+        self.data.skipped.note(batch._replace(skipped=skipped), self.photographs)
         return rgb[~gray], batch.index[~gray]
 
     def predict_all(self, rgb: Tensor) -> dict[str, Tensor]:

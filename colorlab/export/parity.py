@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from colorlab.color import lab_to_rgb, rgb_to_lab
-from colorlab.data.photographs import SAMPLES
+from colorlab.data.splits import SAMPLES
 from colorlab.images.decoding import read_photograph
 from colorlab.models import Colorizer
 

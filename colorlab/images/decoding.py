@@ -1,14 +1,13 @@
 """Photographs decoded for training: 8-bit RGB, as a viewer would show them. All of it on the CPU."""
 
 import io
-from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import ExifTags, Image
 from torch import Tensor
 
-from colorlab.images.frames import check_regular, check_size, read_frames
+from colorlab.images.frames import ReadableFile, check_regular, check_size, read_frames
 from colorlab.images.pillow import opened
 from colorlab.images.pixels import over_white, turn_upright
 from colorlab.images.profiles import space_of
@@ -22,7 +21,7 @@ MAX_PIXELS = 178_956_970
 """Larger photographs are refused as decompression bombs: Pillow's default limit, which a program may have lifted."""
 
 
-def read_photograph(path: Path) -> Tensor:
+def read_photograph(file: ReadableFile) -> Tensor:
     """Decode a file into what a viewer would show: upright by its EXIF orientation, in sRGB, alpha over white.
 
     16-bit files keep their upper 8 bits, pictures with an ICC profile are converted to sRGB. Plain
@@ -35,7 +34,7 @@ def read_photograph(path: Path) -> Tensor:
     Raises:
         OSError, ValueError, SyntaxError and others of the decoders: the file is not a readable picture.
     """
-    content = read_file(path)
+    content = read_file(file)
     try:
         rgb = _read_plain_jpeg(content)
         if rgb is None:
@@ -47,14 +46,14 @@ def read_photograph(path: Path) -> Tensor:
     return torch.from_numpy(rgb).permute(2, 0, 1)
 
 
-def read_file(path: Path) -> bytes:
+def read_file(file: ReadableFile) -> bytes:
     """Return the content of a regular file. Pipes and devices are refused, since reading them may never end.
 
     Raises:
         OSError: the file cannot be read, or is not a regular file.
     """
-    check_regular(path)
-    return path.read_bytes()
+    check_regular(file)
+    return file.read_bytes()
 
 
 def _read_plain_jpeg(content: bytes) -> np.ndarray | None:

@@ -1,11 +1,12 @@
 """The frames of a picture file: how many, how large, and each one decoded, in sRGB and upright."""
 
+import os
 import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import imagecodecs
 import numpy as np
@@ -16,6 +17,14 @@ from colorlab.images.pillow import Source, content_of, opened
 from colorlab.images.pixels import array_of, split_alpha, turn_upright, upper_8_bits
 from colorlab.images.profiles import space_of, to_srgb
 from colorlab.images.tiff import open_deep_tiff, page_size, pages_of, read_page
+
+
+class ReadableFile(Protocol):
+    """What reading a picture needs of its file: `Path` has it, and so has a photograph in a shard."""
+
+    def read_bytes(self) -> bytes: ...
+
+    def stat(self) -> os.stat_result: ...
 
 
 class Frame(NamedTuple):
@@ -71,9 +80,9 @@ class PictureFile:
         return read_frames(self.source, self.count)
 
 
-def check_regular(path: Path) -> None:
-    """Raise OSError if a path is not a regular file: reading a pipe or a device may never end."""
-    if not stat.S_ISREG(path.stat().st_mode):
+def check_regular(file: ReadableFile) -> None:
+    """Raise OSError if a file is not a regular one: reading a pipe or a device may never end."""
+    if not stat.S_ISREG(file.stat().st_mode):
         raise OSError("it is not a regular file")
 
 

@@ -1,5 +1,6 @@
 """Pack photographs into shards: `python -m colorlab.shards data=folder data.root=PHOTOS out=SHARDS`."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,11 +16,11 @@ if TYPE_CHECKING:
 
 @dataclass
 class Settings:
-    """Where the shards go, and what they are.
+    """What to write, and where.
 
     Args:
-        out: a folder, or the URL of a place in an object store: s3://bucket/folder.
-        megabytes: of a shard.
+        out: a folder, or a URL in an object store: s3://bucket/folder.
+        megabytes: size of a shard.
         short_side: scale larger photographs down to this, as JPEGs; None packs the files as they are.
     """
 
@@ -29,35 +30,36 @@ class Settings:
 
 
 def pack(data: "ColorDataModule", settings: Settings) -> str:
-    """Write the photographs of all splits; the training photographs are dealt to the shards at random.
+    """Write the photographs of all splits; training photographs are assigned to shards at random.
 
     Returns:
-        A line on what was written.
+        One line on what was written.
 
     Raises:
-        UserError: there are shards already, or the place cannot be written to.
+        UserError: there are shards already, or `out` cannot be written to.
     """
     import numpy as np
     from rich.progress import track
 
-    from colorlab.data.object_store import store_at
-    from colorlab.shards.packing import ShardWriter, contents
+    from colorlab.data.shard_storage import storage_at
+    from colorlab.shards.packing import ShardWriter, read_all
 
-    store = store_at(settings.out, limit=0)
-    writer = ShardWriter(store, int(settings.megabytes * 1e6))
-    for split, names in data.names.items():
+    storage = storage_at(settings.out, limit=0)
+    writer = ShardWriter(storage, int(settings.megabytes * 1e6))
+    for split, stored in data.names.items():
+        names: Sequence[str] = stored
         if split == "train":
-            names = [names[place] for place in np.random.RandomState(data.seed).permutation(len(names))]
-        files = contents(data.root, names, settings.short_side, data.workers)
+            names = [stored[place] for place in np.random.RandomState(data.seed).permutation(len(stored))]
+        files = read_all(data.root, names, settings.short_side, data.workers)
         writer.add(split, track(files, f"Packing {split}", total=len(names)))
     index = writer.finish()
     counts = ", ".join(f"{len(names)} {split}" for split, names in data.names.items())
     sizes = f"{index.lengths.sum() / 1e6:.1f} MB, {index.sizes.mean() / 1e3:.1f} kB a picture"
-    return f"shards: {len(index.shards)} in {store} ({counts}; {sizes})"
+    return f"shards: {len(index.shards)} in {storage} ({counts}; {sizes})"
 
 
 def shards(cfg: dict[str, Any]) -> None:
-    """Pack what a configuration, in plain containers, says."""
+    """Run the command with its configuration in plain containers."""
     top = {key: value for key, value in cfg.items() if key not in ("data", "seed")}
     settings: Settings = check_arguments(Settings, top).build()
     if settings.megabytes <= 0 or (settings.short_side or 1) < 1:

@@ -4,40 +4,49 @@ import io
 import logging
 import tarfile
 from array import array
-from collections.abc import Iterable, Iterator
-from pathlib import Path, PurePosixPath
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import PurePosixPath
+from typing import Any
 
 import numpy as np
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
-from colorlab.data.object_store import Bucket, Folder
-from colorlab.data.photographs import Split
 from colorlab.data.shard_index import INDEX, SHARD, Index
+from colorlab.data.shard_storage import ShardBucket, ShardFolder
+from colorlab.data.splits import Root, Split
 from colorlab.errors import UserError, printable
 from colorlab.images.decoding import read_file, read_photograph
+from colorlab.images.frames import ReadableFile
 
 log = logging.getLogger(__name__)
 
 QUALITY = 95
-"""Of the JPEGs that scaled photographs become, with full color resolution."""
+"""JPEG quality of scaled photographs, which keep the full color resolution."""
 
 
-def contents(root: Path, names: list[str], short_side: int | None, workers: int) -> Iterator[tuple[str, bytes, int]]:
-    """Name, bytes and time of change (ns) of photographs in this order, read by `workers` processes.
+def read_all(
+    root: Root, names: Sequence[str], short_side: int | None, workers: int
+) -> Iterator[tuple[str, bytes, int]]:
+    """Yield the name, the bytes and the modification time (ns) of photographs, in this order.
 
-    A file that cannot be read comes empty, and is named: training will leave it out, as it would
-    have in the folder.
+    An unreadable file is reported, and comes empty: training will leave it out, as it would have in the
+    folder.
+
+    Args:
+        root, names: the photographs.
+        short_side: scale larger photographs down to this, as JPEGs; None keeps the files as they are.
+        workers: processes that read.
     """
-    files = DataLoader(_Files(root, names, short_side), batch_size=None, num_workers=workers, collate_fn=_as_is)
+    files = DataLoader(_Files(root, names, short_side), batch_size=None, num_workers=workers, collate_fn=_unchanged)
     for name, (content, time) in zip(names, files, strict=True):
         if not content:
-            log.warning("%s cannot be read, and is packed empty.", printable(root / name))
+            log.warning("%s cannot be read, and is packed empty.", printable(str(root / name)))
         yield name, content, time
 
 
-class _Files(Dataset):
-    def __init__(self, root: Path, names: list[str], short_side: int | None) -> None:
+class _Files(Dataset[tuple[bytes, int]]):
+    def __init__(self, root: Root, names: Sequence[str], short_side: int | None) -> None:
         self.root, self.names, self.short_side = root, names, short_side
 
     def __len__(self) -> int:
@@ -52,11 +61,11 @@ class _Files(Dataset):
         return (content if self.short_side is None else _scaled(file, self.short_side) or content), time
 
 
-def _scaled(file: Path, short_side: int) -> bytes | None:
-    """A JPEG of a photograph that is larger; None for a smaller one, and for one that cannot be decoded."""
+def _scaled(file: ReadableFile, short_side: int) -> bytes | None:
+    """Return a photograph scaled down, as a JPEG; None if it is no larger, or cannot be decoded."""
     try:
         rgb = read_photograph(file)
-    except Exception:  # training will say why, by name
+    except Exception:  # training will report why
         return None
     if min(rgb.shape[1:]) <= short_side:
         return None
@@ -66,48 +75,53 @@ def _scaled(file: Path, short_side: int) -> bytes | None:
     return jpeg.getvalue()
 
 
-def _as_is(sample: tuple[bytes, int]) -> tuple[bytes, int]:
+def _unchanged(sample: Any) -> Any:
     return sample
 
 
 class ShardWriter:
-    """Packs photographs into shards, one split after the other; they can be read after `finish`.
+    """Packs photographs into shards, one split after the other; they are readable after `finish`.
 
     Args:
-        store: where to; what a killed build has left there is deleted.
-        size: of a shard, in bytes, unless one photograph is larger.
+        storage: where to; the remains of a killed build are deleted.
+        size: of a shard in bytes, unless a single photograph is larger.
 
     Raises:
-        UserError: there are shards already.
+        UserError: the storage holds shards already.
     """
 
-    def __init__(self, store: Folder | Bucket, size: int) -> None:
-        self.store, self.size = store, size
-        found = store.sizes()
+    def __init__(self, storage: ShardFolder | ShardBucket, size: int) -> None:
+        self.storage, self.size = storage, size
+        found = storage.sizes()
         if INDEX in found:
-            raise UserError(f"out={store} holds shards already: delete them, or choose another place.")
+            raise UserError(f"out={storage} holds shards already: delete them, or choose another place.")
         for name in filter(SHARD.fullmatch, found):
-            store.delete(name)
+            storage.delete(name)
         self._names: list[bytes] = []
-        self._numbers = array("q")  # start, size, time of each: ten million are too many for Python's integers
+        self._numbers = array("q")  # start, size and time of each: an array, as there may be ten million photographs
         self._shards: list[tuple[str, int, int]] = []
 
     def add(self, split: Split, photographs: Iterable[tuple[str, bytes, int]]) -> None:
-        """Pack a split: the name, the bytes and the time (ns) of each photograph, in the order to store them."""
-        waiting = iter(photographs)
-        following = next(waiting, None)
+        """Pack the photographs of a split.
+
+        Args:
+            split: its name.
+            photographs: name, bytes and modification time (ns) of each, in the order to store them.
+        """
+        remaining = iter(photographs)
+        photograph = next(remaining, None)
         number = count = 0
-        while following is not None:
-            with self.store.create(f"{split}-{number:06d}.tar") as path:
+        while photograph is not None:
+            with self.storage.create(f"{split}-{number:06d}.tar") as path:
                 with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as tar:
-                    while following is not None and (tar.offset == 0 or tar.offset + len(following[1]) <= self.size):
-                        self._append(tar, count, *following)
-                        count, following = count + 1, next(waiting, None)
+                    while photograph is not None and (tar.offset == 0 or tar.offset + len(photograph[1]) <= self.size):
+                        self._append(tar, count, *photograph)
+                        count, photograph = count + 1, next(remaining, None)
                 self._shards.append((f"{split}-{number:06d}.tar", len(self._names), path.stat().st_size))
             number += 1
 
     def _append(self, tar: tarfile.TarFile, number: int, name: str, content: bytes, time: int) -> None:
-        """A number for a name: WebDataset takes members apart at their first dot, and names may hold several."""
+        """Append a photograph under a number: WebDataset splits names at the first dot, and file names have dots."""
         suffix = ".jpg" if content.startswith(b"\xff\xd8\xff") else PurePosixPath(name).suffix.lower()
         member = tarfile.TarInfo(f"{number:09d}{suffix}")
         member.size, member.mtime = len(content), max(time, 0) // 10**9
@@ -116,11 +130,11 @@ class ShardWriter:
         tar.addfile(member, io.BytesIO(content))
 
     def finish(self) -> Index:
-        """Write the index, with which the shards begin to exist."""
+        """Write the index, which makes the shards readable."""
         names = np.array(self._names)
         starts, sizes, times = np.array(self._numbers, dtype=np.int64).reshape(-1, 3).T
         shards, ends, lengths = (np.array(column) for column in zip(*self._shards, strict=True))
         index = Index(names, names.argsort(kind="stable"), starts, sizes, times, shards, ends, lengths)
-        with self.store.create(INDEX) as path, path.open("wb") as file:
+        with self.storage.create(INDEX) as path, path.open("wb") as file:
             np.savez_compressed(file, **index._asdict())
         return index

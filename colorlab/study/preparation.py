@@ -5,7 +5,8 @@ from typing import Any, cast
 
 from colorlab.config import check
 from colorlab.data import ColorDataModule
-from colorlab.data.photographs import Photographs, content_fingerprint
+from colorlab.data.photographs import Photographs
+from colorlab.data.splits import content_fingerprint
 from colorlab.errors import UserError
 from colorlab.evaluate.evaluation import files_of
 from colorlab.evaluate.named_models import NamedModel, checkpoints_of, load_models

@@ -70,7 +70,7 @@ def _print_tree(cfg: dict[str, Any], title: str) -> None:
 
 
 def _facts_of(data: "ColorDataModule") -> dict[str, Any]:
-    from colorlab.data.cache import fingerprint
+    from colorlab.data.splits import fingerprint
 
     splits = {
         split: {"photographs": len(names), "fingerprint": fingerprint(data.root, names, times=False)}

@@ -10,7 +10,7 @@ import pytest
 
 from colorlab.benchmark.__main__ import main
 from colorlab.benchmark.data import WAYS
-from colorlab.data.photographs import SAMPLES
+from colorlab.data.splits import SAMPLES
 
 
 def test_all_loaders_come_to_the_same_lab(

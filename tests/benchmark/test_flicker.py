@@ -8,7 +8,7 @@ import torch
 
 from colorlab.benchmark import __main__ as command
 from colorlab.benchmark.flicker import WINDOW, flicker, pan
-from colorlab.data.photographs import SAMPLES
+from colorlab.data.splits import SAMPLES
 from colorlab.models import CUNet
 from support.checkpoints import save_checkpoint
 

@@ -15,7 +15,7 @@ from torch import nn
 from colorlab.bins import CENTERS, COUNT
 from colorlab.callbacks.comparison import Comparison, compare
 from colorlab.data import ColorDataModule
-from colorlab.data.photographs import SAMPLES
+from colorlab.data.splits import SAMPLES
 from colorlab.images.contact_sheet import CAPTION, CELL, GAP, HEADER, Row
 from colorlab.models import CUNet
 from colorlab.models.colorizer import Prediction

@@ -19,7 +19,7 @@ from colorlab.colorize import __main__ as command
 from colorlab.colorize import film
 from colorlab.colorize.album import How, plan, reason_of
 from colorlab.colorize.film import Steadier, color_film
-from colorlab.data.photographs import SAMPLES
+from colorlab.data.splits import SAMPLES
 from colorlab.errors import UserError
 from colorlab.models import CUNet
 from support.checkpoints import save_checkpoint

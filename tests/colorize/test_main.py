@@ -28,7 +28,7 @@ from rich.progress import Progress
 from colorlab.color import rgb_to_lab
 from colorlab.colorize import album
 from colorlab.colorize.__main__ import main
-from colorlab.data.photographs import SAMPLES
+from colorlab.data.splits import SAMPLES
 from colorlab.images.frames import Frame
 from colorlab.images.profiles import SRGB
 from colorlab.models import ECCV16, CUNet

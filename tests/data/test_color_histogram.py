@@ -9,9 +9,8 @@ from PIL import Image
 from skimage.color import rgb2lab
 
 from colorlab.data import ColorDataModule
-from colorlab.data.cache import fingerprint
 from colorlab.data.color_histogram import cached_prior, count_colors, draw_prior, read_prior, write_prior
-from colorlab.data.photographs import SAMPLES, find_photographs
+from colorlab.data.splits import SAMPLES, find_photographs, fingerprint
 from colorlab.errors import UserError
 
 

@@ -20,7 +20,7 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select, WebDriverWait
 from skimage.color import rgb2lab
 
-from colorlab.data.photographs import SAMPLES
+from colorlab.data.splits import SAMPLES
 from colorlab.demo.__main__ import main
 from colorlab.models import ECCV16, CUNet
 from support.browser import fits_width, set_screen_size

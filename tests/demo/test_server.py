@@ -25,7 +25,7 @@ from fastapi.testclient import TestClient
 from PIL import Image
 from skimage.color import rgb2lab
 
-from colorlab.data.photographs import SAMPLES
+from colorlab.data.splits import SAMPLES
 from colorlab.demo import server
 from colorlab.demo.server import Limits, make_app
 from colorlab.images.frames import PictureFile

@@ -19,7 +19,7 @@ from torchvision.transforms.v2.functional import resize
 import colorlab
 from colorlab.color import rgb_to_lab
 from colorlab.config import conf_folder, plain
-from colorlab.data.photographs import SAMPLES, find_photographs
+from colorlab.data.splits import SAMPLES, find_photographs
 from colorlab.errors import UserError
 from colorlab.evaluate.evaluation import evaluate
 from colorlab.evaluate.report import Report, read_report

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from colorlab.color import rgb_to_lab
 from colorlab.config import check_arguments
 from colorlab.data import ColorDataModule
-from colorlab.data.photographs import SAMPLES, find_photographs
+from colorlab.data.splits import SAMPLES, find_photographs
 from colorlab.errors import UserError
 from colorlab.evaluate.protocol import Protocol, predict_ab, with_protocol
 from colorlab.images.decoding import read_photograph

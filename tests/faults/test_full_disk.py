@@ -14,7 +14,8 @@ from hydra.core.global_hydra import GlobalHydra
 
 from colorlab.data.cache import CachedPhotographs, DiskCache
 from colorlab.data.color_histogram import read_prior, write_prior
-from colorlab.data.photographs import SAMPLES, Names, Photographs, find_photographs
+from colorlab.data.photographs import Photographs
+from colorlab.data.splits import SAMPLES, FileNames, find_photographs
 from colorlab.errors import UserError
 from colorlab.loggers import MetricsCSV
 from colorlab.runs.folder import RunFolder
@@ -131,7 +132,7 @@ def test_the_disk_cache_reserves_its_space_before_it_is_filled(
     tally, disk: SmallDisk, monkeypatch: pytest.MonkeyPatch, workers: int
 ) -> None:
     """Otherwise, writing to a memory map on a full disk would end the process with SIGBUS."""
-    names = Names(find_photographs(SAMPLES)[:40])
+    names = FileNames(find_photographs(SAMPLES)[:40])
     read = Photographs.read
 
     def filling(photographs: Photographs, index: int) -> torch.Tensor:

@@ -99,7 +99,7 @@ def test_a_run_killed_at_a_chosen_moment_resumes_identically(
             10,
             ("objective=rebalanced_classification",),
         ),
-        ("the disk cache is built", "colorlab.data.cache:Cache.reading", 201, ("data.cache=disk",)),
+        ("the disk cache is built", "colorlab.data.cache:DiskCache.reading", 201, ("data.cache=disk",)),
     ],
     ids=["prior", "cache"],
 )

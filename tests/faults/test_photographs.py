@@ -20,7 +20,7 @@ import pytest
 from PIL import ExifTags, Image, ImageCms
 
 from colorlab.data import ColorDataModule
-from colorlab.data.photographs import SAMPLES
+from colorlab.data.splits import SAMPLES
 from colorlab.images.decoding import read_photograph
 from colorlab.runs.folder import RunFolder
 from support.command_process import CommandProcess, processes_in_session
@@ -263,9 +263,9 @@ def test_photographs_without_read_permission_are_left_out(tally, where: Path) ->
         finally:
             os.seteuid(before)
         for batch in (*batches, *batches):
-            data.note_skipped(batch, data.reader("all").dataset)
-        assert len(data.broken) == 3
-        assert all("Permission denied" in reason for reason in data.broken.values())
+            data.skipped.note(batch, data.reader("all").dataset)
+        assert len(data.skipped.unreadable) == 3
+        assert all("Permission denied" in reason for reason in data.skipped.unreadable.values())
         assert data.summary().endswith("left out: 3 unreadable")
 
 

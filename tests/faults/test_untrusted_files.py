@@ -24,8 +24,8 @@ from hydra.core.global_hydra import GlobalHydra
 from PIL import Image
 from safetensors.torch import save_file
 
-from colorlab.data.photographs import SAMPLES
 from colorlab.data.shard_index import INDEX
+from colorlab.data.splits import SAMPLES
 from colorlab.models import CUNet
 from colorlab.models.weights import write_folder
 from colorlab.runs.folder import RunFolder

@@ -9,7 +9,7 @@ from skimage.color import deltaE_ciede2000, lab2rgb, rgb2lab
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from colorlab.color import rgb_to_lab
-from colorlab.data.photographs import SAMPLES, find_photographs
+from colorlab.data.splits import SAMPLES, find_photographs
 from colorlab.images.decoding import read_photograph
 from colorlab.metrics.per_picture import (
     AUC_LIMIT,

@@ -10,7 +10,7 @@ from colorlab.bins import CENTERS, rebalancing
 from colorlab.color import rgb_to_lab
 from colorlab.data import ColorDataModule
 from colorlab.data.color_histogram import cached_prior, read_prior
-from colorlab.data.photographs import SAMPLES, find_photographs
+from colorlab.data.splits import SAMPLES, find_photographs
 from colorlab.errors import UserError
 from colorlab.images.decoding import read_photograph
 from colorlab.metrics import METRICS, Colored

@@ -9,7 +9,7 @@ from skimage.color import rgb2lab
 from torch import Tensor
 
 from colorlab.color import lab_to_rgb, rgb_to_lab
-from colorlab.data.photographs import SAMPLES
+from colorlab.data.splits import SAMPLES
 from colorlab.errors import UserError
 from colorlab.images.decoding import read_photograph
 from colorlab.models import ECCV16, CUNet, inference

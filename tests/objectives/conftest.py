@@ -6,7 +6,7 @@ from torch import Tensor
 
 from colorlab.data.batch import split_lab
 from colorlab.data.color_histogram import write_prior
-from colorlab.data.photographs import SAMPLES, find_photographs
+from colorlab.data.splits import SAMPLES, find_photographs
 from colorlab.images.decoding import read_photograph
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from colorlab.data.photographs import SAMPLES
+from colorlab.data.splits import SAMPLES
 from colorlab.runs import origin
 from colorlab.runs.folder import RunFolder
 from colorlab.runs.metrics_table import read_metrics

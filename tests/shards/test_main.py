@@ -15,10 +15,9 @@ from hydra.core.global_hydra import GlobalHydra
 from PIL import Image
 
 from colorlab.data import ColorDataModule
-from colorlab.data.object_store import Folder
-from colorlab.data.photographs import SAMPLES, find_photographs
 from colorlab.data.shard_index import INDEX
-from colorlab.data.shards import ShardedDataModule
+from colorlab.data.sharded_datamodule import ShardedDataModule
+from colorlab.data.splits import SAMPLES, find_photographs
 from colorlab.errors import UserError
 from colorlab.shards.__main__ import Settings, main, pack
 from support.command_process import CommandProcess
@@ -111,17 +110,6 @@ def test_a_run_trains_and_tests_from_a_bucket(tmp_path: Path, bucket: str) -> No
     assert done.returncode == 0, done.stderr
     assert "photographs: 153 train, 24 val, 24 test" in done.stdout
     assert (tmp_path / "run" / "comparison" / "test.png").exists()
-
-
-def test_out_is_not_blamed_for_what_is_packed(tmp_path: Path) -> None:
-    """Which is read while a shard is open."""
-    with pytest.raises(FileNotFoundError, match="nowhere"):
-        pack_what_is_gone(Folder(str(tmp_path / "shards")), tmp_path / "nowhere.jpg")
-
-
-def pack_what_is_gone(folder: Folder, gone: Path) -> None:
-    with folder.create("train-000000.tar"):
-        gone.read_bytes()
 
 
 def test_mistakes_get_one_sentence(

@@ -24,7 +24,7 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
 from colorlab.config import conf_folder, plain
-from colorlab.data.photographs import SAMPLES, find_photographs
+from colorlab.data.splits import SAMPLES, find_photographs
 from colorlab.errors import UserError
 from colorlab.models import CUNet
 from colorlab.study.database import StudyDatabase

@@ -8,7 +8,7 @@ import numpy as np
 import simplejpeg
 from PIL import Image, ImageCms
 
-from colorlab.data.photographs import SAMPLES
+from colorlab.data.splits import SAMPLES
 from colorlab.images.decoding import read_photograph
 
 MACAW = SAMPLES / "explore_world_animals_scarlet_macaw.jpg"

@@ -1,9 +1,8 @@
-"""Where shards lie: a folder, or a bucket of an object store whose shards are copied to the local disk.
+"""Where shards are stored: a folder, or a bucket of an object store with copies on the local disk.
 
-Buckets are reached through obstore: one package for S3 and all that speaks it, Google's and Azure's,
-with nothing below it but a compiled library. (s3fs and boto3 bring a dozen packages and hold back
-python-dateutil.) Endpoint and credentials are the environment's, AWS_ENDPOINT_URL and the like, where
-no run records them.
+Buckets are reached through obstore: one package for S3 and compatible stores, Google's and Azure's,
+without dependencies. (s3fs and boto3 bring a dozen packages and hold back python-dateutil.) Endpoint and
+credentials come from the environment, AWS_ENDPOINT_URL and the like, which no run records.
 """
 
 import contextlib
@@ -26,34 +25,40 @@ from colorlab.errors import UserError
 from colorlab.files import atomic_path
 
 
-class Folder:
-    """Shards in a folder, read where they lie."""
+class ShardFolder:
+    """Shards in a folder, read in place."""
 
     def __init__(self, root: str) -> None:
         self.root = Path(root).expanduser()
+        self.version = ""  # as in ShardBucket, unused here
 
     def __str__(self) -> str:
         return str(self.root)
 
     def sizes(self) -> dict[str, int]:
-        """What lies there: {name: bytes}."""
+        """Return the size of each file in bytes, by its name."""
         return {file.name: file.stat().st_size for file in self.root.glob("*") if file.is_file()}
 
     def read(self, name: str) -> bytes:
+        """Return the content of a file."""
         return (self.root / name).read_bytes()
 
     def local(self, name: str, size: int) -> Path:
-        """The file called `name`."""
+        """Return the path of a shard.
+
+        Raises:
+            UserError: it is gone.
+        """
         if not (self.root / name).is_file():
             raise UserError(f"{self.root / name} has gone: it was there before.")
         return self.root / name
 
     @contextlib.contextmanager
     def create(self, name: str) -> Iterator[Path]:
-        """A file to write; under its name it appears when the block ends well.
+        """Yield a path to write a file to; the file gets its name when the block succeeds.
 
         Raises:
-            UserError: nothing can be written here.
+            UserError: the folder cannot be written to.
         """
         try:
             with atomic_path(self.root / name) as part:
@@ -61,69 +66,79 @@ class Folder:
         except OSError as error:
             place = Path(error.filename or self.root)
             if not (place.is_relative_to(self.root) or self.root.is_relative_to(place)):
-                raise  # it is what is packed that cannot be read
+                raise  # a file that is being packed cannot be read
             raise UserError(f"{self.root} cannot be written to ({error.strerror}).") from error
 
     def delete(self, name: str) -> None:
+        """Delete a file."""
         (self.root / name).unlink()
 
 
-class Bucket:
+class ShardBucket:
     """Shards below the URL of an object store, copied to the local disk when they are read.
 
-    The copies of all buckets and of all processes of a machine lie in one folder of the user's cache
-    and take at most `limit` bytes, those under way included; to make room, the ones unused for
-    longest go.
+    The copies of all buckets share a folder in the user's cache, which all processes of a machine use.
+    They take at most `limit` bytes, downloads in progress included; the least recently used copies are
+    deleted to make room.
 
     Args:
-        url: s3://bucket/folder, or what else obstore knows.
+        url: s3://bucket/folder, or another URL that obstore supports.
         limit: bytes.
     """
 
     def __init__(self, url: str, limit: int) -> None:
         self.url, self.limit = url.rstrip("/"), limit
         self.copies = user_cache_path("colorlab") / "shards"
-        self.version = ""  # of what lies there: copies of something older have other names
+        self.version = ""  # prefix of the copies' names, so that copies of an older build are not used
 
     def __str__(self) -> str:
         return self.url
 
     def sizes(self) -> dict[str, int]:
+        """Return the size of each file in bytes, by its name."""
         return json.loads(self._access("sizes"))
 
     def read(self, name: str) -> bytes:
+        """Return the content of a file."""
         with tempfile.NamedTemporaryFile() as file:
             self._access("get", name, file.name)
             return Path(file.name).read_bytes()
 
     def local(self, name: str, size: int) -> Path:
-        """A copy of the shard called `name`, fetched now if there is none; another process may delete it at once."""
+        """Return the path of a shard's copy, and download it first if needed.
+
+        Another process may delete the copy at any time; the caller then tries again.
+
+        Raises:
+            UserError: the download failed.
+        """
         copy = self.copies / f"{self.version}{name}"
         try:
-            os.utime(copy)  # just used
+            os.utime(copy)  # marks it as recently used
         except FileNotFoundError:
-            self._fetch(name, size, copy)
+            self._download(name, size, copy)
         return copy
 
     @contextlib.contextmanager
     def create(self, name: str) -> Iterator[Path]:
+        """Yield a path to write a file to; it is uploaded when the block succeeds."""
         with tempfile.TemporaryDirectory() as folder:
             yield Path(folder) / name
             self._access("put", name, str(Path(folder) / name))
 
     def delete(self, name: str) -> None:
+        """Delete a file."""
         self._access("delete", name)
 
-    def _access(self, *words: str) -> str:
-        action, *rest = words
-        command = [sys.executable, "-P", object_store_access.__file__, action, self.url, *rest]
+    def _access(self, action: str, *arguments: str) -> str:
+        command = [sys.executable, "-P", object_store_access.__file__, action, self.url, *arguments]
         done = subprocess.run(command, text=True, capture_output=True)
         if done.returncode != 0:
-            raise UserError(f"{'/'.join([self.url, *rest[:1]])}: {done.stderr.strip()}")
+            raise UserError(f"{'/'.join([self.url, *arguments[:1]])}: {done.stderr.strip()}")
         return done.stdout
 
-    def _fetch(self, name: str, size: int, copy: Path) -> None:
-        """Copy a shard, unless another process just does: then wait for it."""
+    def _download(self, name: str, size: int, copy: Path) -> None:
+        """Copy a shard to the local disk; if another process is doing so, wait for it."""
         self.copies.mkdir(parents=True, exist_ok=True)
         with self._lock_of(copy):
             if copy.exists():
@@ -132,28 +147,28 @@ class Bucket:
                 with FileLock(self.copies / "room.lock"):
                     self._make_room(size)
                     part.touch()
-                    os.truncate(part, size)  # takes its room before the bytes arrive
+                    os.truncate(part, size)  # counts in full from now on
                 self._access("get", name, str(part))
                 if part.stat().st_size != size:
                     raise UserError(f"{self}/{name} has {part.stat().st_size} bytes in place of {size}.")
 
     def _lock_of(self, copy: Path) -> FileLock:
-        """The lock of who fetches it; few locks, shared by many shards, leave few files behind."""
+        """Return the lock for downloading a copy; all shards share 64 lock files."""
         return FileLock(self.copies / f"{zlib.crc32(copy.name.encode()) % 64:02d}.lock")
 
     def _make_room(self, size: int) -> None:
-        """Delete old copies until `size` bytes more are within the limit; wait while the rest is under way."""
+        """Delete the oldest copies until `size` more bytes fit; wait while downloads in progress take the space."""
         while True:
             for part in self.copies.glob("*.part"):
                 with contextlib.suppress(Timeout), self._lock_of(part.with_suffix("")).acquire(blocking=False):
-                    part.unlink(missing_ok=True)  # of a process that was killed
-            whole = {file: file.stat() for file in self.copies.glob("*.tar")}
-            used = sum(stat.st_size for stat in whole.values()) + sum(map(_size, self.copies.glob("*.part")))
-            for file in sorted(whole, key=lambda file: whole[file].st_mtime_ns):
+                    part.unlink(missing_ok=True)  # nobody holds its lock: its process was killed
+            complete = {file: file.stat() for file in self.copies.glob("*.tar")}
+            used = sum(stat.st_size for stat in complete.values()) + sum(map(_size, self.copies.glob("*.part")))
+            for file in sorted(complete, key=lambda file: complete[file].st_mtime_ns):
                 if used + size <= self.limit:
                     return
                 file.unlink()
-                used -= whole[file].st_size
+                used -= complete[file].st_size
             if used + size <= self.limit:
                 return
             time.sleep(0.05)
@@ -162,10 +177,15 @@ class Bucket:
 def _size(file: Path) -> int:
     try:
         return file.stat().st_size
-    except FileNotFoundError:  # it has become whole
+    except FileNotFoundError:  # the download has just finished
         return 0
 
 
-def store_at(root: str, limit: int) -> Folder | Bucket:
-    """The store that `root` names: a folder, or the URL of a bucket, whose copies take at most `limit` bytes."""
-    return Bucket(root, limit) if re.match(r"\w[\w+.-]+://", root) else Folder(root)
+def storage_at(root: str, limit: int) -> ShardFolder | ShardBucket:
+    """Return the storage at a folder or at the URL of a bucket.
+
+    Args:
+        root: the folder or the URL.
+        limit: bytes that local copies of the bucket's shards may take.
+    """
+    return ShardBucket(root, limit) if re.match(r"\w[\w+.-]+://", root) else ShardFolder(root)

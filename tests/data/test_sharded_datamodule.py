@@ -11,16 +11,16 @@ import numpy as np
 import pytest
 import torch
 from lightning import Trainer
-from PIL import Image
 from torch import nn
 
 from colorlab.command_line import leave
 from colorlab.data import ColorDataModule
-from colorlab.data.batch import RandomCropFlip
+from colorlab.data.augmentation import RandomCropFlip
 from colorlab.data.color_histogram import count_colors
 from colorlab.data.loader import ResumableLoader
-from colorlab.data.photographs import SAMPLES, Pictures, content_fingerprint
-from colorlab.data.shards import AHEAD, ShardedDataModule, ShardOrder
+from colorlab.data.photographs import Pictures
+from colorlab.data.sharded_datamodule import AHEAD, ShardedDataModule, ShardOrder
+from colorlab.data.splits import content_fingerprint
 from colorlab.errors import UserError
 from colorlab.models import CUNet
 from colorlab.schedules import Constant
@@ -29,38 +29,12 @@ from colorlab.shards.__main__ import Settings, pack
 SETTINGS = {"size": 32, "batch_size": 8}
 
 
-@pytest.fixture(scope="module")
-def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Sixty built-in photographs, one in a sub-folder with a name that is hard to spell; some torn, some gray."""
-    root = tmp_path_factory.mktemp("photographs")
-    (root / "élan").mkdir()
-    for place, path in enumerate(sorted(SAMPLES.glob("*.jpg"))[:60]):
-        shutil.copy(path, root / "élan" / "a.b 9.JPG" if place == 7 else root)
-    for number in range(5):
-        (root / f"torn{number}.jpg").write_bytes(b"torn")
-        Image.open(path).convert("L").save(root / f"gray{number}.png")
-    return root
-
-
-@pytest.fixture(scope="module")
-def folder(photographs: Path) -> ColorDataModule:
-    return ColorDataModule(str(photographs), **SETTINGS, workers=0, val_fraction=0.2, test_fraction=0.2)
-
-
-@pytest.fixture(scope="module")
-def packed(folder: ColorDataModule, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Them in shards of three or four."""
-    out = tmp_path_factory.mktemp("shards")
-    pack(folder, Settings(str(out), megabytes=0.15))
-    return out
-
-
 def sharded(root: Path | str, workers: int = 0, window: int = 3, **more) -> ShardedDataModule:
     return ShardedDataModule(str(root), **(SETTINGS | {"workers": workers, "window": window} | more))
 
 
 def loader(data: ShardedDataModule, epoch: int = 0, rank: int = 0, processes: int = 1) -> ResumableLoader:
-    """What Lightning would ask for in this process."""
+    """Return the training loader of one process at an epoch, as Lightning does."""
     data.trainer = SimpleNamespace(world_size=processes, global_rank=rank)
     loader = data.train_dataloader()
     loader.sampler.set_epoch(epoch)
@@ -74,11 +48,11 @@ def same(one: list[Pictures], other: list[Pictures]) -> bool:
     )
 
 
-# -- shards are the folder ---------------------------------------------------------------------------
+# -- the same as the folder --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_validation_and_test_give_the_very_batches_of_the_folder(
+def test_validation_and_test_batches_equal_those_of_the_folder(
     folder: ColorDataModule, packed: Path, workers: int
 ) -> None:
     data = sharded(packed, workers)
@@ -88,9 +62,9 @@ def test_validation_and_test_give_the_very_batches_of_the_folder(
         assert same(list(data.reader(split)), list(folder.reader(split)))
 
 
-def test_training_photographs_are_the_folders_to_the_byte(folder: ColorDataModule, packed: Path) -> None:
+def test_training_photographs_equal_those_of_the_folder(folder: ColorDataModule, packed: Path) -> None:
     data = sharded(packed)
-    assert list(data.names["train"]) != list(folder.names["train"])  # dealt at random
+    assert list(data.names["train"]) != list(folder.names["train"])  # assigned to shards at random
     assert sorted(data.names["train"]) == list(folder.names["train"])
     assert sorted(data.files("all")) == folder.files("all")
     assert content_fingerprint(data.root, folder.files("all")) == content_fingerprint(folder.root, folder.files("all"))
@@ -150,14 +124,14 @@ def test_two_processes_share_the_global_batches_of_one(packed: Path) -> None:
 
 
 def order_of(shards: int, each: int, window: int) -> np.ndarray:
-    """The shards of an epoch's photographs, in its order."""
+    """Return the shard of each photograph, in the order of an epoch."""
     where = np.repeat(np.arange(shards), each)
-    split = SimpleNamespace(of=lambda split: (np.arange(len(where)), where), store=None)
-    order = ShardOrder(range(len(where)), split, window, num_replicas=1, rank=0, seed=3)
+    split = SimpleNamespace(locate=lambda split: (np.arange(len(where)), where), storage=None)
+    order = ShardOrder(range(len(where)), split, window, processes=1, rank=0, seed=3)
     return where[list(order)]
 
 
-def test_few_shards_are_needed_at_a_time_and_a_batch_comes_from_all_of_them() -> None:
+def test_a_window_of_shards_is_needed_at_a_time_and_each_batch_mixes_it() -> None:
     met = order_of(shards=100, each=50, window=8)
     first = {shard: np.flatnonzero(met == shard)[0] for shard in range(100)}
     last = {shard: np.flatnonzero(met == shard)[-1] for shard in range(100)}
@@ -186,7 +160,7 @@ def test_a_resume_within_an_epoch_gives_exactly_the_remaining_batches(packed: Pa
     assert same(list(resumed), whole[2:])
 
 
-def test_augmentation_is_of_the_photograph_and_not_of_its_batch(packed: Path) -> None:
+def test_augmentation_depends_on_the_photograph_and_not_on_its_batch(packed: Path) -> None:
     augment = RandomCropFlip()
     crops = []
     for processes in (1, 2):
@@ -200,34 +174,16 @@ def test_augmentation_is_of_the_photograph_and_not_of_its_batch(packed: Path) ->
     assert all(torch.equal(crop, crops[0][index]) for index, crop in crops[1].items())
 
 
-# -- what is not whole -------------------------------------------------------------------------------
-
-
-def test_a_missing_or_half_shard_is_named(packed: Path, tmp_path: Path) -> None:
-    copy = shutil.copytree(packed, tmp_path / "copy")
-    half = copy / "train-000002.tar"
-    length = half.stat().st_size
-    half.write_bytes(half.read_bytes()[:5000])
-    with pytest.raises(UserError, match=rf"train-000002.tar has 5000 bytes in place of {length}"):
-        sharded(copy)
-    half.unlink()
-    with pytest.raises(UserError, match=r"not whole: train-000002.tar is missing"):
-        sharded(copy)
-    (copy / "index.npz").write_bytes(b"index")
-    with pytest.raises(UserError, match="is something else"):
-        sharded(copy)
-    (copy / "index.npz").unlink()
-    with pytest.raises(UserError, match="an unfinished build of shards"):
-        sharded(copy)
-    with pytest.raises(UserError, match="holds no shards"):
-        sharded(tmp_path / "nowhere")
+def test_a_window_below_one_is_an_error(packed: Path) -> None:
+    with pytest.raises(UserError, match=r"data\.window=0 must be at least 1"):
+        sharded(packed, window=0)
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_a_shard_that_goes_while_one_trains_ends_the_run_in_one_sentence(
+def test_a_shard_lost_during_training_ends_the_run_with_a_message(
     packed: Path, tmp_path: Path, workers: int, capsys: pytest.CaptureFixture
 ) -> None:
-    """It must not count as broken photographs, which a run survives."""
+    """Its photographs must not count as unreadable, because a run goes on without those."""
     copy = shutil.copytree(packed, tmp_path / "copy")
     data = sharded(copy, workers)
     (copy / "train-000001.tar").unlink()
@@ -238,16 +194,11 @@ def test_a_shard_that_goes_while_one_trains_ends_the_run_in_one_sentence(
     assert capsys.readouterr().err == f"colorlab: {copy}/train-000001.tar has gone: it was there before.\n"
 
 
-def test_impossible_windows_are_refused(packed: Path) -> None:
-    with pytest.raises(UserError, match=r"data\.window=0 must be at least 1"):
-        sharded(packed, window=0)
-
-
 # -- from a bucket -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_a_bucket_gives_the_batches_of_the_local_shards_within_its_share_of_the_disk(
+def test_a_bucket_gives_the_batches_of_local_shards_within_its_disk_limit(
     folder: ColorDataModule,
     packed: Path,
     bucket: str,
@@ -278,14 +229,14 @@ def test_a_bucket_gives_the_batches_of_the_local_shards_within_its_share_of_the_
 
 
 def size_now(path: Path) -> int:
-    """Nothing if it has gone since it was found."""
+    """Return the size of a file, or 0 if it was deleted meanwhile."""
     try:
         return path.stat().st_size
     except FileNotFoundError:
         return 0
 
 
-def test_the_next_shards_are_fetched_while_the_first_one_is_read(
+def test_the_next_shards_are_fetched_while_the_first_is_read(
     folder: ColorDataModule, bucket: str, tmp_path: Path
 ) -> None:
     pack(folder, Settings(bucket, megabytes=0.15))
@@ -295,15 +246,3 @@ def test_the_next_shards_are_fetched_while_the_first_one_is_read(
     while len(list((tmp_path / "cache").rglob("*.tar"))) < 1 + AHEAD:
         assert time.monotonic() < deadline
         time.sleep(0.05)
-
-
-def test_what_a_bucket_lacks_is_named(folder: ColorDataModule, bucket: str) -> None:
-    pack(folder, Settings(bucket, megabytes=0.15))
-    store = sharded(bucket).root.store
-    with pytest.raises(UserError, match=rf"{bucket}/index.npz has \d+ bytes in place of 17"):
-        store.local("index.npz", 17)
-    store.delete("train-000001.tar")
-    with pytest.raises(UserError, match=rf"{bucket} is not whole: train-000001.tar is missing"):
-        sharded(bucket)
-    with pytest.raises(UserError, match=rf"{bucket}/train-000001.tar: Object at location .* not found"):
-        store.local("train-000001.tar", 17)

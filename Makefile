@@ -25,7 +25,7 @@ browser:  ## install Chromium for the tests of web pages, if permitted; without 
 		{ [ "$$(id -u)" = 0 ] && apt-get -qq update && apt-get -qq install --no-install-recommends chromium chromium-driver; } \
 		>/dev/null 2>&1 || echo "Chromium cannot be installed: the tests of web pages will be skipped."
 
-train: $(READY)  ## train on the built-in photographs: minutes, no GPU, no download
+train: $(READY)  ## train on the built-in photographs: minutes, no GPU, no data to download
 	$(BIN)/python -m colorlab.train experiment=demo
 
 reproduce: $(READY)  ## repeat the trainings of docs/results.md; PHOTOS=FOLDER uses your photographs

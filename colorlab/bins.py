@@ -2,10 +2,10 @@
 
     ab:      [B, 2, H, W], CIE a* and b*, -128..127
     logits:  [B, 313, H, W], one for each bin, at a quarter of the picture's height and width
-    prior:   [313], how often a color of each bin occurs; sums to 1
+    prior:   [313], the frequency of each bin's colors; sums to 1
 
-The bins are the points of a 10-unit grid over ab that sRGB can show, as the authors published them.
-No simple rule gives exactly these 313, so the table is kept.
+The bins are the points of a 10-unit grid over ab that are inside sRGB, as the authors published them. No simple rule
+gives exactly these 313, so they are listed.
 """
 
 from functools import lru_cache
@@ -15,7 +15,7 @@ from torch import Tensor
 
 STEP = 10
 STRIDE = 4
-"""Logits are this many times smaller than the picture, in height and in width."""
+"""The ratio of the picture's height and width to those of the logits."""
 
 # fmt: off
 _RANGES = {  # a: (lowest b, highest b)
@@ -29,32 +29,31 @@ _RANGES = {  # a: (lowest b, highest b)
 CENTERS = torch.tensor(
     [(a, b) for a, (low, high) in _RANGES.items() for b in range(low, high + STEP, STEP)], dtype=torch.float32
 )
-"""[313, 2]: (a, b) of each bin, ordered by a, then by b, as the published weights order them."""
+"""[313, 2]: (a, b) of each bin, ordered by a, then by b, as in the published weights."""
 
 COUNT = len(CENTERS)
 
 
 # -- encode ------------------------------------------------------------------------------------------
 
-_CELL = 5  # side of a cell of ab, in units; 13 bins at most are among the 5 nearest somewhere in one
+_CELL = 5  # side of a cell of the ab plane, in ab units; at most 13 bins are candidates for the 5 nearest in a cell
 _ORIGIN = -130
-_CELLS = 52  # cells along a and along b: -130..130
+_CELLS = 52  # along a and along b: -130..130
 
 
 def soft_encode(ab: Tensor, k: int = 5, sigma: float = 5.0) -> tuple[Tensor, Tensor]:
-    """Spread each color over its k nearest bins, exactly.
+    """Encode each color as weights of its k nearest bins, exactly.
 
-    In place of a search among 313 bins, each color looks up the few that can be among the k nearest
-    anywhere in its 5-unit cell of the ab plane.
+    Instead of all 313 bins, only those are compared that can be among the k nearest somewhere in the color's 5-unit
+    cell of the ab plane.
 
     Args:
         ab: [B, 2, H, W].
-        k: how many bins; 5 in the paper, 10 in its released code.
-        sigma: of the Gaussian weights exp(−d² / 2σ²), in ab units.
+        k: the number of bins; 5 in the paper, 10 in its released code.
+        sigma: standard deviation σ of the Gaussian weights exp(−d² / 2σ²), in ab units.
 
     Returns:
-        index: [B, k, H, W] int64, the nearest bin first, and weight: [B, k, H, W] float32, which
-        sums to 1 over the k.
+        index: [B, k, H, W] int64, the nearest bin first, and weight: [B, k, H, W] float32, which sums to 1 over k.
 
     Source: the paper's section 2.1.
     """
@@ -75,17 +74,18 @@ def _cell(color: Tensor) -> Tensor:
 
 @lru_cache(maxsize=8)
 def _candidates(k: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """The bins that are among the k nearest somewhere in a cell, and the a and b of their centers.
+    """Return the bins that can be among the k nearest in each cell, and the a and b of their centers.
 
-    Each is [cells, candidates].
+    A bin is left out if k others are nearer at all four corners of the cell. The points nearer to one bin than to
+    another form a half-plane, so these k are nearer everywhere in the cell.
 
-    A bin is left out when k others are nearer at all four corners, and so, since "nearer" is a half
-    plane, everywhere in the cell.
+    Returns:
+        The candidates, their a and their b, [cells, candidates] each.
     """
     edges = _ORIGIN + _CELL * torch.arange(_CELLS + 1, dtype=torch.float64)
     corners = [torch.cartesian_prod(a, b) for a in (edges[:-1], edges[1:]) for b in (edges[:-1], edges[1:])]
     distance = torch.stack([torch.cdist(corner, CENTERS.double()) for corner in corners])  # [4, cells, 313]
-    # More than k bins can be tied with others at corners; a few more than enough are compared in full.
+    # Bins can be tied at corners, so more than k are compared at all four.
     pool = distance.amin(dim=0).topk(min(COUNT, 40 + 4 * k), largest=False).indices
     distance = distance.gather(2, pool.expand(4, -1, -1))
     nearer = (distance[..., :, None] < distance[..., None, :]).all(dim=0).sum(dim=1)  # [cells, pool]
@@ -93,18 +93,19 @@ def _candidates(k: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
     most = int(wanted.sum(dim=1).max())
     order = nearer.argsort(dim=1, stable=True)[:, :most]
     candidates = pool.gather(1, order)
-    return candidates.to(device), *CENTERS[candidates].to(device).unbind(dim=-1)
+    center_a, center_b = CENTERS[candidates].to(device).unbind(dim=-1)
+    return candidates.to(device), center_a, center_b
 
 
 # -- decode ------------------------------------------------------------------------------------------
 
 
 def annealed_mean(logits: Tensor, temperature: float = 0.38) -> Tensor:
-    """The color that a distribution over the bins stands for.
+    """Decode distributions over the bins as the mean color at a temperature.
 
     Args:
         logits: [B, 313, H, W].
-        temperature: 1 gives the distribution's mean, toward 0 its mode; 0.38 in the paper.
+        temperature: 1 gives the mean of the distribution, values near 0 its mode; 0.38 in the paper.
 
     Returns:
         ab: [B, 2, H, W] float32.
@@ -117,7 +118,7 @@ def annealed_mean(logits: Tensor, temperature: float = 0.38) -> Tensor:
 
 
 def mode(logits: Tensor) -> Tensor:
-    """The center of the likeliest bin: logits [B, 313, H, W] → ab [B, 2, H, W] float32."""
+    """Return the center of the most probable bin: logits [B, 313, H, W] → ab [B, 2, H, W] float32."""
     return CENTERS.to(logits.device)[logits.argmax(dim=1)].movedim(-1, 1)
 
 
@@ -125,17 +126,17 @@ def mode(logits: Tensor) -> Tensor:
 
 
 def prior_of_histogram(histogram: Tensor, sigma: float = 5.0) -> Tensor:
-    """The prior of the bins, from a count of colors.
+    """Compute the prior of the bins from a histogram of colors.
 
-    The histogram is smoothed with a Gaussian, and each of its cells goes to the bin nearest to it
-    (the paper says to smooth, not on which grid: the 1-unit grid is our choice).
+    The histogram is smoothed with a Gaussian, and each of its cells is added to the nearest bin. The paper does not
+    say on which grid it smooths; the 1-unit grid is our choice.
 
     Args:
-        histogram: [256, 256], how many pixels had a = row − 128 and b = column − 128, rounded.
-        sigma: of the Gaussian, in ab units.
+        histogram: [256, 256], the number of pixels whose rounded a is row − 128 and b is column − 128.
+        sigma: standard deviation of the Gaussian, in ab units.
 
     Returns:
-        prior: [313] float64, which sums to 1.
+        prior: [313] float64; sums to 1.
     """
     reach = round(4 * sigma)
     kernel = (-(torch.arange(-reach, reach + 1, dtype=torch.float64) ** 2) / (2 * sigma**2)).exp()
@@ -150,14 +151,14 @@ def prior_of_histogram(histogram: Tensor, sigma: float = 5.0) -> Tensor:
 
 
 def rebalancing(prior: Tensor, uniform: float = 0.5) -> Tensor:
-    """How much a pixel counts, by its bin: rare colors more, so that the network dares to use them.
+    """Compute the weight of each bin's pixels in the loss, larger for rare colors.
 
-    w = ((1 − λ)·p + λ/Q)⁻¹, Q the number of bins that occur, scaled so that Σ p·w = 1. Without any
-    of the uniform distribution, bins that never occur weigh as much as the rarest that does.
+    w = ((1 − λ)·p + λ/Q)⁻¹, Q the number of bins that occur, scaled so that Σ p·w = 1. Bins that never occur weigh
+    as much as the rarest one that does.
 
     Args:
         prior: p, [313], sums to 1.
-        uniform: λ; 1 weighs all alike, 0 by the inverse of p, 0.5 in the paper.
+        uniform: λ; 1 weighs all bins alike, 0 by the inverse of p; 0.5 in the paper.
 
     Returns:
         weight: [313] float64, finite.

@@ -17,7 +17,7 @@ from colorlab.images.decoding import read_photograph
 
 @cache
 def gamut() -> Tensor:
-    """Colors of every kind: [1, 2, N, 1]; a grid through the RGB cube, all of the ab square, the cells' edges."""
+    """Return colors, [1, 2, N, 1]: a grid through the RGB cube, the whole ab square, and the edges of the cells."""
     axis = torch.arange(0, 256, 7.5).to(torch.uint8)
     cube = torch.cartesian_prod(axis, axis, axis).T[None, :, :, None]
     square = torch.rand(2, 20_000, generator=torch.Generator().manual_seed(0)) * 255 - 128
@@ -27,11 +27,11 @@ def gamut() -> Tensor:
 
 @cache
 def distances() -> np.ndarray:
-    """From each of these colors to each center: [N, 313] float64."""
+    """Return the distance of each of these colors to each center: [N, 313] float64."""
     return np.linalg.norm(gamut()[0, :, :, 0].T.double().numpy()[:, None] - CENTERS.double().numpy(), axis=2)
 
 
-def test_the_centers_are_the_313_published_ones_in_their_order() -> None:
+def test_the_centers_are_the_published_ones_in_their_order() -> None:
     assert CENTERS.shape == (313, 2)
     points = [tuple(point) for point in CENTERS.int().tolist()]
     assert points == sorted(set(points))
@@ -77,8 +77,8 @@ def test_annealed_mean_tends_to_the_mode() -> None:
     assert torch.allclose(annealed_mean(logits, 1e-4), mode(logits), atol=1e-3)
 
 
-def test_a_color_encoded_and_decoded_is_itself_inside_the_gamut() -> None:
-    """The mean of the 5 nearest centers is near the color, not on it: half a step is the bound."""
+def test_encoding_and_decoding_returns_colors_inside_the_gamut() -> None:
+    """The mean of the 5 nearest centers is within about half a step of the color."""
     photographs = [read_photograph(SAMPLES / name)[None, :, ::8, ::8] for name in find_photographs(SAMPLES)[::20]]
     for rgb in photographs:
         ab = rgb_to_lab(rgb)[1]
@@ -95,7 +95,7 @@ def histogram_of_samples() -> Tensor:
     return counts
 
 
-def test_the_prior_is_the_smoothed_histogram_by_nearest_bin() -> None:
+def test_the_prior_is_the_smoothed_histogram_summed_by_nearest_bin() -> None:
     histogram = histogram_of_samples()
     smooth = gaussian_filter(histogram.double().numpy(), sigma=5, mode="constant", truncate=4)
     axis = np.arange(-128, 128)
@@ -109,7 +109,7 @@ def test_the_prior_is_the_smoothed_histogram_by_nearest_bin() -> None:
 
 
 @pytest.mark.parametrize("uniform", [0, 0.5, 1])
-def test_weights_average_to_one_and_are_finite(uniform: float) -> None:
+def test_weights_are_finite_with_mean_one(uniform: float) -> None:
     prior = prior_of_histogram(histogram_of_samples())
     assert (prior == 0).any()
     weight = rebalancing(prior, uniform)

@@ -1,5 +1,5 @@
-"""colorlab measured against what people use; one benchmark a module.
+"""The command `python -m colorlab.benchmark`: measure colorlab against other implementations.
 
-A benchmark module has `add_arguments(parser)`, its options, and `run(options)`, which
-measures and returns a `Result`; `__main__.BENCHMARKS` names it in a line.
+A benchmark is a module with `add_arguments(parser)`, which adds its options, and `run(options)`, which measures and
+returns a `Result`; `__main__.BENCHMARKS` lists it.
 """

@@ -1,4 +1,4 @@
-"""Zhang's objective, against dense targets made by `cdist` and by scikit-learn."""
+"""The classification objective, against dense targets from `cdist` and from scikit-learn."""
 
 import argparse
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
-from colorlab.benchmark.measuring import Result, in_a_fresh_process, now, peak, reset_peak
+from colorlab.benchmark.measuring import Result, in_fresh_process, now, peak, reset_peak
 from colorlab.bins import CENTERS, COUNT, STRIDE
 from colorlab.data import ColorDataModule
 from colorlab.data.batch import split_lab
@@ -23,14 +23,14 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 
 
 class Measurement(NamedTuple):
-    """Of encode, loss and gradient of one batch."""
+    """Encoding, loss and gradient of one batch, repeated."""
 
     seconds: list[float]
-    mebibytes: float  # the most that was held beside the logits, their gradient included
+    mebibytes: float  # peak memory without the logits, with their gradient
     loss: float
 
 
-# -- the ways ----------------------------------------------------------------------------------------
+# -- methods -----------------------------------------------------------------------------------------
 
 
 def _table() -> Loss:
@@ -60,7 +60,7 @@ def _dense_sklearn() -> Loss:
 
 
 def _dense(logits: Tensor, distance: Tensor, index: Tensor) -> Tensor:
-    """The cross-entropy with a target of all 313 bins. distance, index: [B·h·w, k]."""
+    """Compute the cross-entropy with a target over all 313 bins. distance, index: [B·h·w, k]."""
     batch, _, height, width = logits.shape
     weight = (-(distance.float() ** 2) / (2 * SIGMA**2)).exp()
     target = torch.zeros(len(index), COUNT, device=logits.device)
@@ -69,21 +69,21 @@ def _dense(logits: Tensor, distance: Tensor, index: Tensor) -> Tensor:
     return -(target * logits.log_softmax(dim=1)).sum(dim=1).mean()
 
 
-WAYS = {"colorlab": _table, "cdist + topk, dense target": _dense_cdist, "scikit-learn, dense target": _dense_sklearn}
+METHODS = {"colorlab": _table, "cdist + topk, dense target": _dense_cdist, "scikit-learn, dense target": _dense_sklearn}
 
 
-# -- measured ----------------------------------------------------------------------------------------
+# -- measurement -------------------------------------------------------------------------------------
 
 
-def measure(way: str, device: str, batch: int, size: int, repeats: int) -> Measurement:
-    """Time one way on built-in photographs; called in a process of its own, for its peak of memory."""
+def measure(method: str, device: str, batch: int, size: int, repeats: int) -> Measurement:
+    """Time one method on built-in photographs; called in a new process, for its peak memory."""
     data = ColorDataModule(size=size * STRIDE, batch_size=batch, workers=0)
     pictures = next(iter(data.reader("train")))
     ab = split_lab(pictures.rgb.to(device), pictures.index).ab
     torch.manual_seed(0)
     logits = torch.randn(len(ab), COUNT, size, size, device=device, requires_grad=True)
-    loss = WAYS[way]()
-    loss(logits.detach()[:1], ab[:1])  # what is made once is not counted
+    loss = METHODS[method]()
+    loss(logits.detach()[:1], ab[:1])  # excludes the one-time setup
     before, seconds = reset_peak(device), []
     for _ in range(repeats):
         logits.grad = None
@@ -95,31 +95,32 @@ def measure(way: str, device: str, batch: int, size: int, repeats: int) -> Measu
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What of it can be chosen."""
+    """Add the options of this benchmark."""
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", choices=("cpu", "cuda"))
     for name, default, meaning in (
         ("batch", 32, "photographs"), ("size", 64, "side of the logits"),
-        ("repeats", 5, "batches a round"), ("rounds", 3, "processes for each way"),
+        ("repeats", 5, "batches a round"), ("rounds", 3, "processes for each method"),
     ):  # fmt: skip
         parser.add_argument(f"--{name}", type=int, default=default, help=f"{meaning} ({default})")
 
 
 def run(options: argparse.Namespace) -> Result:
-    """Encode, loss and gradient of a batch: all ways, each round in turn, as machines are noisy."""
+    """Measure all methods alternately, because the speed of machines varies over time."""
     device, batch, size, repeats = options.device, options.batch, options.size, options.repeats
-    measured: dict[str, list[Measurement]] = {way: [] for way in WAYS}
-    turns = [way for _ in range(options.rounds) for way in WAYS]
-    for way in track(turns, "Measuring", console=Console(stderr=True), transient=True):
-        measured[way].append(in_a_fresh_process(measure, way, device, batch, size, repeats))
-    times = {way: median(second for one in all_of for second in one.seconds) for way, all_of in measured.items()}
-    memory = {way: median(one.mebibytes for one in all_of) for way, all_of in measured.items()}
+    measured: dict[str, list[Measurement]] = {method: [] for method in METHODS}
+    schedule = [method for _ in range(options.rounds) for method in METHODS]
+    for method in track(schedule, "Measuring", console=Console(stderr=True), transient=True):
+        measured[method].append(in_fresh_process(measure, method, device, batch, size, repeats))
+    times = {method: median(second for each in runs for second in each.seconds) for method, runs in measured.items()}
+    memory = {method: median(each.mebibytes for each in runs) for method, runs in measured.items()}
     rows = [
         {
-            "": way, "median ms": times[way] * 1000, "× colorlab": times[way] / times["colorlab"],
-            "MiB beside the logits": memory[way], "× colorlab ": memory[way] / memory["colorlab"],
-            "loss": f"{all_of[0].loss:.6f}",
+            "": method, "median ms": times[method] * 1000, "× colorlab": times[method] / times["colorlab"],
+            "MiB beside the logits": memory[method], "× colorlab ": memory[method] / memory["colorlab"],
+            "loss": f"{runs[0].loss:.6f}",
         }
-        for way, all_of in measured.items()
+        for method, runs in measured.items()
     ]  # fmt: skip
     title = f"soft encoding, loss and gradient of {batch} × {size}² on {device}, {options.rounds}×{repeats} times"
-    return Result(title, rows, {"seconds": {way: [one.seconds for one in all_of] for way, all_of in measured.items()}})
+    seconds = {method: [each.seconds for each in runs] for method, runs in measured.items()}
+    return Result(title, rows, {"seconds": seconds})

@@ -1,4 +1,4 @@
-"""Coloring photographs, against the way of the released demo; and the memory that a very large one takes."""
+"""Speed and memory of coloring photographs, against the released demo's method."""
 
 import argparse
 import tempfile
@@ -14,7 +14,7 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import track
 
-from colorlab.benchmark.measuring import Result, in_a_fresh_process, peak, reset_peak
+from colorlab.benchmark.measuring import Result, in_fresh_process, peak, reset_peak
 from colorlab.colorize.album import Errand, How, color_pictures
 from colorlab.data.splits import SAMPLES
 from colorlab.models import ECCV16, Colorizer
@@ -25,22 +25,22 @@ SIZES = {"500 pixels": (500, 375), "12 megapixels": (4000, 3000), "100 megapixel
 """Width and height of the photographs."""
 
 
-class Turn(NamedTuple):
+class Case(NamedTuple):
     """What one process measures."""
 
-    way: str
-    photographs: str  # of SIZES
-    count: int
+    method: str
+    size: str  # of SIZES
+    number: int
 
 
 class Measurement(NamedTuple):
-    """Of all photographs of a turn, from file to file."""
+    """The time from files to files, for all photographs of a case."""
 
     seconds: float
-    mebibytes: float  # the most that the process held beyond what it began with
+    mebibytes: float  # peak memory above that at the start
 
 
-# -- the ways ----------------------------------------------------------------------------------------
+# -- methods -----------------------------------------------------------------------------------------
 
 
 def _colorlab(model: Colorizer, photographs: list[Path], out: Path) -> None:
@@ -52,7 +52,7 @@ def _colorlab(model: Colorizer, photographs: list[Path], out: Path) -> None:
 
 @torch.no_grad()
 def _demo(model: Colorizer, photographs: list[Path], out: Path) -> None:
-    """One after the other, as the released demo is described: PIL resizes, scikit-image converts."""
+    """Color photographs one by one as the released demo does: PIL resizes, scikit-image converts."""
     from skimage.color import lab2rgb, rgb2lab
 
     device = next(model.parameters()).device
@@ -66,31 +66,32 @@ def _demo(model: Colorizer, photographs: list[Path], out: Path) -> None:
         picture.save(out / path.name, quality=95, subsampling=0)
 
 
-WAYS = {"colorlab": _colorlab, "the demo's way": _demo}
+DEMO = "the demo's method"
+METHODS = {"colorlab": _colorlab, DEMO: _demo}
 
 
-# -- measured ----------------------------------------------------------------------------------------
+# -- measurement -------------------------------------------------------------------------------------
 
 
-def measure(turn: Turn, checkpoint: Path | None, device: str) -> Measurement:
-    """Time one way; called in a process of its own, for its peak of memory."""
+def measure(case: Case, checkpoint: Path | None, device: str) -> Measurement:
+    """Time one method; called in a new process, for its peak memory."""
     torch.manual_seed(0)
     model = load(find_checkpoint(checkpoint, best=True)) if checkpoint else ECCV16().eval()
     model = model.to(device)
-    color = WAYS[turn.way]
+    color = METHODS[case.method]
     with tempfile.TemporaryDirectory() as folder:
         warm_up, out = Path(folder, "warm_up"), Path(folder, "out")
         for made in (warm_up, out):
             made.mkdir()
-        color(model, _photographs(Path(folder), (256, 256), 1), warm_up)  # what is made once is not counted
-        photographs = _photographs(Path(folder), SIZES[turn.photographs], turn.count)
+        color(model, sample_photographs(Path(folder), (256, 256), 1), warm_up)  # excludes the one-time setup
+        photographs = sample_photographs(Path(folder), SIZES[case.size], case.number)
         before, began = reset_peak(), time.perf_counter()
         color(model, photographs, out)
         return Measurement(time.perf_counter() - began, (peak() - before) / 2**20)
 
 
-def _photographs(folder: Path, size: tuple[int, int], count: int) -> list[Path]:
-    """Built-in photographs at another size, as gray JPEGs."""
+def sample_photographs(folder: Path, size: tuple[int, int], count: int) -> list[Path]:
+    """Write built-in photographs at another size as gray JPEGs; return their paths."""
     paths = [folder / f"{size[0]}_{number}.jpg" for number in range(count)]
     for path, photograph in zip(paths, sorted(SAMPLES.glob("*.jpg")), strict=False):
         Image.open(photograph).convert("L").resize(size, Image.Resampling.BICUBIC).save(path, quality=90)
@@ -98,9 +99,9 @@ def _photographs(folder: Path, size: tuple[int, int], count: int) -> list[Path]:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What of it can be chosen."""
+    """Add the options of this benchmark."""
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", choices=("cpu", "cuda"))
-    parser.add_argument("--checkpoint", type=Path, help="who colors (an untrained eccv16: as quick as a trained one)")
+    parser.add_argument("--checkpoint", type=Path, help="the model (an untrained eccv16, as fast as a trained one)")
     for name, default, meaning in (
         ("small", 16, "photographs of 500 pixels a process"), ("large", 3, "of 12 megapixels"),
         ("huge", 1, "of 100 megapixels, by colorlab alone; 0 for none"), ("rounds", 3, "processes for each"),
@@ -109,25 +110,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> Result:
-    """Measure all; each round in turn, as machines are noisy."""
-    counts = dict(zip(SIZES, (options.small, options.large, options.huge), strict=True))
-    turns = [Turn(way, name, count) for name, count in counts.items() for way in WAYS if count]
-    turns = [turn for turn in turns if turn.photographs != "100 megapixels" or turn.way == "colorlab"]
-    measured: dict[Turn, list[Measurement]] = {turn: [] for turn in turns}
-    for turn in track(turns * options.rounds, "Measuring", console=Console(stderr=True), transient=True):
-        measured[turn].append(in_a_fresh_process(measure, turn, options.checkpoint, options.device))
-    speed = {turn: turn.count / median(one.seconds for one in all_of) for turn, all_of in measured.items()}
-    memory = {turn: median(one.mebibytes for one in all_of) for turn, all_of in measured.items()}
+    """Measure all cases alternately, because the speed of machines varies over time."""
+    numbers = dict(zip(SIZES, (options.small, options.large, options.huge), strict=True))
+    cases = [Case(method, size, number) for size, number in numbers.items() for method in METHODS if number]
+    cases = [case for case in cases if case.size != "100 megapixels" or case.method == "colorlab"]
+    measured: dict[Case, list[Measurement]] = {case: [] for case in cases}
+    for case in track(cases * options.rounds, "Measuring", console=Console(stderr=True), transient=True):
+        measured[case].append(in_fresh_process(measure, case, options.checkpoint, options.device))
+    speed = {case: case.number / median(each.seconds for each in found) for case, found in measured.items()}
+    memory = {case: median(each.mebibytes for each in found) for case, found in measured.items()}
     rows = []
-    for turn in turns:
-        demo = turn._replace(way="the demo's way")
+    for case in cases:
+        demo = case._replace(method=DEMO)
         rows.append(
             {
-                "photographs": f"{turn.count} × {turn.photographs}", "": turn.way, "images/s": speed[turn],
-                "× the demo's way": speed[turn] / speed[demo] if demo in speed else None,
-                "peak MiB": memory[turn], "× the demo's way ": memory[turn] / memory[demo] if demo in memory else None,
+                "photographs": f"{case.number} × {case.size}", "": case.method, "images/s": speed[case],
+                "× the demo's method": speed[case] / speed[demo] if demo in speed else None,
+                "peak MiB": memory[case],
+                "× the demo's method ": memory[case] / memory[demo] if demo in memory else None,
             }
         )  # fmt: skip
-    who = options.checkpoint or "an untrained eccv16"
-    title = f"gray JPEG to colored JPEG by {who} on {options.device}, {options.rounds} times"
-    return Result(title, rows, {"seconds": {" ".join(map(str, turn)): measured[turn] for turn in turns}})
+    model = options.checkpoint or "an untrained eccv16"
+    title = f"gray JPEG to colored JPEG by {model} on {options.device}, {options.rounds} times"
+    return Result(title, rows, {"seconds": {" ".join(map(str, case)): measured[case] for case in cases}})

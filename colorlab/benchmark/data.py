@@ -1,4 +1,4 @@
-"""From files to (L, ab): colorlab's road against the loaders that people use, re-created from their descriptions."""
+"""From files to (L, ab), against loaders of other projects, reimplemented from their descriptions."""
 
 import argparse
 import importlib.util
@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import pairwise
 from statistics import median
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -25,12 +25,13 @@ from colorlab.data.batch import split_lab
 from colorlab.data.photographs import Pictures, resize
 from colorlab.errors import UserError
 
+Cache = Literal["none", "disk"]
 Lab = tuple[Tensor, Tensor]
 """L [B, 1, size, size] and ab [B, 2, size, size], float32, in CIE units."""
 
 
 class Task(NamedTuple):
-    """What every way does: all training photographs of a folder, once."""
+    """What every loader does: read all photographs of a folder once."""
 
     root: str | None
     size: int
@@ -41,27 +42,28 @@ class Task(NamedTuple):
 
 
 class Measurement(NamedTuple):
-    """Of one pass over the photographs."""
+    """One pass over the photographs."""
 
     pictures: int
     seconds: float
     mean: list[float]  # of L, a and b
 
 
-# -- the ways ----------------------------------------------------------------------------------------
-
+# -- loaders -----------------------------------------------------------------------------------------
 
 EVERY = 32
-"""Of this many pixels across and down, one is looked at to tell that all ways come to the same."""
+"""The step, across and down, between the pixels whose mean is compared between the loaders."""
 
 READY = torch.empty(0), torch.empty(0)
-"""What every way yields first, when all is prepared that is prepared once."""
+"""What every loader yields first, after its one-time setup."""
 
 
-def _colorlab(task: Task, cache: str = "none", every: int = 1) -> Iterator[Lab]:
-    """With `every` = 32 hardly a pixel is split: what is left is the part of the workers, where a GPU splits."""
-    settings = {"workers": task.workers, "cache": cache, "cache_dir": task.cache_dir}
-    data = ColorDataModule(task.root, task.size, task.batch, val_fraction=0, test_fraction=0, **settings)
+def _colorlab(task: Task, cache: Cache = "none", every: int = 1) -> Iterator[Lab]:
+    """Read with colorlab; `every` = 32 splits few pixels, which measures the workers' part where a GPU splits."""
+    data = ColorDataModule(
+        task.root, task.size, task.batch, val_fraction=0, test_fraction=0,
+        workers=task.workers, cache=cache, cache_dir=task.cache_dir,
+    )  # fmt: skip
     loader = data.loader(data.photographs["train"])
     yield READY
     for pictures in loader:
@@ -86,19 +88,19 @@ class Files(Dataset):
 
 
 def _per_sample(read: Callable[[str, int], Lab], workers: bool = True) -> Callable[[Task], Iterator[Lab]]:
-    """All of the work in the dataset, as most do it."""
+    """Make a loader that does all of the work in the dataset, as most projects do."""
 
-    def way(task: Task) -> Iterator[Lab]:
+    def load(task: Task) -> Iterator[Lab]:
         loader = DataLoader(Files(task, read), task.batch, num_workers=task.workers if workers else 0)
         yield READY
         for lightness, ab in loader:
             yield lightness.to(task.device), ab.to(task.device)
 
-    return way
+    return load
 
 
 def _pillow_skimage(path: str, size: int) -> Lab:
-    """PIL's bicubic resize, then scikit-image: the report's loader, and the usual tutorial's."""
+    """Read with PIL's bicubic resize and scikit-image: the report's loader, and the usual tutorial's."""
     from skimage.color import rgb2lab
 
     picture = Image.open(path).convert("RGB").resize((size, size), Image.Resampling.BICUBIC)
@@ -107,13 +109,15 @@ def _pillow_skimage(path: str, size: int) -> Lab:
 
 
 def _cv2(path: str, size: int) -> Lab:
-    """OpenCV in floating point throughout, as DDColor's loader."""
+    """Read with OpenCV in floating point, as DDColor's loader does."""
     import cv2
 
     cv2.setNumThreads(1)
-    picture = cv2.imread(path, cv2.IMREAD_COLOR).astype(np.float32) / 255
-    lab = cv2.cvtColor(cv2.resize(picture, (size, size)), cv2.COLOR_BGR2Lab)
-    lab = torch.from_numpy(lab.transpose(2, 0, 1).copy())
+    picture = cv2.imread(path, cv2.IMREAD_COLOR)
+    if picture is None:
+        raise UserError(f"OpenCV cannot read {path}.")
+    resized = cv2.resize(picture.astype(np.float32) / 255, (size, size))
+    lab = torch.from_numpy(cv2.cvtColor(resized, cv2.COLOR_BGR2Lab).transpose(2, 0, 1).copy())
     return lab[:1], lab[1:]
 
 
@@ -126,7 +130,7 @@ def _pillow_rgb(path: str, size: int) -> Tensor:
 
 
 def _torch_masks(task: Task) -> Iterator[Lab]:
-    """PIL and float tensors in the workers, then Lab of the batch by both branches and masks: colorization-pytorch."""
+    """Read with PIL, then compute both branches of Lab's curves and mask them, as colorization-pytorch does."""
     loader = DataLoader(Files(task, _pillow_rgb), task.batch, num_workers=task.workers)
     yield READY
     for batch in loader:
@@ -142,7 +146,7 @@ def _torch_masks(task: Task) -> Iterator[Lab]:
         yield 116 * y - 16, torch.cat((500 * (x - y), 200 * (y - z)), dim=1)
 
 
-WAYS: dict[str, Callable[[Task], Iterator[Lab]]] = {
+LOADERS: dict[str, Callable[[Task], Iterator[Lab]]] = {
     "colorlab": _colorlab,
     "colorlab, data.cache=disk": lambda task: _colorlab(task, "disk"),
     "colorlab, up to the bytes for a GPU": lambda task: _colorlab(task, every=EVERY),
@@ -154,14 +158,14 @@ WAYS: dict[str, Callable[[Task], Iterator[Lab]]] = {
 }
 
 
-# -- measured ----------------------------------------------------------------------------------------
+# -- measurement -------------------------------------------------------------------------------------
 
 
-def measure(way: str, task: Task) -> Measurement:
+def measure(loader: str, task: Task) -> Measurement:
     """Time one pass over the photographs."""
     clock = partial(now, task.device, alone=task.workers == 0)
     with tempfile.TemporaryDirectory() as folder:
-        batches = WAYS[way](task._replace(cache_dir=folder))
+        batches = LOADERS[loader](task._replace(cache_dir=folder))
         next(batches)
         pictures, total, began = 0, torch.zeros(3), clock()
         for lightness, ab in batches:
@@ -176,7 +180,7 @@ PARTS = "read and decode", "resize", "join", "split"
 
 
 def parts(task: Task) -> dict[str, float]:
-    """Seconds a photograph in each part of colorlab's road, walked by one process."""
+    """Return the seconds per photograph of each part of colorlab's loading, in one process."""
     data = ColorDataModule(task.root, size=None, batch_size=1, val_fraction=0, test_fraction=0, workers=0)
     photographs, clock = data.photographs["train"], partial(now, task.device, alone=True)
     spent = dict.fromkeys(PARTS, 0.0)
@@ -198,42 +202,42 @@ def parts(task: Task) -> dict[str, float]:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What of it can be chosen."""
+    """Add the options of this benchmark."""
     parser.add_argument("--root", help="the folder of the photographs (the built-in ones)")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", choices=("cpu", "cuda"))
     for name, default, meaning in (
         ("size", 256, "side of the pictures"), ("batch", 32, "photographs a batch"),
-        ("rounds", 3, "passes by each way"),
-        ("workers", 0, "processes that read; 0 measures one core, on which all is done"),
+        ("rounds", 3, "passes with each loader"),
+        ("workers", 0, "processes that read; 0 does everything on one core"),
     ):  # fmt: skip
         parser.add_argument(f"--{name}", type=int, default=default, help=f"{meaning} ({default})")
 
 
 def run(options: argparse.Namespace) -> Result:
-    """Files → (L, ab): all ways, each round in turn, as machines are noisy."""
+    """Measure all loaders alternately, because the speed of machines varies over time."""
     for package in ("cv2", "skimage"):
         if importlib.util.find_spec(package) is None:
             raise UserError(f"This compares with {package}: pip install 'colorlab[benchmark]'.")
     task = Task(options.root, options.size, options.batch, options.workers, options.device)
     torch.set_num_threads(1)
-    measured: dict[str, list[Measurement]] = {way: [] for way in WAYS}
-    turns = [way for _ in range(options.rounds) for way in measured]
-    for way in track(turns, "Measuring", console=Console(stderr=True), transient=True):
-        measured[way].append(measure(way, task))
-    rates = {way: median(one.pictures / one.seconds for one in all_of) for way, all_of in measured.items()}
+    measured: dict[str, list[Measurement]] = {loader: [] for loader in LOADERS}
+    schedule = [loader for _ in range(options.rounds) for loader in measured]
+    for loader in track(schedule, "Measuring", console=Console(stderr=True), transient=True):
+        measured[loader].append(measure(loader, task))
+    rates = {loader: median(one.pictures / one.seconds for one in runs) for loader, runs in measured.items()}
     rows = [
         {
-            "": way, "images/s": rates[way],
-            "× the tutorial's": rates[way] / rates["the tutorial's: PIL + skimage, workers"],
-            "mean L, a, b": ", ".join(f"{mean:.1f}" for mean in all_of[0].mean),
+            "": loader, "images/s": rates[loader],
+            "× the tutorial's": rates[loader] / rates["the tutorial's: PIL + skimage, workers"],
+            "mean L, a, b": ", ".join(f"{mean:.1f}" for mean in runs[0].mean),
         }
-        for way, all_of in measured.items()
+        for loader, runs in measured.items()
     ]  # fmt: skip
     spent = [parts(task) for _ in range(options.rounds)]
     share = {part: median(one[part] / sum(one.values()) for one in spent) for part in PARTS}
-    note = "colorlab's road: " + ", ".join(f"{part} {value:.0%}" for part, value in share.items())
+    note = "colorlab's time: " + ", ".join(f"{part} {value:.0%}" for part, value in share.items())
     where = f"{options.workers} workers" if options.workers else "one core"
     count = measured["colorlab"][0].pictures
     title = f"files to (L, ab) at {options.size}², {count} photographs, {where}, split on {options.device}"
-    facts = {"measured": {way: [one._asdict() for one in all_of] for way, all_of in measured.items()}, "parts": spent}
+    facts = {"measured": {loader: [one._asdict() for one in runs] for loader, runs in measured.items()}, "parts": spent}
     return Result(title, rows, facts, note)

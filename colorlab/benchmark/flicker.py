@@ -1,10 +1,10 @@
-"""How much the colors of a film flicker, with and without what steadies them.
+"""Flicker of the colors of a film, with and without --steady.
 
-The film is a pan over photographs, of which each pixel's motion is known. Flicker is the warping error
-of the colors: how far, in ab units, a point's color is from its own a frame before (root mean square).
+The film is a pan over photographs, in which the motion of each pixel is known. Flicker is the warping error of the
+colors: the root mean square distance, in ab units, between the colors of a point in consecutive frames.
 
-Source: the measure is E_warp of Lai et al., "Learning Blind Video Temporal Consistency", ECCV 2018, on ab
-in place of rgb, and with the known motion in place of an estimated one.
+Source: E_warp of Lai et al., "Learning Blind Video Temporal Consistency", ECCV 2018, on ab instead of rgb, and with
+the known motion instead of an estimated one.
 """
 
 import argparse
@@ -29,11 +29,11 @@ from colorlab.models.weights import load
 from colorlab.runs.checkpoints import find_checkpoint
 
 WINDOW, STEP = (256, 320), (1, 2)
-"""Height and width of a frame, and how far down and right it moves; in pixels of what the network is shown."""
+"""Height and width of a frame, and its motion down and right per frame, in pixels of the network's input."""
 
 
 def pan(photograph: Path, frames: int, grain: float = 0.0) -> list[Tensor]:
-    """The L of each frame, [1, 1, *WINDOW], with a film's grain of so many units of L."""
+    """Return the L of each frame of a pan, [1, 1, *WINDOW], with film grain of this standard deviation in L."""
     height, width = (window + frames * step for window, step in zip(WINDOW, STEP, strict=True))
     large = Image.open(photograph).convert("L").resize((width, height), Image.Resampling.BICUBIC)
     lightness = shrink(pixels_of(large)[0], min(height, width), torch.device("cpu"))
@@ -46,7 +46,7 @@ def pan(photograph: Path, frames: int, grain: float = 0.0) -> list[Tensor]:
 
 
 def flicker(colors: list[Tensor]) -> float:
-    """The warping error of the ab of a pan's frames, [1, 2, *WINDOW] each."""
+    """Compute the warping error of the ab of a pan's frames, [1, 2, *WINDOW] each."""
     down, right = STEP
     pairs = pairwise(colors)
     squares = [(now[..., :-down, :-right] - before[..., down:, right:]).square().mean() for before, now in pairs]
@@ -54,7 +54,7 @@ def flicker(colors: list[Tensor]) -> float:
 
 
 def colorfulness(frames: list[Tensor], colors: list[Tensor]) -> float:
-    """The frames' mean colorfulness: steady colors must not be paler ones."""
+    """Compute the mean colorfulness of the frames; steadying must not make the colors paler."""
     return (
         torch.stack([colorfulness_of(lab_to_rgb(*each)).mean() for each in zip(frames, colors, strict=True)])
         .mean()
@@ -63,15 +63,15 @@ def colorfulness(frames: list[Tensor], colors: list[Tensor]) -> float:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What of it can be chosen."""
-    parser.add_argument("checkpoint", type=Path, help="who colors: a checkpoint, or a run's folder")
-    parser.add_argument("--photographs", type=int, default=8, help="how many clips (8)")
+    """Add the options of this benchmark."""
+    parser.add_argument("checkpoint", type=Path, help="the model: a checkpoint or a run folder")
+    parser.add_argument("--photographs", type=int, default=8, help="number of clips (8)")
     parser.add_argument("--grain", type=float, default=2.0, help="standard deviation of the film's grain, in L (2)")
-    parser.add_argument("--frames", type=int, default=24, help="of each (24)")
+    parser.add_argument("--frames", type=int, default=24, help="number of frames of each clip (24)")
 
 
 def run(options: argparse.Namespace) -> Result:
-    """Color each clip once, and steady it by different shares."""
+    """Color each clip once, and steady it with different strengths."""
     model: Colorizer = load(find_checkpoint(options.checkpoint, best=True))
     files = sorted(SAMPLES.glob("*.jpg"))
     chosen = files[:: len(files) // options.photographs][: options.photographs]

@@ -1,4 +1,4 @@
-"""How time and memory are measured, and how what was found is told."""
+"""Measurement of time and memory, and the output of results."""
 
 import json
 import multiprocessing
@@ -22,12 +22,12 @@ LINUX = sys.platform == "linux"
 
 @dataclass
 class Result:
-    """What a benchmark found.
+    """The result of a benchmark.
 
     Args:
-        title: what was measured, on what.
-        rows: a dict of the table's cells for each way; all have the same keys.
-        facts: whatever else belongs to the numbers, for the file.
+        title: what was measured, and on what.
+        rows: the table's rows as dicts from heading to cell, all with the same headings.
+        facts: further data for the JSON file.
         note: a line below the table.
     """
 
@@ -37,7 +37,7 @@ class Result:
     note: str = ""
 
     def print(self) -> None:
-        """Show the table."""
+        """Print the table."""
         table = Table(title=self.title)
         for heading, cell in self.rows[0].items():
             table.add_column(heading, justify="left" if isinstance(cell, str) else "right")
@@ -58,12 +58,12 @@ class Result:
 def _cell(value: Any) -> str:
     if not isinstance(value, float):
         return "" if value is None else str(value)
-    digits = max(0, 2 - len(str(int(abs(value)))) + 1)  # three that mean something
+    digits = max(0, 3 - len(str(int(abs(value)))))  # three significant digits
     return f"{value:,.{digits}f}"
 
 
 def machine() -> dict[str, Any]:
-    """Where the numbers come from."""
+    """Return the device, the number of cores and the versions of packages."""
     packages = ("torch", "torchvision", "lightning", "kornia", "pillow", "numpy")
     return {
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or "cpu",
@@ -73,10 +73,10 @@ def machine() -> dict[str, Any]:
     }
 
 
-def in_a_fresh_process(measure: Callable[..., Any], *arguments: Any) -> Any:
-    """What a function of a module returns in a process of its own, which has never held more memory.
+def in_fresh_process(measure: Callable[..., Any], *arguments: Any) -> Any:
+    """Return the result of a module's function from a new process, whose peak memory is the function's own.
 
-    Where there can be, a server that has imported the module is forked for it; it never held any either.
+    On Linux the process is forked from a server that has only imported the module.
     """
     context = multiprocessing.get_context("forkserver" if LINUX else "spawn")
     if LINUX:
@@ -86,11 +86,11 @@ def in_a_fresh_process(measure: Callable[..., Any], *arguments: Any) -> Any:
 
 
 def now(device: str = "cpu", alone: bool = False) -> float:
-    """Seconds on a clock, when all that the device was given to do is done.
+    """Return the time in seconds after all work submitted to the device is done.
 
     Args:
         device: cuda or cpu.
-        alone: whether one core of the CPU does all the work: then the clock counts no other program's.
+        alone: whether one thread does all the work; then CPU time is returned, which excludes other programs.
     """
     if device == "cuda":
         torch.cuda.synchronize()
@@ -98,7 +98,7 @@ def now(device: str = "cpu", alone: bool = False) -> float:
 
 
 def reset_peak(device: str = "cpu") -> int:
-    """Forget the peak of memory up to now, where the system can; return what is held, in bytes."""
+    """Reset the peak of memory, where the system can; return the memory now in use, in bytes."""
     if device == "cuda":
         torch.cuda.reset_peak_memory_stats()
     elif LINUX:
@@ -107,7 +107,7 @@ def reset_peak(device: str = "cpu") -> int:
 
 
 def peak(device: str = "cpu") -> int:
-    """The most memory held at once, in bytes: of the device, or of this process."""
+    """Return the peak memory in bytes, of the device or of this process."""
     if device == "cuda":
         return torch.cuda.max_memory_allocated()
     if LINUX:

@@ -1,4 +1,4 @@
-"""A training step: colorlab's against a bare PyTorch loop, the fast settings against fp32, and what a GPU could do."""
+"""A training step of colorlab, against a bare PyTorch loop, against fp32, and against the device's matmul speed."""
 
 import argparse
 import tempfile
@@ -7,10 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from statistics import median
-from typing import Any
+from typing import Any, Literal
 
 import torch
-from lightning import Callback, Trainer
+from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.utilities.memory import is_oom_error
 from rich.console import Console
@@ -19,7 +19,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.flop_counter import FlopCounterMode
 
-from colorlab.benchmark.measuring import Result, in_a_fresh_process, now, peak, reset_peak
+from colorlab.benchmark.measuring import Result, in_fresh_process, now, peak, reset_peak
 from colorlab.callbacks.finite_steps import FiniteSteps
 from colorlab.callbacks.plateau import PlateauDecay
 from colorlab.callbacks.random_state import RandomState
@@ -34,38 +34,40 @@ from colorlab.models import ECCV16, Colorizer, CUNet
 from colorlab.schedules import Constant
 from colorlab.train.hardware import fast_settings
 
-MODELS: dict[str, type[Colorizer]] = {"eccv16": ECCV16, "cunet": CUNet}
+MODELS: dict[str, Callable[..., Colorizer]] = {"eccv16": ECCV16, "cunet": CUNet}
 OURS, BARE, EAGER, REAL = "colorlab", "bare loop", "bare loop, fp32 eager", "colorlab, photographs"
 
 
 @dataclass
 class Setting:
-    """What is trained, and how."""
+    """What is trained, and how; `width` is the network's, `size` the side of the pictures in pixels."""
 
     model: str
     width: int
     size: int
     batch: int
     device: str
-    precision: str
+    precision: Literal["32-true", "bf16-mixed"]
     compiled: bool
 
     def build(self) -> Colorizer:
+        """Build the model on the device, with the same weights at each call."""
         torch.manual_seed(0)
         return MODELS[self.model](width=self.width).to(self.device).train()
 
     def pictures(self, batch: int | None = None) -> Batch:
-        """A batch that lies on the device."""
-        batch, size, place = batch or self.batch, self.size, {"device": self.device}
-        lightness, ab = torch.rand(batch, 1, size, size, **place) * 100, torch.randn(batch, 2, size, size, **place) * 20
-        return Batch(lightness, ab, torch.arange(batch, **place))
+        """Draw a batch on the device."""
+        batch, size = batch or self.batch, self.size
+        lightness = torch.rand(batch, 1, size, size, device=self.device) * 100
+        ab = torch.randn(batch, 2, size, size, device=self.device) * 20
+        return Batch(lightness, ab, torch.arange(batch, device=self.device))
 
 
-# -- the loops -------------------------------------------------------------------------------------
+# -- loops -----------------------------------------------------------------------------------------
 
 
 def bare_step(setting: Setting, batch: int | None = None, eager: bool = False) -> Callable[[], None]:
-    """A training step in PyTorch alone; `eager` in float32 as torch is without being told anything."""
+    """Return a training step in plain PyTorch; `eager` with torch's defaults, in float32."""
     model, pictures, objective = setting.build(), setting.pictures(batch), nn.MSELoss()
     if eager:
         model.to(memory_format=torch.contiguous_format)
@@ -84,17 +86,17 @@ def bare_step(setting: Setting, batch: int | None = None, eager: bool = False) -
 
 
 def clock(device: str) -> Callable[[], float]:
-    """What tells the seconds of a step: where one thread does all, they are its CPU's."""
+    """Return the clock of the steps: CPU time where one thread does all the work."""
     return partial(now, device, alone=torch.get_num_threads() == 1)
 
 
-class Turns(Callback):
-    """Times the Trainer's steps, and between them, in turn, those of other loops: machines are noisy.
+class AlternatingLoops(Callback):
+    """Times the Trainer's steps alternately with those of other loops, because the speed of machines varies.
 
     Args:
-        others: one step of each.
-        steps: of each in a round; the first round warms up and is not counted.
-        device: whose work is waited for.
+        others: a step of each of the other loops, by the loop's name.
+        steps: of each loop in a round; the first round is a warm-up and not counted.
+        device: the device that is synchronized before the time is read.
     """
 
     def __init__(self, others: dict[str, Callable[[], None]], steps: int, device: str) -> None:
@@ -103,7 +105,7 @@ class Turns(Callback):
         self.seconds: dict[str, list[float]] = defaultdict(list)
         self._began = 0.0
 
-    def on_train_batch_start(self, trainer: Trainer, model: Colorizer, batch: Batch, batch_idx: int) -> None:
+    def on_train_batch_start(self, trainer: Trainer, model: LightningModule, batch: Batch, batch_idx: int) -> None:
         if batch_idx % self.steps:
             return
         if batch_idx > self.steps:
@@ -117,8 +119,8 @@ class Turns(Callback):
         self._began = self._now()
 
 
-class Resident(Dataset):
-    """The same batch `count` times: nothing is read, nothing is moved."""
+class RepeatedBatch(Dataset):
+    """One batch on the device, `count` times; nothing is read or copied."""
 
     def __init__(self, batch: Batch, count: int) -> None:
         self.batch, self.count = batch, count
@@ -133,7 +135,7 @@ class Resident(Dataset):
 
 
 def train(setting: Setting, folder: str, callbacks: list[Callback], epochs: int, **data: Any) -> Trainer:
-    """Train as `colorlab.train.fit` does, with all that it has on."""
+    """Train as `colorlab.train` does, with its default callbacks."""
     model = setting.build()
     optim = Plan(torch.optim.Adam, {"lr": 1e-3, "weight_decay": 1e-4, "fused": True}).partial()
     model.prepare_training(nn.MSELoss(), optim, Constant(), compile_network=setting.compiled)
@@ -154,28 +156,28 @@ def train(setting: Setting, folder: str, callbacks: list[Callback], epochs: int,
     return trainer
 
 
-# -- measured --------------------------------------------------------------------------------------
+# -- measurement -----------------------------------------------------------------------------------
 
 
 def step_seconds(setting: Setting, steps: int, rounds: int) -> dict[str, list[float]]:
-    """Seconds of a step in each round, by loop, on one batch that lies on the device."""
-    turns = Turns({BARE: bare_step(setting), EAGER: bare_step(setting, eager=True)}, steps, setting.device)
-    batches = DataLoader(Resident(setting.pictures(), steps * (rounds + 1) + 1), batch_size=None)
+    """Return the seconds of a step in each round, by loop, on one batch on the device."""
+    loops = AlternatingLoops({BARE: bare_step(setting), EAGER: bare_step(setting, eager=True)}, steps, setting.device)
+    batches = DataLoader(RepeatedBatch(setting.pictures(), steps * (rounds + 1) + 1), batch_size=None)
     with tempfile.TemporaryDirectory() as folder:
-        train(setting, folder, [turns], epochs=1, train_dataloaders=batches)
-    return {name: seconds[-rounds:] for name, seconds in turns.seconds.items()}
+        train(setting, folder, [loops], epochs=1, train_dataloaders=batches)
+    return {name: seconds[-rounds:] for name, seconds in loops.seconds.items()}
 
 
 def photographs_per_second(setting: Setting, epochs: int, **data: Any) -> float:
-    """Of photographs, in the last of some epochs: read from their files, or by then from a cache."""
+    """Return the training speed in the last epoch on photographs read from files, or from the cache."""
     with tempfile.TemporaryDirectory() as folder:
-        data = ColorDataModule(size=setting.size, batch_size=setting.batch, augment=RandomCropFlip(), **data)
-        trainer = train(setting, folder, [], epochs, datamodule=data)
+        datamodule = ColorDataModule(size=setting.size, batch_size=setting.batch, augment=RandomCropFlip(), **data)
+        trainer = train(setting, folder, [], epochs, datamodule=datamodule)
         return float(trainer.callback_metrics["speed/images_per_second"])
 
 
 def flop_per_picture(setting: Setting) -> int:
-    """Of forward and backward, by torch's count: 2 for a multiplication and an addition."""
+    """Count the operations of forward and backward with torch: 2 for a multiplication and an addition."""
     model = setting.build().to("meta")
     with FlopCounterMode(display=False) as counter:
         model.network(torch.empty(1, 1, setting.size, setting.size, device="meta")).sum().backward()
@@ -183,7 +185,7 @@ def flop_per_picture(setting: Setting) -> int:
 
 
 def matmul_flops(device: str, dtype: torch.dtype) -> float:
-    """The most floating-point operations a second that the device reaches in a product of square matrices."""
+    """Measure the floating-point operations per second of the device in a product of square matrices."""
     side, repeats = (8192, 20) if device == "cuda" else (1024, 4)
     one, other = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
     time, seconds = clock(device), []
@@ -195,17 +197,17 @@ def matmul_flops(device: str, dtype: torch.dtype) -> float:
     return 2 * side**3 / min(seconds)
 
 
-def most_memory(setting: Setting, batch: int) -> int | None:
-    """The most bytes held in two training steps of the bare loop; None if there are not so many.
+def peak_memory(setting: Setting, batch: int) -> int | None:
+    """Return the peak memory of two training steps of the bare loop, in bytes; None if memory runs out.
 
-    Called in a process of its own, which has never held more.
+    Called in a new process, whose peak is that of the steps.
     """
     quiet_libraries()
     try:
         step = bare_step(setting, batch)
         reset_peak(setting.device)
         step()
-        step()  # the first one makes the optimizer's state
+        step()  # the first step creates the optimizer's state
     except RuntimeError as error:
         if is_oom_error(error):
             return None
@@ -214,12 +216,12 @@ def most_memory(setting: Setting, batch: int) -> int | None:
 
 
 def memory_of(setting: Setting, batch: int) -> int | None:
-    """`most_memory`, in that process."""
-    return in_a_fresh_process(most_memory, setting, batch)
+    """Return `peak_memory` from a new process."""
+    return in_fresh_process(peak_memory, setting, batch)
 
 
-def most_pictures(setting: Setting) -> int:
-    """The largest batch that fits, to a sixteenth: doubled until it does not, then halving the rest."""
+def largest_batch(setting: Setting) -> int:
+    """Find the largest batch that fits into memory, to a sixteenth, by doubling and bisection."""
     fits = setting.batch
     while memory_of(setting, 2 * fits) is not None:
         fits *= 2
@@ -232,11 +234,11 @@ def most_pictures(setting: Setting) -> int:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What of it can be chosen."""
+    """Add the options of this benchmark."""
     cuda = torch.cuda.is_available()
     parser.add_argument("--device", default="cuda" if cuda else "cpu", choices=("cpu", "cuda"))
     parser.add_argument("--model", nargs="+", default=list(MODELS), choices=list(MODELS), help="both")
-    parser.add_argument("--precision", choices=("32-true", "bf16-mixed"), help="what colorlab chooses for the device")
+    parser.add_argument("--precision", choices=("32-true", "bf16-mixed"), help="what colorlab chooses")
     parser.add_argument("--compile", action=argparse.BooleanOptionalAction, default=cuda, help="on a GPU")
     parser.add_argument("--root", help="a folder of photographs (the built-in ones)")
     parser.add_argument("--workers", type=int, help="processes that read them (a core each, at most 8)")
@@ -250,7 +252,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> Result:
-    """All loops of each model."""
+    """Measure all loops for each model."""
     quiet_libraries()
     torch.set_float32_matmul_precision("high")
     device = options.device
@@ -262,12 +264,12 @@ def run(options: argparse.Namespace) -> Result:
         setting = Setting(name, options.width, options.size, options.batch, device, precision, options.compile)
         seconds = step_seconds(setting, options.steps, options.rounds)
         flop = flop_per_picture(setting)
-        eager = replace(setting, compiled=False)  # each size would be compiled anew
+        eager = replace(setting, compiled=False)  # compilation would be repeated for each size
         once, twice = (memory_of(eager, batch) for batch in (options.batch, 2 * options.batch))
         facts["models"][name] = {"seconds": seconds, "flop per picture": flop, "bytes": {"batch": once, "twice": twice}}
         held = {
             "MiB a picture": (twice - once) / options.batch / 2**20 if once and twice else None,
-            "largest batch": most_pictures(eager) if device == "cuda" and once else None,
+            "largest batch": largest_batch(eager) if device == "cuda" and once else None,
         }
         rows += _rows(setting, seconds, flop, peaks, held)
         if options.epochs:
@@ -285,21 +287,24 @@ def run(options: argparse.Namespace) -> Result:
 def _rows(
     setting: Setting, seconds: dict[str, list[float]], flop: int, peaks: dict[str, float], held: dict[str, Any]
 ) -> list[dict[str, Any]]:
-    """The table's rows of a model. Lightning's overhead is the median over the rounds of what ours takes longer."""
+    """Return the table's rows of a model.
+
+    The overhead of Lightning is the median over the rounds of colorlab's time minus the bare loop's.
+    """
     overhead = median(ours - bare for ours, bare in zip(seconds[OURS], seconds[BARE], strict=True))
     rows = []
-    for way in (OURS, BARE, EAGER):
-        step = median(seconds[way])
+    for loop in (OURS, BARE, EAGER):
+        step = median(seconds[loop])
         flops = flop * setting.batch / step
-        top = peaks["bf16" if setting.precision == "bf16-mixed" and way != EAGER else "fp32"]
-        ours = way == OURS
+        top = peaks["bf16" if setting.precision == "bf16-mixed" and loop != EAGER else "fp32"]
+        ours = loop == OURS
         rows.append({
-            "model": setting.model, "loop": way, "ms a step": step * 1e3, "images/s": setting.batch / step,
+            "model": setting.model, "loop": loop, "ms a step": step * 1e3, "images/s": setting.batch / step,
             "× eager": median(seconds[EAGER]) / step,
             "overhead µs": overhead * 1e6 if ours else None,
             "overhead %": 100 * overhead / median(seconds[BARE]) if ours else None,
             "% of matmul": 100 * flops / top,
-            **{heading: value if way == BARE else None for heading, value in held.items()},
+            **{heading: value if loop == BARE else None for heading, value in held.items()},
             "% of resident": None,
         })  # fmt: skip
     return rows

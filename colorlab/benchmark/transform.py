@@ -1,4 +1,4 @@
-"""From a batch of bytes on the device to (L, ab): colorlab against kornia's crop and Lab."""
+"""From a batch of uint8 pictures on the device to (L, ab), against kornia's crop and Lab."""
 
 import argparse
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from colorlab.data import ColorDataModule
 from colorlab.data.augmentation import RandomCropFlip
 from colorlab.data.batch import split_lab
 
-Way = Callable[[Tensor, Tensor], object]
+Method = Callable[[Tensor, Tensor], object]
 """(rgb [B, 3, H, W] uint8, index [B]) → L and ab."""
 
 AUGMENT = RandomCropFlip()
@@ -29,7 +29,7 @@ def _kornia(rgb: Tensor, index: Tensor) -> Tensor:
 
 
 def _kornia_augmented(rgb: Tensor, index: Tensor) -> Tensor:
-    """A generator for each picture, kornia's crop, then its Lab."""
+    """Crop with kornia, with a random generator for each picture, then convert with kornia."""
     height, width = rgb.shape[-2:]
     boxes, flips = [], []
     for picture in index.tolist():
@@ -51,7 +51,7 @@ def _kornia_augmented(rgb: Tensor, index: Tensor) -> Tensor:
         return rgb_to_lab(torch.where(flipped, crops.flip(-1), crops))
 
 
-WAYS: dict[str, dict[str, Way]] = {
+METHODS: dict[str, dict[str, Method]] = {
     "split": {"colorlab": split_lab, "kornia": _kornia},
     "crop, flip and split": {
         "colorlab": lambda rgb, index: split_lab(AUGMENT(rgb, index, 0, 0), index),
@@ -61,33 +61,34 @@ WAYS: dict[str, dict[str, Way]] = {
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What of it can be chosen."""
+    """Add the options of this benchmark."""
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", choices=("cpu", "cuda"))
     for name, default, meaning in (
-        ("batch", 32, "photographs"), ("size", 256, "side of the pictures"), ("rounds", 7, "batches by each way"),
+        ("batch", 32, "photographs"), ("size", 256, "side of the pictures"), ("rounds", 7, "batches with each method"),
     ):  # fmt: skip
         parser.add_argument(f"--{name}", type=int, default=default, help=f"{meaning} ({default})")
 
 
 def run(options: argparse.Namespace) -> Result:
-    """One batch, by all ways in turn."""
+    """Process one batch with all methods alternately."""
     data = ColorDataModule(size=options.size, batch_size=options.batch, workers=0)
     pictures = next(iter(data.reader("train")))
     rgb, index = pictures.rgb.to(options.device), pictures.index.to(options.device)
-    seconds: dict[tuple[str, str], list[float]] = {(work, way): [] for work, ways in WAYS.items() for way in ways}
+    pairs = [(work, method) for work, methods in METHODS.items() for method in methods]
+    seconds: dict[tuple[str, str], list[float]] = {pair: [] for pair in pairs}
     for round_ in track(range(options.rounds + 1), "Measuring", console=Console(stderr=True), transient=True):
-        for (work, way), measured in seconds.items():
+        for (work, method), measured in seconds.items():
             began = now(options.device)
-            WAYS[work][way](rgb, index)
-            if round_ > 0:  # what is made once is not counted
+            METHODS[work][method](rgb, index)
+            if round_ > 0:  # excludes the one-time setup
                 measured.append(now(options.device) - began)
     times = {key: median(measured) for key, measured in seconds.items()}
     rows = [
         {
-            "": work, " ": way, "median ms a batch": time * 1000, "ms a picture": time * 1000 / len(rgb),
+            "": work, " ": method, "median ms a batch": time * 1000, "ms a picture": time * 1000 / len(rgb),
             "× colorlab": time / times[work, "colorlab"],
         }
-        for (work, way), time in times.items()
+        for (work, method), time in times.items()
     ]  # fmt: skip
     title = f"{len(rgb)} pictures of {options.size}² on {options.device}, {torch.get_num_threads()} threads"
     return Result(title, rows, {"seconds": [{"work": key[0], "way": key[1], "of": of} for key, of in seconds.items()]})

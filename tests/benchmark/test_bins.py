@@ -1,4 +1,4 @@
-"""The benchmark of the bins, as the command that anyone runs; how fast it is, is nobody's test."""
+"""The benchmark of the bins as a command; its speeds are not tested."""
 
 import json
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 from colorlab.benchmark.__main__ import main
 
 
-def test_all_ways_to_classify_come_to_the_same_loss(
+def test_all_methods_give_the_same_loss(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -1,4 +1,4 @@
-"""The benchmark of coloring, as anyone runs it; how fast it is, is nobody's test."""
+"""The benchmark of coloring as a command; its speeds are not tested."""
 
 import json
 from pathlib import Path
@@ -9,12 +9,12 @@ import torch
 from PIL import Image
 
 from colorlab.benchmark import __main__ as command
-from colorlab.benchmark.colorize import WAYS, _photographs
+from colorlab.benchmark.colorize import METHODS, sample_photographs
 from colorlab.models import CUNet
 from support.checkpoints import save_checkpoint
 
 
-def test_the_table_has_every_way_and_size(
+def test_the_table_has_every_method_and_size(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     save_checkpoint(CUNet(width=2), tmp_path / "cunet.ckpt")
@@ -23,18 +23,18 @@ def test_the_table_has_every_way_and_size(
     monkeypatch.setattr("sys.argv", ["colorlab-benchmark", "colorize", *words])
     command.main()
     rows = json.loads(Path("benchmark_colorize.json").read_text())["rows"]
-    assert [(row["photographs"], row[""]) for row in rows] == [("1 × 500 pixels", way) for way in WAYS]
+    assert [(row["photographs"], row[""]) for row in rows] == [("1 × 500 pixels", method) for method in METHODS]
     out = capsys.readouterr().out
     assert all(row["images/s"] > 0 and row[""] in out for row in rows)
 
 
-def test_both_ways_keep_the_picture_they_color(tmp_path: Path) -> None:
+def test_both_methods_keep_the_lightness(tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = CUNet(width=2).eval()
-    (photograph,) = _photographs(tmp_path, (96, 64), 1)
+    (photograph,) = sample_photographs(tmp_path, (96, 64), 1)
     gray = np.asarray(Image.open(photograph), dtype=float)
-    for name, way in WAYS.items():
+    for name, method in METHODS.items():
         (out := tmp_path / name).mkdir()
-        way(model, [photograph], out)
+        method(model, [photograph], out)
         colored = np.asarray(Image.open(out / photograph.name).convert("L"), dtype=float)
         assert np.abs(colored - gray).mean() < 3, name

@@ -1,4 +1,4 @@
-"""The measure of flicker: nothing for colors that move with the picture."""
+"""The measure of flicker, and its benchmark as a command."""
 
 import json
 from pathlib import Path
@@ -23,7 +23,7 @@ def test_colors_that_move_with_the_picture_do_not_flicker() -> None:
     assert flicker(noisy) == pytest.approx(3 * 2**0.5, rel=0.01)
 
 
-def test_the_table_tells_each_share(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_table_has_each_strength_of_steady(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save_checkpoint(CUNet(width=2), tmp_path / "cunet.ckpt")
     monkeypatch.chdir(tmp_path)
     words = ["colorlab-benchmark", "flicker", "cunet.ckpt", "--photographs", "1", "--frames", "3"]

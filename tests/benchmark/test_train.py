@@ -1,4 +1,4 @@
-"""The benchmark of a training step, as the command that anyone runs; how fast it is, is nobody's test."""
+"""The benchmark of a training step as a command; its speeds are not tested."""
 
 import json
 import sys
@@ -37,8 +37,8 @@ def test_every_loop_of_a_model_is_timed_on_the_same_pictures(
 
 
 @pytest.mark.parametrize(("name", "kind"), [("eccv16", ECCV16), ("cunet", CUNet)])
-def test_the_operations_counted_are_those_of_its_convolutions_there_and_back(name: str, kind: type) -> None:
-    """Backward costs twice the forward pass, but for the first layer, whose input needs no gradient."""
+def test_the_operations_are_those_of_the_convolutions_forward_and_backward(name: str, kind: type) -> None:
+    """The backward pass costs twice the forward pass, except for the first layer, whose input needs no gradient."""
     model, forward, first = kind(width=4), [], []
 
     def count(module: nn.Module, inputs: tuple[torch.Tensor], output: torch.Tensor) -> None:

@@ -31,7 +31,6 @@ class CUNet(Colorizer):
         head: "ab" regresses ab through a tanh; "bins" classifies into the 313 color bins, from features
             averaged over blocks of 4×4 pixels (our choice: the paper has no bins).
         temperature: temperature at which bins are decoded.
-        weights: a file to start from; None draws He-normal weights.
 
     Source: Symmetry 2022, 14(11), 2295, section 3 and its network figure.
     """
@@ -47,7 +46,6 @@ class CUNet(Colorizer):
         dilation: int = 2,
         head: Literal["ab", "bins"] = "ab",
         temperature: float = 0.38,
-        weights: str | None = None,
     ) -> None:
         super().__init__()
         self.choose_head(head, temperature)
@@ -78,7 +76,7 @@ class CUNet(Colorizer):
         )
         self.decoder = nn.ModuleList(conv(2 * outputs, outputs) for _, outputs in stages)
         self.head = nn.Conv2d(w1, bins.COUNT if self.predicts_bins else 2, 1)
-        self.initialize(weights)
+        self.initialize()
 
     def draw_weights(self) -> None:
         """Draw He-normal weights, and small ones for the head: training starts near gray, or near uniform bins."""

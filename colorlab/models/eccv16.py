@@ -25,6 +25,11 @@ def _conv(inputs: int, outputs: int, stride: int = 1, dilation: int = 1) -> nn.C
     return nn.Conv2d(inputs, outputs, 3, stride=stride, padding=dilation, dilation=dilation)
 
 
+def _set_to_bin_centers(model_out: nn.Module, *_: object) -> None:
+    """Set the weights of the layer from bins to ab to the centers of the bins."""
+    model_out.get_parameter("weight").copy_(bins.CENTERS.T[..., None, None] / AB_SCALE)
+
+
 class ECCV16(Colorizer):
     """Eight convolutional blocks, at down to 1/8 of the picture's height and width, and 313 color bins.
 
@@ -38,20 +43,13 @@ class ECCV16(Colorizer):
             the output is the logits, decoded by their annealed mean, and `model_out` is fixed to the
             centers of the bins ÷ 110, so that files stay usable in the published network.
         temperature: temperature at which bins are decoded, with head="bins".
-        weights: a file to start from, ours or the published one; None draws He-normal weights.
 
     Source: the paper's section 2 and the layer table of its released model.
     """
 
     multiple_of = 8
 
-    def __init__(
-        self,
-        width: int = 64,
-        head: Literal["ab", "bins"] = "ab",
-        temperature: float = 0.38,
-        weights: str | None = None,
-    ) -> None:
+    def __init__(self, width: int = 64, head: Literal["ab", "bins"] = "ab", temperature: float = 0.38) -> None:
         super().__init__()
         self.choose_head(head, temperature)
         w1, w2, w4, w8 = width, 2 * width, 4 * width, 8 * width
@@ -69,16 +67,15 @@ class ECCV16(Colorizer):
             nn.Conv2d(w4, bins.COUNT, 1),
         )  # fmt: skip
         self.model_out = nn.Conv2d(bins.COUNT, 2, 1, bias=False)
-        self.initialize(weights)
+        self.initialize()
         if self.predicts_bins:
             self.model_out.requires_grad_(False)
-            self.model_out.weight.copy_(bins.CENTERS.T[..., None, None] / AB_SCALE)
+            _set_to_bin_centers(self.model_out)
+            self.model_out.register_load_state_dict_post_hook(_set_to_bin_centers)
 
     def network(self, lightness: Tensor) -> Tensor:
         features = (lightness - 50) / 100
-        for block in (self.model1, self.model2, self.model3, self.model4):
-            features = block(features)
-        for block in (self.model5, self.model6, self.model7):
+        for block in (self.model1, self.model2, self.model3, self.model4, self.model5, self.model6, self.model7):
             features = block(features)
         logits = self.model8(features)
         if self.predicts_bins:

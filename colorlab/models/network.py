@@ -33,16 +33,12 @@ class ColorNetwork(HyperparametersMixin, nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.save_hyperparameters(ignore="weights")
+        self.save_hyperparameters()
         self._compiled_network: Callable[[Tensor], Tensor] | None = None  # takes the place of `network` in training
 
-    def initialize(self, weights: str | None = None) -> None:
+    def initialize(self) -> None:
         """Draw the weights and store them channels-last, the layout in which convolutions are fastest."""
         self.draw_weights()
-        if weights is not None:
-            from colorlab.models.weights import read_weights  # it imports this module
-
-            read_weights(self, Path(weights))
         self.to(memory_format=torch.channels_last)
 
     def choose_head(self, head: Literal["ab", "bins"], temperature: float) -> None:

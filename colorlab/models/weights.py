@@ -125,7 +125,7 @@ def load(path: str | Path = BUILT_IN) -> Colorizer:
 def _refuse_targets(arguments: dict[str, Any]) -> None:
     """Refuse arguments that would build other objects: the file may come from a stranger."""
     for key, value in arguments.items():
-        if key == "weights" or (isinstance(value, dict) and "_target_" in value):
+        if isinstance(value, dict) and "_target_" in value:
             raise UserError(f"{key} must be a plain value.")
 
 

@@ -71,10 +71,10 @@ def train(
         prepare_new_run(folder)
     with _tracker_finished():
         data: ColorDataModule = experiment.data.build()
-        model: Colorizer = experiment.model.build()
+        model = _build_model(experiment, start=checkpoint is None)
         if first and checkpoint is None:  # a run killed while colors are counted can be resumed
             folder.write_configuration(experiment.configuration(), status.overrides)
-        _prepare(model, experiment, data, folder, start=checkpoint is None)
+        _prepare(model, experiment, data, folder)
         if experiment.trainer_switches.scale_batch:
             size = largest_batch(model, data, experiment.trainer)
             data.batch_size = size
@@ -119,22 +119,25 @@ def _tracker_finished() -> Iterator[None]:
 # -- build -------------------------------------------------------------------------------------------
 
 
-def _prepare(
-    model: "Colorizer", experiment: Experiment, data: "ColorDataModule", folder: RunFolder, start: bool
-) -> None:
-    """Give a model its objective, optimizer, schedule and metrics, and at the start its first weights."""
-    import torch
-
+def _build_model(experiment: Experiment, start: bool) -> "Colorizer":
+    """Build the model; at the start of a training with model.weights, read them."""
     from colorlab.models.weights import read_weights
 
-    switches = experiment.model_switches
-    if start and switches.weights:
-        read_weights(model, Path(switches.weights).expanduser())
+    model: Colorizer = experiment.model.build()
+    if start and experiment.model_switches.weights:
+        read_weights(model, Path(experiment.model_switches.weights).expanduser())
+    return model
+
+
+def _prepare(model: "Colorizer", experiment: Experiment, data: "ColorDataModule", folder: RunFolder) -> None:
+    """Give a model its objective, optimizer, schedule and metrics."""
+    import torch
+
     objective = _build_objective(experiment, data, folder)
     optim = experiment.optim.partial()
     optim([torch.nn.Parameter(torch.zeros(1))])  # refuse wrong arguments now, not when training has begun
     metrics = cast("list[Name]", experiment.settings.metrics)
-    model.prepare_training(objective, optim, experiment.schedule.build(), metrics, switches.compile)
+    model.prepare_training(objective, optim, experiment.schedule.build(), metrics, experiment.model_switches.compile)
     torch.set_float32_matmul_precision("high")
 
 

@@ -358,10 +358,10 @@ from colorlab.models import Colorizer
 from colorlab.train.__main__ import main
 
 class Plain(Colorizer):  # without BatchNorm, whose statistics are each process's own
-    def __init__(self, weights: str | None = None) -> None:
+    def __init__(self) -> None:
         super().__init__()
         self.layers = nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 2, 3, padding=1))
-        self.initialize(weights)
+        self.initialize()
 
     def network(self, lightness):
         return self.layers((lightness - 50) / 50)

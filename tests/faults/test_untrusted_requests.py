@@ -34,9 +34,11 @@ def serve(make: Callable[[list[str]], FastAPI]) -> Iterator[tuple[str, int]]:
         server = uvicorn.Server(uvicorn.Config(make(listening.hosts), log_level="critical"))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening.listener]})
         thread.start()
-        yield listening.listener.getsockname()
-        server.should_exit = server.force_exit = True
-        thread.join()
+        try:
+            yield listening.listener.getsockname()
+        finally:
+            server.should_exit = server.force_exit = True
+            thread.join()
 
 
 @pytest.fixture(params=["demo", "study"])

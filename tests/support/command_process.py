@@ -74,7 +74,7 @@ class CommandProcess:
         except ProcessLookupError:  # the process has no group of its own yet, or has just ended
             self.process.kill()
 
-    def wait(self, timeout: float = 300) -> int:
+    def wait(self, timeout: float = 600) -> int:
         """Wait for the end of the process and return its exit code: minus the signal's number if one killed it."""
         self.process.join(timeout)
         assert self.process.exitcode is not None, f"still running: {self.output()}"

@@ -44,7 +44,7 @@ def run_command(module: str, *arguments: str, cwd: Path) -> subprocess.Completed
     """
     if any(argument.startswith("hydra/launcher") for argument in arguments):
         process = start_command(module, *arguments, cwd=cwd)
-        out, error = process.communicate(timeout=300)
+        out, error = process.communicate(timeout=600)
         return subprocess.CompletedProcess(process.args, process.returncode, out, error)
     from support.command_process import run_forked
 

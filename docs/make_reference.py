@@ -67,7 +67,7 @@ def reference() -> str:
 
 
 def _settings() -> str:
-    defaults = yaml.safe_load((conf_folder() / "train.yaml").read_text())
+    defaults = _read(conf_folder() / "train.yaml")
     tables = _table(_arguments(Settings), defaults), _table(_arguments(Filing), defaults["run"], "run.")
     return f"## Top level\n\n{tables[0]}\n`run` is how the trackers file a run:\n\n{tables[1]}"
 
@@ -103,17 +103,14 @@ def _choice(group: str, choice: str, described: dict[Any, Any]) -> Iterator[str]
         described |= new
         if new:
             yield _table_of_values(new, comments)
-    others = []
+    added = dict(_nodes(composed)).keys() - dict(_nodes(standard)).keys()
     for path, node in _nodes(composed):
-        if path.split(".")[0] == group or path not in dict(_nodes(standard)):
+        if path.split(".")[0] == group or path in added:
             yield from _node(path, node, described)
-        others += [path] if path.split(".")[0] != group else []
-    settings = {
-        path: value
-        for path, value in _leaves(composed)
-        if path.split(".")[0] != group and dict(_leaves(standard)).get(path, ...) != value
-        if not any(path.startswith(f"{node}.") and node not in dict(_nodes(standard)) for node in others)
-    }
+    on_the_page = tuple(f"{path}." for path in (group, *added))
+    values = dict(_leaves(standard))
+    settings = {path: value for path, value in _leaves(composed) if values.get(path, ...) != value}
+    settings = {path: value for path, value in settings.items() if not path.startswith(on_the_page)}
     if settings:
         yield "Also sets " + ", ".join(f"`{path}={_text(value)}`" for path, value in settings.items()) + ".\n"
 

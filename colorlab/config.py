@@ -25,6 +25,16 @@ PACKAGES = ("colorlab", "kornia", "lightning", "torch", "torchmetrics", "torchvi
 a stranger may have written the configuration and torch has functions that run system commands."""
 
 
+MOVED = {
+    "colorlab.callbacks.finite.FiniteCheckpoint": "colorlab.callbacks.checkpoints.FiniteCheckpoint",
+    "colorlab.callbacks.finite.FiniteSteps": "colorlab.callbacks.finite_steps.FiniteSteps",
+    "colorlab.callbacks.last.Last": "colorlab.callbacks.checkpoints.Last",
+    "colorlab.callbacks.progress.Progress": "lightning.pytorch.callbacks.RichProgressBar",
+    "colorlab.data.device.RandomCropFlip": "colorlab.data.RandomCropFlip",
+    "colorlab.data.sharded.ShardedDataModule": "colorlab.data.ShardedDataModule",
+}
+"""Targets of earlier versions that configurations of users may still name, and where they are now."""
+
 GROUPS = ("model", "optim", "schedule", "objective", "data", "callbacks", "logger", "trainer", "sweep", "experiment")
 """Folders of conf/ from which a training is composed."""
 
@@ -187,6 +197,7 @@ def check_arguments(
 
 
 def _locate(name: Any, path: str) -> Callable[..., Any]:
+    name = MOVED.get(name, name) if isinstance(name, str) else name
     module_name, _, attribute = str(name).rpartition(".")
     if str(name).split(".")[0] not in PACKAGES:
         raise UserError(f"{path}._target_={name} is not allowed: targets come from {', '.join(PACKAGES)}.")

@@ -8,7 +8,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
-from colorlab.config import check, conf_folder, flatten, plain
+from colorlab.config import MOVED, check, conf_folder, flatten, plain
 from colorlab.errors import UserError
 from colorlab.train.experiment import Experiment
 
@@ -92,3 +92,9 @@ def test_flatten_joins_the_keys_of_nested_dictionaries() -> None:
     tree = {"model": {"width": 4, "blocks": {}}, "seed": 0}
     assert flatten(tree) == {"model.width": 4, "model.blocks": {}, "seed": 0}
     assert flatten(tree, "/") == {"model/width": 4, "model/blocks": {}, "seed": 0}
+
+
+@pytest.mark.parametrize("old", MOVED)
+def test_a_target_that_has_moved_is_found_by_its_old_name(old: str) -> None:
+    given = ("root", "dirpath")
+    assert check({"_target_": old}, "thing", given=given).target is check({"_target_": MOVED[old]}, "thing", given).target

@@ -97,4 +97,6 @@ def test_flatten_joins_the_keys_of_nested_dictionaries() -> None:
 @pytest.mark.parametrize("old", MOVED)
 def test_a_target_that_has_moved_is_found_by_its_old_name(old: str) -> None:
     given = ("root", "dirpath")
-    assert check({"_target_": old}, "thing", given=given).target is check({"_target_": MOVED[old]}, "thing", given).target
+    assert (
+        check({"_target_": old}, "thing", given=given).target is check({"_target_": MOVED[old]}, "thing", given).target
+    )

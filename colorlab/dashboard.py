@@ -112,7 +112,7 @@ def publish(workspace: "Workspace") -> str:
         return workspace.save().url
     except Exception as error:  # wandb's, its service's or the network's
         reason = str(error) or type(error).__name__
-        raise UserError(f"wandb did not take the dashboard: {reason.splitlines()[0]}") from error
+        raise UserError(f"wandb did not save the dashboard: {reason.splitlines()[0]}") from error
 
 
 def write_definition(workspace: "Workspace", path: Path) -> None:

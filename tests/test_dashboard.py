@@ -37,7 +37,7 @@ def test_a_refusal_of_wandb_is_reported_in_one_sentence(wandb_server: WandbServe
     wandb_server.refuses = True
     done = dashboard("other/fish", cwd=tmp_path, server=wandb_server)
     assert done.returncode == 2
-    assert "wandb did not take the dashboard" in done.stderr
+    assert "wandb did not save the dashboard" in done.stderr
     assert "permission denied" in done.stderr
     assert "Traceback" not in done.stderr
 

@@ -174,7 +174,7 @@ async def receive(request: Request, limits: Limits) -> bytes:
 
 
 def _too_long(limits: Limits) -> HTTPException:
-    return HTTPException(413, f"This file is larger than {limits.megabytes:g} MB, the most that is taken here.")
+    return HTTPException(413, f"This file is larger than {limits.megabytes:g} MB, the limit here.")
 
 
 def open_within(content: bytes, limits: Limits) -> PictureFile:
@@ -186,12 +186,12 @@ def open_within(content: bytes, limits: Limits) -> PictureFile:
     try:
         file = open_picture(io.BytesIO(content), megapixels=float("inf"))
     except UserError as error:
-        raise UserError("This file is no picture that can be read.") from error
+        raise UserError("This file is not a picture that can be read.") from error
     width, height = file.size
     if file.count * width * height > limits.megapixels * 1e6:
         frames = f"{file.count} times up to " if file.count > 1 else ""
         raise UserError(
-            f"This picture has {frames}{width}×{height} pixels; here {limits.megapixels:g} million are the most."
+            f"This picture has {frames}{width}×{height} pixels; the limit here is {limits.megapixels:g} million."
         )
     return file
 

@@ -62,7 +62,7 @@ def read_evaluation(file: Path, sha256: str) -> Report:
     facts = evaluation.facts
     if sha256 not in (each["sha256"] for each in facts["checkpoints"].values()):
         raise UserError(
-            f"--evaluation {file} is of other files than this checkpoint: {', '.join(facts['checkpoints'])}."
+            f"--evaluation {file} evaluates other files than this checkpoint: {', '.join(facts['checkpoints'])}."
         )
     facts["root"] = Path(facts["root"]).name
     facts["prior"] = f"the colors of {Path(facts['prior'].removeprefix('the colors of ')).name}"

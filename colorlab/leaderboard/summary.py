@@ -163,7 +163,7 @@ def read_run(folder: RunFolder) -> RunSummary:
     if "status" not in status and (run.epochs == run.max_epochs or "test/loss" in metrics):
         run.status = "done"
     if run.status == "running" and _is_gone(status):
-        run.status, run.reason = "killed", f"process {status['pid']} is gone and has not said why"
+        run.status, run.reason = "killed", f"process {status['pid']} has ended without writing a status"
     return run
 
 

@@ -116,14 +116,15 @@ def finish_tracker(failed: bool) -> None:
     """Finish the wandb run, if there is one, so that the next job of a sweep starts its own."""
     if wandb.run is None:
         return
-    place = shlex.quote(str(Path(wandb.run.dir).parent))
+    folder = Path(wandb.run.dir).parent
     try:
         wandb.finish(exit_code=int(failed))
     except Exception as error:
         if isinstance(error, TimeoutError):
-            log.warning("wandb did not take all of this run in time: wandb sync --include-online %s sends it.", place)
+            command = f"wandb sync --include-online {shlex.quote(str(folder))}"
+            log.warning("wandb did not upload all of this run in time; upload the rest with: %s", command)
         else:  # wandb's process has ended, and lost what it had not written
-            log.warning("wandb did not get all of this run (%s); metrics.csv has every number.", type(error).__name__)
+            log.warning("wandb lost a part of this run (%s); metrics.csv has every number.", type(error).__name__)
         with suppress(Exception):
             wandb.teardown(exit_code=int(failed))  # otherwise wandb tries again when Python exits
         wandb.run = None

@@ -39,7 +39,7 @@ def read_rows(file: Path) -> dict[int, dict[str, float]]:
                 for row in csv.DictReader(content)
             }
     except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{file} is no table of a run's numbers: {error}.") from error
+        raise UserError(f"{file} does not hold a table of metrics: {error}.") from error
 
 
 def write_rows(file: Path, rows: dict[int, dict[str, float]]) -> None:

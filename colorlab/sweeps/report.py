@@ -53,7 +53,7 @@ class Sweep(Callback):
         self.report()
         if any(status["status"] == "done" for status in statuses(self.folder).values()):
             command = f"python -m colorlab.leaderboard {shlex.quote(str(self.folder))}"
-            print(f"  those that are done: {command}", file=sys.stderr)
+            print(f"  leaderboard of the finished runs: {command}", file=sys.stderr)
 
     def report(self) -> int:
         """Print the jobs that failed, one line per reason.
@@ -85,7 +85,7 @@ def _by_reason(jobs: dict[str, dict[str, Any]]) -> dict[str, list[str]]:
     """Group the names of jobs by the reason that they failed for."""
     names = defaultdict(list)
     for name, status in jobs.items():
-        no_end = f"never said how it ended: process {status['pid']} on {status['host']} was killed, or still runs"
+        no_end = f"has no end in its status: process {status['pid']} on {status['host']} was killed, or still runs"
         names[no_end if status["status"] == "running" else status["reason"]].append(name)
     return names
 
@@ -106,6 +106,6 @@ def _check_folder(config: DictConfig) -> None:
         RunFolder(run).checkpoints.exist() or RunFolder(run).is_done() for run in folder.glob("*/")
     ):
         raise UserError(
-            f"{folder} holds a sweep already: resume={folder}/RUN goes on with a run of it,"
-            " another hydra.sweep.dir starts anew."
+            f"{folder} holds a sweep already: continue a run of it with resume={folder}/RUN,"
+            " or choose another hydra.sweep.dir."
         )

@@ -21,7 +21,7 @@ def direction_of(metric: str) -> Literal["min", "max"]:
     found = {"train/loss": direction("loss"), **better}.get(metric)
     if found is None:
         known = [name for name, better in better.items() if better and name.startswith("val/")]
-        raise UserError(f"sweep.metric={metric} is nothing to compare runs by: {did_you_mean(metric, known)}")
+        raise UserError(f"sweep.metric={metric} cannot be used to compare runs: {did_you_mean(metric, known)}")
     return found
 
 

@@ -117,7 +117,7 @@ class Search:
             [trial for trial in counted if trial.state is state]
             for state in (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
         )
-        counts = f"{len(done)} runs to their end, {len(pruned)} pruned, {len(failed)} failed"
+        counts = f"{len(done)} runs finished, {len(pruned)} pruned, {len(failed)} failed"
         if not done:
             return f"search: {counts}"
         draw_study(self.study, self.metric, self.picture)
@@ -127,7 +127,7 @@ class Search:
         values = " ".join(f"{key}={value:.4g}" if isinstance(value, float) else f"{key}={value}"
                           for key, value in best.params.items())  # fmt: skip
         return "\n".join((
-            f"search: {counts}; the best {self.metric} is {best.value:.5g}, of {run.path}",
+            f"search: {counts}; the best {self.metric} is {best.value:.5g}, in {run.path}",
             f"  with {values}",
             f"  picture: {self.picture}   its configuration: {self.best_config}",
         ))  # fmt: skip

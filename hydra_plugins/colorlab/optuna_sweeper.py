@@ -44,7 +44,7 @@ class OptunaSweeper(Sweeper):
         import_optuna()
         settings = check_settings(OmegaConf.to_container(self.config.sweep, resolve=True))
         if not isinstance(settings, SearchSettings):
-            raise UserError("sweep=optuna needs sweep.space: what to search, by key.")
+            raise UserError("sweep=optuna needs sweep.space, the values to search by key.")
         folder = Path(self.config.hydra.sweep.dir)
         fixed, space = self._fixed_and_searched(arguments, settings.space)
         self.validate_batch_is_legal([[*fixed, *_overrides(values)] for values in _samples(space)])

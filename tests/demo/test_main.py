@@ -156,7 +156,7 @@ def test_the_download_keeps_size_and_lightness(visit: SimpleNamespace) -> None:
 
 
 def test_a_file_that_is_no_picture_is_reported_and_a_name_stays_text(visit: SimpleNamespace) -> None:
-    assert visit.message == "This file is no picture that can be read."
+    assert visit.message == "This file is not a picture that can be read."
     assert visit.message_gone
     assert visit.facts == f"{NAME} · 1801 × 1203"
 

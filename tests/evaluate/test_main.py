@@ -291,5 +291,5 @@ def test_a_model_card_holds_the_table_and_no_local_path(
     monkeypatch.setattr(sys, "argv", ["colorlab-export", "third.ckpt", *words[1:3], *words[5:]])
     with pytest.raises(SystemExit, match="2"):
         export()
-    assert "is of other files than this checkpoint: first, second." in capsys.readouterr().err
+    assert "evaluates other files than this checkpoint: first, second." in capsys.readouterr().err
     assert not Path("third").exists()

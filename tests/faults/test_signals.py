@@ -120,4 +120,4 @@ def test_an_interrupted_sweep_says_how_to_list_its_finished_runs(tally, tmp_path
         assert "Traceback" not in said
         states = [RunFolder(folder).status()["status"] for folder in sorted((tmp_path / "sweep").glob("*_seed*"))]
         assert states == ["done", "interrupted"]
-        assert said.splitlines()[-1] == "  those that are done: python -m colorlab.leaderboard sweep"
+        assert said.splitlines()[-1] == "  leaderboard of the finished runs: python -m colorlab.leaderboard sweep"

@@ -59,7 +59,7 @@ def sync_uploads_run(line: str, server: WandbServer, home: Path) -> bool:
     _, _, folder = line.partition("wandb sync ")
     wandb = Path(sys.executable).with_name("wandb")
     subprocess.run(
-        f"{wandb} sync {folder.removesuffix(' sends it.')}",
+        f"{wandb} sync {folder}",
         shell=True, check=True, cwd=home, env=server.environment(home), timeout=120,
     )  # fmt: skip
     return [run["name"] for run in server.runs][:1] == [(home / "run" / "wandb_id").read_text()]
@@ -120,7 +120,7 @@ def test_wandb_that_fails_during_training_is_reported(
         fault, environment = partial(os.kill, process, number), logged_in(tmp_path, address)
         printed = train_with_tracker(tmp_path, "logger=wandb", fault=fault, environment=environment)
         assert len(printed) == 1
-        assert printed[0].startswith("wandb did not take all of this run in time: wandb sync ")
+        assert printed[0].startswith("wandb did not upload all of this run in time; upload the rest with: wandb sync ")
         assert sync_uploads_run(printed[0], wandb_server, tmp_path)
 
 
@@ -131,7 +131,7 @@ def test_killed_background_process_of_wandb_is_reported(tally, tmp_path: Path, w
         printed = train_with_tracker(tmp_path, "logger=wandb", fault=fault, environment=environment)
         assert len(printed) == 2
         assert printed[0].startswith("wandb is lost (")
-        assert printed[1].startswith("wandb did not get all of this run (")
+        assert printed[1].startswith("wandb lost a part of this run (")
 
 
 # -- tensorboard and mlflow --------------------------------------------------------------------------

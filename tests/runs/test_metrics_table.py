@@ -25,5 +25,5 @@ def test_a_run_without_numbers_has_none(tmp_path: Path) -> None:
 def test_another_table_is_refused(content: str, tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     folder.metrics.write_text(content)
-    with pytest.raises(UserError, match=r"metrics\.csv is no table of a run's numbers"):
+    with pytest.raises(UserError, match=r"metrics\.csv does not hold a table of metrics"):
         read_metrics(folder)

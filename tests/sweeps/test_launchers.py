@@ -82,7 +82,7 @@ def test_a_search_launches_several_jobs_at_once(train: Command, tmp_path: Path) 
     done = train(*QUICK, *search, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
     assert done.returncode == 0, done.stderr
     assert [status["status"] for status in statuses(tmp_path / "search").values()] == ["done"] * 3
-    assert "search: 3 runs to their end" in done.stdout
+    assert "search: 3 runs finished" in done.stdout
 
 
 # -- SLURM -------------------------------------------------------------------------------------------

@@ -68,7 +68,9 @@ def test_failed_jobs_are_reported_at_the_end_and_the_other_jobs_finish(
     for checkpoint in (tmp_path / "sweep").glob("*/checkpoints/*.ckpt"):
         checkpoint.unlink()  # without checkpoints it still counts as a sweep
     assert train_exit_code(monkeypatch, "-m", *SMALL, *jobs, "hydra.sweep.dir=sweep") == 2
-    assert "colorlab: sweep holds a sweep already: resume=sweep/RUN goes on with a run" in capsys.readouterr().err
+    assert (
+        "colorlab: sweep holds a sweep already: continue a run of it with resume=sweep/RUN" in capsys.readouterr().err
+    )
 
 
 def test_a_sweep_in_which_all_failures_are_mistakes_exits_with_code_2(

@@ -18,7 +18,7 @@ def test_direction_of_a_compared_value(metric: str, direction: str) -> None:
 
 @pytest.mark.parametrize("metric", ["val/colorfulness", "val/los", "loss", "speed/loss", "train/psnr"])
 def test_a_value_that_cannot_be_compared_is_refused(metric: str) -> None:
-    with pytest.raises(UserError, match=f"sweep.metric={metric} is nothing to compare runs by"):
+    with pytest.raises(UserError, match=f"sweep.metric={metric} cannot be used to compare runs"):
         direction_of(metric)
 
 

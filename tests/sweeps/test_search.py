@@ -68,7 +68,7 @@ def test_a_killed_search_retries_the_interrupted_trial(
                for name, status in jobs.items() if status["status"] == "done"}  # fmt: skip
     best = max(reached, key=reached.get)
     output = capsys.readouterr().out
-    assert f"search: 3 runs to their end, 0 pruned, 0 failed; the best val/psnr is {reached[best]:.5g}, of " in output
+    assert f"search: 3 runs finished, 0 pruned, 0 failed; the best val/psnr is {reached[best]:.5g}, in " in output
     assert (folder / "best.yaml").read_text() == (folder / best / "config.yaml").read_text()
     with Image.open(folder / "study.png") as picture:
         assert picture.size == (1280, 480)  # the history; the slices of lr and weight decay
@@ -110,11 +110,11 @@ def test_failed_runs_and_nan_do_not_end_the_search(tmp_path: Path) -> None:
     search = Search(tmp_path, SPACE, "val/loss", trials=4)
     finish_trial(search, "failed", float("nan"))
     finish_trial(search, "done", float("nan"))
-    assert search.save() == "search: 0 runs to their end, 0 pruned, 2 failed"
+    assert search.save() == "search: 0 runs finished, 0 pruned, 2 failed"
     finish_trial(search, "done", 3.0)
     finish_trial(search, "done", 2.0)
     assert search.left() == 0
-    assert f"the best val/loss is 2, of {tmp_path}/3_run" in search.save()
+    assert f"the best val/loss is 2, in {tmp_path}/3_run" in search.save()
     assert OmegaConf.load(search.best_config).lr == search.study.best_params["optim.lr"]
 
 
@@ -150,7 +150,7 @@ def test_a_run_whose_process_dies_counts_as_failed_and_the_search_continues(
     for _ in range(2):
         assert train_exit_code(monkeypatch, *words) == 0
     assert ray.tasks == 2  # when it started again, nothing was left to do
-    assert "search: 1 runs to their end, 0 pruned, 1 failed; the best val/psnr is" in capsys.readouterr().out
+    assert "search: 1 runs finished, 0 pruned, 1 failed; the best val/psnr is" in capsys.readouterr().out
     assert [status["status"] for status in statuses(tmp_path / "search").values()] == ["done"]
 
 
@@ -193,7 +193,7 @@ MISTAKES = {
     "sweep.metric=val/lpips": "sweep.metric=val/lpips is not measured: see metrics, test and callbacks=evaluation.",
     "sweep.trails=9": "Unknown key sweep.trails: did you mean sweep.trials?",
     "sweep.trials=many": "sweep.trials=many must be a whole number.",
-    "sweep.metric=val/colorfulness": "sweep.metric=val/colorfulness is nothing to compare runs by: did you mean val/",
+    "sweep.metric=val/colorfulness": "sweep.metric=val/colorfulness cannot be used to compare runs: did you mean val/",
     "objective=mse,l3": "objective=l3 does not exist: choose from: classification, l1, mse,",
 }
 

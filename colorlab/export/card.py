@@ -5,8 +5,8 @@ from pathlib import Path
 
 from colorlab.errors import UserError
 from colorlab.evaluate.report import Report, read_report, write_markdown
-from colorlab.export import LICENSES
 from colorlab.models import Colorizer
+from colorlab.models.weights import LICENSES
 
 CARD = """---
 library_name: colorlab

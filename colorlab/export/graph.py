@@ -5,7 +5,6 @@ from torch import Tensor, nn
 from torch.export import Dim
 
 from colorlab.color import lab_to_rgb, rgb_to_lab
-from colorlab.export import LICENSES
 from colorlab.models import Colorizer
 from colorlab.models.weights import metadata
 
@@ -58,12 +57,11 @@ class Graph(nn.Module):
         return torch.rand(2, 3, 42, 53) if self.rgb else 100 * torch.rand(2, 1, 42, 53)
 
     def facts(self) -> dict[str, str]:
-        """Return the metadata of a file: the model, its license, and the input and output."""
+        """Return the metadata of a file: the model, the licenses, the input and the output."""
         shape = f"float32, height and width from {SMALLEST} up (padded inside)"
         rgb = f"[batch, 3, height, width] sRGB in 0..1, {shape}"
         return {
             **metadata(self.model),
-            "license": LICENSES,
             "input": rgb if self.rgb else f"[batch, 1, height, width] CIE L* in 0..100, {shape}",
             "output": rgb if self.rgb else f"[batch, 2, height, width] CIE a* and b* in -128..127, {shape}",
         }

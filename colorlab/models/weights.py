@@ -26,6 +26,12 @@ from colorlab.runs.checkpoints import BUILT_IN, PRETRAINED, find_checkpoint
 
 CONFIG = "config.json"
 
+LICENSES = (
+    "colorlab's code is under the MIT license. The license of the weights is the choice of whoever trained them; the"
+    " built-in weights were trained on photographs that are in the public domain or under CC0."
+)
+"""The license of the code and of the weights, for model cards and for the metadata of exported files."""
+
 Half = Literal["float16", "bfloat16"]
 
 
@@ -198,5 +204,6 @@ def model_config(model: ColorNetwork) -> dict[str, Any]:
 
 
 def metadata(model: ColorNetwork) -> dict[str, str]:
-    """Return `model_config` with all values as strings, for the metadata of a file."""
-    return {key: value if isinstance(value, str) else json.dumps(value) for key, value in model_config(model).items()}
+    """Return `model_config` and the licenses with all values as strings, for the metadata of a file."""
+    config = model_config(model) | {"license": LICENSES}
+    return {key: value if isinstance(value, str) else json.dumps(value) for key, value in config.items()}

@@ -1,9 +1,9 @@
 """The model card."""
 
-from colorlab.export import LICENSES
 from colorlab.export.card import write_card
 from colorlab.export.graph import Graph
 from colorlab.models import CUNet
+from colorlab.models.weights import LICENSES
 
 
 def test_card_and_graph_name_the_licenses_of_code_and_weights() -> None:

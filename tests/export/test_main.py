@@ -195,6 +195,7 @@ def test_half_stores_convolutions_in_16_bits_and_norms_in_float32(half: str, exp
     export(save_checkpoint(model, tmp_path / "model.ckpt"), "--to", "safetensors", "--half", half)
     with safe_open(tmp_path / "model.safetensors", framework="pt") as file:
         assert file.metadata()["convolutions"] == half
+        assert file.metadata()["license"] == LICENSES
         kinds = {name: file.get_tensor(name).dtype for name in file.keys()}  # noqa: SIM118
     assert kinds["head.weight"] == getattr(torch, half)
     assert kinds["bottom.0.2.running_var"] == torch.float32

@@ -23,7 +23,7 @@ from colorlab.bins import CENTERS
 from colorlab.export.__main__ import main
 from colorlab.export.graph import Graph
 from colorlab.models import ECCV16, Colorizer, CUNet
-from colorlab.models.weights import read_weights
+from colorlab.models.weights import LICENSES, read_weights
 from support.checkpoints import save_checkpoint
 
 

@@ -1,12 +1,11 @@
 """Count the colors of your photographs: `python -m colorlab.prior data=folder data.root=PHOTOS`."""
 
-import os
-
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from colorlab.command_line import run
 from colorlab.config import check, plain
+from colorlab.files import relative
 from colorlab.runs.folder import RunFolder
 
 
@@ -17,8 +16,8 @@ def _job(cfg: DictConfig) -> None:
 
     write_prior(folder.prior, count_colors(plan.build()))
     draw_prior(folder.prior, picture := folder.prior.with_suffix(".png"))
-    print(f"prior: {os.path.relpath(folder.prior)} (train with it: objective.prior={os.path.relpath(folder.prior)})")
-    print(f"picture: {os.path.relpath(picture)}")
+    print(f"prior: {relative(folder.prior)} (train with it: objective.prior={relative(folder.prior)})")
+    print(f"picture: {relative(picture)}")
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""The command that counts colors, as a real process."""
+"""The command that counts colors, in a process of its own."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from colorlab.data.color_histogram import cached_prior, read_prior
 from support.commands import run_command
 
 
-def test_the_command_saves_and_draws_the_prior_that_training_counts_for_itself(tmp_path: Path) -> None:
+def test_the_command_saves_and_draws_the_prior_that_training_computes(tmp_path: Path) -> None:
     done = run_command("prior", "data.size=32", "data.workers=1", "hydra.run.dir=out", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "prior: out/prior.npz (train with it: objective.prior=out/prior.npz)" in done.stdout
@@ -19,7 +19,7 @@ def test_the_command_saves_and_draws_the_prior_that_training_counts_for_itself(t
     assert read_prior(tmp_path / "out" / "prior.npz").tolist() == pytest.approx(own.tolist())
 
 
-def test_a_mistake_gets_a_sentence(tmp_path: Path) -> None:
+def test_a_mistake_is_reported_in_one_sentence(tmp_path: Path) -> None:
     done = run_command("prior", "data=folder", "data.root=/nowhere", cwd=tmp_path)
     assert done.returncode == 2
     assert done.stderr.strip().splitlines()[-1].startswith("colorlab: data.root=/nowhere is missing")

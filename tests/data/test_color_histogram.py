@@ -1,4 +1,4 @@
-"""The prior of a folder of photographs, against scikit-image."""
+"""Colors counted in photographs, compared with scikit-image, and the prior computed from them."""
 
 import shutil
 from pathlib import Path
@@ -25,7 +25,7 @@ def data(tmp_path: Path) -> ColorDataModule:
     return ColorDataModule(str(root), size=40, workers=0, val_fraction=0, test_fraction=0)
 
 
-def test_the_histogram_counts_each_color_of_scikit_image(data: ColorDataModule) -> None:
+def test_the_histogram_equals_scikit_images(data: ColorDataModule) -> None:
     expected = np.zeros((256, 256), dtype=int)
     for name in data.names["train"]:
         if name != "gray.png":
@@ -36,7 +36,7 @@ def test_the_histogram_counts_each_color_of_scikit_image(data: ColorDataModule) 
     assert np.abs(counted - expected).sum() <= 0.002 * expected.sum()  # float32 rounds some x.5 the other way
 
 
-def test_the_prior_is_counted_once_and_again_when_the_photographs_change(
+def test_the_prior_is_cached_until_the_photographs_change(
     data: ColorDataModule, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
@@ -58,7 +58,7 @@ def test_a_prior_is_drawn(data: ColorDataModule, tmp_path: Path) -> None:
     assert len(colors) > 50
 
 
-def test_a_file_that_is_no_prior_is_refused(tmp_path: Path) -> None:
+def test_a_file_without_a_prior_is_an_error(tmp_path: Path) -> None:
     text, other = tmp_path / "text.npz", tmp_path / "other.npz"
     text.write_text("hello")
     np.savez(other, prior=np.ones(3))

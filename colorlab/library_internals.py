@@ -99,16 +99,6 @@ def set_found_inf(optimizer: "Optimizer", found: "torch.Tensor | None") -> None:
     optimizer.found_inf = found  # type: ignore[attr-defined]
 
 
-def shared_storage(size: int) -> "torch.UntypedStorage":
-    """Return `size` bytes of memory that forked and spawned processes share; no page is written yet.
-
-    torch 2.11: `UntypedStorage._new_shared`, as `torch.utils.data.default_collate` uses it in a worker.
-    """
-    import torch
-
-    return torch.UntypedStorage._new_shared(size)
-
-
 # -- trackers and search ----------------------------------------------------------------------------
 
 

@@ -9,7 +9,6 @@ from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import WandbLogger
 from torch import Tensor, nn
-from torch.multiprocessing import Process
 from torch.utils.data import DataLoader
 
 from colorlab import library_internals
@@ -147,19 +146,6 @@ def test_torch_fused_optimizers_leave_out_a_step_that_found_inf() -> None:
     library_internals.set_found_inf(optimizer, None)
     optimizer.step()
     assert not torch.equal(weight.detach(), before)
-
-
-def _fill(storage: torch.UntypedStorage) -> None:
-    storage.fill_(7)
-
-
-def test_torch_shared_storage_is_seen_by_another_process() -> None:
-    require("torch", torch.UntypedStorage, "_new_shared")
-    storage = library_internals.shared_storage(16)
-    process = Process(target=_fill, args=(storage,))
-    process.start()
-    process.join()
-    assert list(storage) == [7] * 16
 
 
 def test_wandb_workspaces_definition_names_the_project() -> None:

@@ -17,7 +17,7 @@ def test_stages_change_at_their_epochs(epoch: float, lr: float, weight_decay: fl
     assert REPORT.weight_decay_factor(epoch) == weight_decay
 
 
-def test_a_warm_up_rises_linearly_and_leaves_the_weight_decay_alone() -> None:
+def test_a_warm_up_raises_the_learning_rate_linearly_and_not_the_weight_decay() -> None:
     warm = Staged(lr=[(0, 1.0)], weight_decay=[(0, 1.0)], warmup=2)
     assert [warm.lr_factor(epoch) for epoch in (0, 0.5, 1, 2, 3)] == [0, 0.25, 0.5, 1, 1]
     assert warm.weight_decay_factor(0) == 1
@@ -37,10 +37,10 @@ def test_cosine_rises_then_falls_to_its_final_factor() -> None:
     assert cosine.lr_factor(12) == cosine.lr_factor(40) == pytest.approx(0.1)
 
 
-def test_a_warm_up_longer_than_the_course_is_refused() -> None:
+def test_a_warm_up_as_long_as_the_schedule_is_refused() -> None:
     with pytest.raises(UserError, match=r"below schedule\.epochs"):
         Cosine(epochs=5, warmup=5)
 
 
-def test_constant_changes_nothing() -> None:
+def test_constant_keeps_the_base_values() -> None:
     assert {Constant().lr_factor(epoch) for epoch in (0, 3.5, 1e6)} == {1.0}

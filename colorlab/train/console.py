@@ -46,7 +46,7 @@ def conclude(
     places = {"comparison picture": folder.newest_sheet(), "best checkpoint": best, "curves": folder.curves}
     lines += [f"{name}: {relative(path)}" for name, path in places.items() if path and path.exists()]
     log_best(trainer.loggers, str(best or ""), getattr(trainer.checkpoint_callback, "monitor", None), score)
-    if wandb.run is not None and wandb.run.settings._offline:
+    if wandb.run is not None and wandb.run.offline:
         parts = Path(wandb.run.dir).parents[1]  # a resumed run has several
         lines.append(f"upload to wandb: wandb sync {shlex.quote(relative(parts))}/offline-run-*")
     print("\n".join(lines), flush=True)

@@ -1,4 +1,4 @@
-"""The checkpoint that a run goes on from, and its rows, in real trainings that validate at odd moments."""
+"""`last.ckpt` and the rows of metrics.csv, in real trainings that validate at unusual steps."""
 
 import signal
 from pathlib import Path
@@ -22,8 +22,8 @@ BATCH = Batch(torch.full((1, 1, 16, 16), 50.0), torch.zeros(1, 2, 16, 16), torch
 TEN, ONE = DataLoader([BATCH] * 10, None), DataLoader([BATCH], None)
 
 
-class Asked(Callback):
-    """Notes after which steps it is validated, and asks to leave in a certain step."""
+class StopInStep(Callback):
+    """Requests a stop in a given step, and records after which steps validation runs."""
 
     def __init__(self, stopping: GracefulStop, step: int | None) -> None:
         self.stopping, self.step = stopping, step
@@ -38,34 +38,34 @@ class Asked(Callback):
 
 
 def fit(folder: Path, epochs: int, step: int | None = None, **settings: object) -> list[int]:
-    """Train, or go on, maybe until told to leave in a certain step; after which steps it was validated."""
+    """Train or resume, optionally until a stop in a given step; return after which steps validation ran."""
     torch.manual_seed(0)
     model, stopping, last = CUNet(width=2), GracefulStop(), folder / "last.ckpt"
     model.prepare_training(nn.MSELoss(), torch.optim.Adam, Constant())
-    asked = Asked(stopping, step)
+    recorder = StopInStep(stopping, step)
     trainer = Trainer(
         max_epochs=epochs, default_root_dir=folder, logger=MetricsCSV(str(folder)), accelerator="cpu",
         enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0,
-        callbacks=[asked, Last(str(folder)), stopping], **settings,
+        callbacks=[recorder, Last(str(folder)), stopping], **settings,
     )  # fmt: skip
     try:
         trainer.fit(model, TEN, ONE, ckpt_path=last if last.exists() else None, weights_only=True)
     except Interrupted:
         assert step is not None
-    return asked.validated
+    return recorder.validated
 
 
-def test_a_run_that_goes_on_is_validated_when_an_undisturbed_one_is(tmp_path: Path) -> None:
-    """Every seven steps, whatever the epoch: after some, a checkpoint would be the end of the validation due."""
-    settings, undisturbed = {"check_val_every_n_epoch": None, "val_check_interval": 7}, tmp_path / "undisturbed"
-    assert fit(undisturbed, 3, **settings) == [7, 14, 21, 28]
+def test_a_resumed_run_validates_after_the_same_steps_as_an_uninterrupted_one(tmp_path: Path) -> None:
+    """Every seven steps across epochs. A checkpoint between a step and its validation would lose the validation."""
+    settings, uninterrupted = {"check_val_every_n_epoch": None, "val_check_interval": 7}, tmp_path / "uninterrupted"
+    assert fit(uninterrupted, 3, **settings) == [7, 14, 21, 28]
     for step in (5, 14):
         folder = tmp_path / str(step)
         assert fit(folder, 3, step, **settings) + fit(folder, 3, **settings) == [7, 14, 21, 28]
-        assert RunFolder(folder).metrics.read_text() == RunFolder(undisturbed).metrics.read_text()
+        assert RunFolder(folder).metrics.read_text() == RunFolder(uninterrupted).metrics.read_text()
 
 
-def test_an_epochs_row_holds_what_was_measured_in_it(tmp_path: Path) -> None:
+def test_a_row_of_metrics_csv_holds_only_values_of_its_epoch(tmp_path: Path) -> None:
     fit(tmp_path, 4, check_val_every_n_epoch=2)
     metrics = read_metrics(RunFolder(tmp_path))
     assert list(metrics["train/loss"]) == [0, 1, 2, 3]

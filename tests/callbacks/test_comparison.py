@@ -1,4 +1,4 @@
-"""The sheet of pictures, against the same pictures made by Pillow and scikit-image."""
+"""The contact sheet of the callback, against the same pictures made with Pillow and scikit-image."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -27,7 +27,7 @@ TEN_ROWS = (2 * (3 * (CELL + GAP) + 2 * GAP) + GAP, HEADER + 5 * (CELL + CAPTION
 
 @pytest.fixture(scope="module")
 def shown(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
-    """Two epochs and a test, at the size of a sheet's cells, so that nothing is resized twice."""
+    """Two epochs and a test, with photographs of the size of a sheet's cells, so that nothing is resized twice."""
     folder = RunFolder(tmp_path_factory.mktemp("run"))
     seed_everything(0, verbose=False)
     model = CUNet(width=2)
@@ -47,7 +47,7 @@ def sheet(folder: RunFolder, name: str) -> Image.Image:
 
 
 def box(place: int, column: int) -> tuple[int, int]:
-    """Where in a sheet of ten rows of three a cell begins."""
+    """Return the upper left corner of a cell in a sheet of ten rows of three pictures."""
     block, line = divmod(place, 5)
     x = 2 * GAP + block * (3 * (CELL + GAP) + 2 * GAP) + column * (CELL + GAP)
     return x, HEADER + line * (CELL + CAPTION + GAP)
@@ -77,7 +77,7 @@ def photograph(name: str) -> np.ndarray:
 
 
 def colored(lab: np.ndarray, ab: np.ndarray | float) -> np.ndarray:
-    """The picture of a photograph's lightness and this ab."""
+    """Return the picture with a photograph's lightness and the given ab."""
     lab = lab.copy()
     lab[..., 1:] = ab
     return lab2rgb(lab).clip(0, 1)
@@ -88,9 +88,7 @@ def difference(one: np.ndarray, other: np.ndarray) -> float:
 
 
 @pytest.mark.parametrize(("file", "split"), [("epoch001.png", "val"), ("test.png", "test")])
-def test_ten_rows_show_the_photographs_without_color_and_as_the_network_colors_them(
-    shown: SimpleNamespace, file: str, split: str
-) -> None:
+def test_ten_rows_show_true_gray_and_predicted_pictures(shown: SimpleNamespace, file: str, split: str) -> None:
     picture = sheet(shown.folder, file)
     assert picture.size == TEN_ROWS
     for place, name in enumerate(spread(shown.names[split])):
@@ -130,7 +128,7 @@ def row(ab: float = 30.0, logits: torch.Tensor | None = None) -> Row:
     )
 
 
-def test_a_network_of_bins_shows_the_likeliest_color_and_how_likely_it_is() -> None:
+def test_a_network_of_bins_shows_the_most_probable_color_and_its_probability() -> None:
     chosen = 100
     logits = torch.zeros(1, COUNT, 4, 4)
     logits[:, chosen] = 50

@@ -1,4 +1,4 @@
-"""The picture of a run's course, by its pixels."""
+"""The picture of a run's metrics, checked by its pixels."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ BLUE, ORANGE = (0x1F, 0x77, 0xB4), (0xFF, 0x7F, 0x0E)  # matplotlib's first two 
 
 
 def fit(path: Path, epochs: int, **settings) -> RunFolder:
-    """Train a small network on a few of the built-in photographs; the checkpoint is end.ckpt."""
+    """Train a small network on a few of the built-in photographs, and write end.ckpt."""
     path.mkdir(exist_ok=True)
     seed_everything(0, verbose=False)
     model = CUNet(width=2)
@@ -49,7 +49,7 @@ def drawn(panel: np.ndarray, color: tuple[int, int, int]) -> np.ndarray:
 
 
 def ends(panel: np.ndarray, color: tuple[int, int, int]) -> tuple[float, float]:
-    """How far below the top a curve begins and ends."""
+    """Return the rows in which a curve begins and ends, from the top."""
     rows, columns = np.nonzero(drawn(panel, color))
     return rows[columns == columns.min()].mean(), rows[columns == columns.max()].mean()
 
@@ -86,15 +86,15 @@ def test_a_resumed_run_draws_the_curves_of_an_uninterrupted_one(tmp_path: Path) 
             assert np.ptp(columns) > panel.shape[1] / 2
 
 
-def test_one_epoch_gives_points_in_every_panel(tmp_path: Path) -> None:
+def test_a_run_of_one_epoch_is_drawn_as_points(tmp_path: Path) -> None:
     folder = fit(tmp_path, 1)
     for panel in panels(folder.curves):
         for color in (BLUE, ORANGE):
             spots = binary_erosion(drawn(panel, color), np.ones((4, 4)))
-            assert label(spots)[1] == 2  # one in the legend
+            assert label(spots)[1] == 2  # one of them in the legend
 
 
-def test_what_was_not_logged_leaves_its_panel_empty(tmp_path: Path) -> None:
+def test_metrics_that_were_not_logged_leave_their_panel_empty(tmp_path: Path) -> None:
     draw_curves({"train/loss": {0: 2.0, 1: 1.0}, "optim/lr": {0: 0.0, 1: 0.0}}, tmp_path / "curves.png")
     loss, psnr, _, rate = panels(tmp_path / "curves.png")
     assert drawn(loss, BLUE).any()

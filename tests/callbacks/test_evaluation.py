@@ -1,4 +1,4 @@
-"""The callback that measures in training what `colorlab.evaluate` measures afterwards."""
+"""The callback that logs metrics of `colorlab.evaluate` during training."""
 
 from pathlib import Path
 

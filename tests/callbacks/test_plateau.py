@@ -1,4 +1,4 @@
-"""The plateau decay, driven by a real Trainer on a loss that is known in advance."""
+"""The plateau decay, in a real Trainer with given validation losses."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ ONE_BATCH = DataLoader([Batch(torch.full((1, 16, 16), 50.0), torch.zeros(2, 16, 
 
 
 class Scripted(CUNet):
-    """A model whose validation losses are given."""
+    """A model with given validation losses."""
 
     def __init__(self, losses: list[float]) -> None:
         super().__init__(width=2)
@@ -54,7 +54,7 @@ def test_a_decay_follows_patience_epochs_without_progress_on_top_of_the_stages(t
     assert model.weight_decays == pytest.approx([0.1, 0.1, 0.1, 0.1, 0.01, 0.01, 0.01, 0.001])
 
 
-def test_less_progress_than_min_delta_is_none(tmp_path: Path) -> None:
+def test_an_improvement_below_min_delta_is_no_progress(tmp_path: Path) -> None:
     losses = [5, 4.9, 4.8, 4.7]
     assert fit(tmp_path, PlateauDecay(patience=2, min_delta=0.5), losses).lrs == pytest.approx([1, 1, 1, 0.1])
     assert fit(tmp_path, PlateauDecay(patience=2), losses).lrs == pytest.approx([1, 1, 1, 1])
@@ -65,7 +65,7 @@ def test_the_learning_rate_stops_at_its_minimum(tmp_path: Path) -> None:
     assert model.lrs == pytest.approx([1, 1, 0.1, 0.03])
 
 
-def test_without_patience_only_a_request_decays_and_it_does_so_once(tmp_path: Path) -> None:
+def test_without_patience_only_a_request_decays_and_only_once(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     folder.write_configuration({"callbacks": {"plateau": {"patience": None}}}, [])
     request_decay(folder)
@@ -73,16 +73,16 @@ def test_without_patience_only_a_request_decays_and_it_does_so_once(tmp_path: Pa
     assert not take_decay_request(folder)
 
 
-def test_after_a_decay_by_hand_the_wait_begins_anew(tmp_path: Path) -> None:
+def test_a_requested_decay_restarts_the_wait_for_progress(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     folder.write_configuration({"callbacks": {"plateau": {"patience": 3}}}, [])
 
-    class Asking(PlateauDecay):
+    class Requesting(PlateauDecay):
         def on_train_epoch_start(self, trainer: Trainer, model: Scripted) -> None:
             if trainer.current_epoch == 2:
                 request_decay(folder)
 
-    plateau = Asking(patience=3)
+    plateau = Requesting(patience=3)
     fit(tmp_path, plateau, [1, 1, 1, 1, 1, 1, 1])
     assert plateau.decays == [2, 5]
 
@@ -99,12 +99,12 @@ def test_decays_and_the_wait_survive_a_resume(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "sentence"), [({"factor": 1.5}, "between 0 and 1"), ({"patience": 0}, "least 1")]
 )
-def test_impossible_numbers_are_refused(arguments: dict, sentence: str) -> None:
+def test_values_out_of_range_are_refused(arguments: dict, sentence: str) -> None:
     with pytest.raises(UserError, match=sentence):
         PlateauDecay(**arguments)
 
 
-def test_a_request_needs_a_run_that_would_take_it(tmp_path: Path) -> None:
+def test_a_request_needs_a_run_with_a_plateau_callback(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     with pytest.raises(UserError, match="is not the folder of a run"):
         request_decay(folder)

@@ -1,4 +1,4 @@
-"""A job that SLURM takes the machine from: the command itself, told by a signal, on a SLURM of one line."""
+"""A job that SLURM preempts: the real command, a real signal, and a script in place of `scontrol`."""
 
 import os
 import signal
@@ -25,32 +25,34 @@ RUN = (
 
 
 @pytest.fixture
-def requeued(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
-    """What `scontrol` was told."""
-    told = tmp_path / "told"
-    (tmp_path / "scontrol").write_text(f'#!/bin/sh\necho "$@" >> {told}\n')
+def scontrol_log(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
+    """The file of the arguments that `scontrol` was called with."""
+    log = tmp_path / "log"
+    (tmp_path / "scontrol").write_text(f'#!/bin/sh\necho "$@" >> {log}\n')
     (tmp_path / "scontrol").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     for name, value in JOB.items():
         monkeypatch.setenv(name, value)
     before = signal.getsignal(signal.SIGUSR1)
-    yield told
+    yield log
     signal.signal(signal.SIGUSR1, before)
 
 
-def test_a_job_that_is_queued_again_ends_as_an_undisturbed_one_whatever_else_follows_its_steps(
-    requeued: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+def test_a_requeued_job_ends_with_the_weights_of_an_uninterrupted_one(
+    scontrol_log: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Averaged weights, and a checkpoint that is due after the very step."""
+    """Also the averaged weights, and with another checkpoint that is due after the same step."""
     monkeypatch.chdir(tmp_path)
-    assert train_exit_code(monkeypatch, *RUN, "hydra.run.dir=undisturbed") == 0
-    with monkeypatch.context() as told:
-        told.setattr(Colorizer, "training_step", Colorizer.training_step)  # as it is again afterwards
+    assert train_exit_code(monkeypatch, *RUN, "hydra.run.dir=uninterrupted") == 0
+    with monkeypatch.context() as patched:
+        patched.setattr(
+            Colorizer, "training_step", Colorizer.training_step
+        )  # restored after the block, which at_call wraps in place
         at_call(
             "colorlab.models.colorizer:Colorizer.training_step", 7, do=partial(send_signals_to_self, signal.SIGUSR1)
         )
         assert train_exit_code(monkeypatch, *RUN, "hydra.run.dir=run") == 143
-    assert requeued.read_text() == "requeue 7\n"
+    assert scontrol_log.read_text() == "requeue 7\n"
     monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
     assert train_exit_code(monkeypatch, *RUN, "hydra.run.dir=run") == 0
-    assert same_run(RunFolder(tmp_path / "run"), RunFolder(tmp_path / "undisturbed"))
+    assert same_run(RunFolder(tmp_path / "run"), RunFolder(tmp_path / "uninterrupted"))

@@ -1,4 +1,4 @@
-"""The speed of training, on photographs that take a known time to arrive."""
+"""The speed of training, with photographs and steps that take a known time."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from colorlab.schedules import Constant
 
 
 class Clock:
-    """One that goes on when it is told to: a real one also counts what else the machine does."""
+    """A clock that advances only when told to: a real one would measure the load of the machine."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -26,7 +26,7 @@ class Clock:
 
 
 class Slow(Dataset):
-    """Eight pictures that keep one waiting."""
+    """Eight photographs that take a given time to read."""
 
     def __init__(self, seconds: float, clock: Clock) -> None:
         self.seconds, self.clock = seconds, clock
@@ -40,7 +40,7 @@ class Slow(Dataset):
 
 
 class Timed(CUNet):
-    """A model that takes half a second a step, and remembers the speeds."""
+    """A model whose steps take half a second, and which records the logged speeds."""
 
     def __init__(self, clock: Clock) -> None:
         super().__init__(width=2)
@@ -55,7 +55,7 @@ class Timed(CUNet):
         self.speeds.append(self.trainer.callback_metrics["speed/images_per_second"].item())
 
 
-def test_waiting_for_photographs_counts_and_validation_does_not(
+def test_speed_includes_waiting_for_photographs_but_not_validation(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(speed, "time", clock := Clock())

@@ -151,6 +151,7 @@ class ColorDataModule(LightningDataModule):
             "worker_init_fn": outlive_first_signal,
             "pin_memory": torch.cuda.is_available(),
             "persistent_workers": self.workers > 0,
+            "generator": torch.Generator(),  # leaves the global one to the network: a resumed run starts loaders later
         }
 
     # -- the device -------------------------------------------------------------------------------

@@ -24,7 +24,7 @@ from colorlab.colorize.film import Steadier
 from colorlab.data.splits import SAMPLES
 from colorlab.metrics import colorfulness_of
 from colorlab.models import Colorizer
-from colorlab.models.inference import pixels_of, predict, shrink
+from colorlab.models.inference import network_input, pixels_of, predict
 from colorlab.models.weights import load
 from colorlab.runs.checkpoints import find_checkpoint
 
@@ -36,7 +36,7 @@ def pan(photograph: Path, frames: int, grain: float = 0.0) -> list[Tensor]:
     """Return the L of each frame of a pan, [1, 1, *WINDOW], with film grain of this standard deviation in L."""
     height, width = (window + frames * step for window, step in zip(WINDOW, STEP, strict=True))
     large = Image.open(photograph).convert("L").resize((width, height), Image.Resampling.BICUBIC)
-    lightness = shrink(pixels_of(large)[0], min(height, width), torch.device("cpu"))
+    lightness = network_input(pixels_of(large)[0], min(height, width), torch.device("cpu"))
     generator = torch.Generator().manual_seed(0)
     clean = [
         lightness[..., STEP[0] * n : STEP[0] * n + WINDOW[0], STEP[1] * n : STEP[1] * n + WINDOW[1]]

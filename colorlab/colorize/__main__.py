@@ -26,7 +26,7 @@ def colorize(options: argparse.Namespace) -> "list[Failure]":
         UserError: nothing can be colored in this way, or by this checkpoint.
     """
     from colorlab.colorize.album import How, plan
-    from colorlab.models.inference import check
+    from colorlab.models.inference import check_options
     from colorlab.models.weights import load
 
     how = How(**{key: value for key, value in vars(options).items() if key in How.__annotations__})
@@ -35,7 +35,7 @@ def colorize(options: argparse.Namespace) -> "list[Failure]":
     if options.checkpoint == BUILT_IN:
         print("by the small model that comes with colorlab: --checkpoint names one of yours", file=sys.stderr)
     _to_device(model, options.device)
-    check(model, how.size, how.saturation, how.temperature)
+    check_options(model, how.size, how.saturation, how.temperature)
     if how.batch_size < 1:
         raise UserError(f"--batch-size={how.batch_size} must be at least 1.")
     if not 0 <= how.steady < 1:

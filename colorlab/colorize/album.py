@@ -27,7 +27,7 @@ from colorlab.images.formats import PICTURE_SUFFIXES
 from colorlab.images.frames import Frame, PictureFile
 from colorlab.images.picture_files import MEGAPIXELS, format_to_write, open_picture, write_picture
 from colorlab.models.colorizer import Colorizer
-from colorlab.models.inference import SIZE, join, pixels_of, predict, shrink
+from colorlab.models.inference import SIZE, apply_color, network_input, pixels_of, predict
 
 FILMS = {".avi", ".m4v", ".mkv", ".mov", ".mp4", ".webm"}
 """The files that are taken for films."""
@@ -347,10 +347,10 @@ SUFFIX = {"JPEG": "jpg", "JPEG2000": "jp2", "TIFF": "tif"}
 
 def _color_frame(frame: Frame, network: Network, how: How) -> Frame:
     pixels, like_array = pixels_of(frame.pixels)
-    lightness = shrink(pixels, how.size, network.device)
+    lightness = network_input(pixels, how.size, network.device)
     ab = network.ask(lightness)
-    colored, alpha = like_array(join(pixels, lightness, ab, how.guided)), frame.alpha
+    colored, alpha = like_array(apply_color(pixels, lightness, ab, how.guided)), frame.alpha
     if how.side_by_side:
-        gray = like_array(join(pixels, lightness, torch.zeros_like(ab)))
+        gray = like_array(apply_color(pixels, lightness, torch.zeros_like(ab)))
         colored, alpha = np.hstack([gray, colored]), None if alpha is None else np.hstack([alpha, alpha])
     return frame._replace(pixels=colored, alpha=alpha)

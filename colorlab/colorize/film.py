@@ -38,7 +38,7 @@ from colorlab.colorize.album import IN_FLIGHT, How, refuse
 from colorlab.errors import UserError
 from colorlab.files import atomic_path
 from colorlab.models.colorizer import Colorizer
-from colorlab.models.inference import join, pixels_of, predict, shrink
+from colorlab.models.inference import apply_color, network_input, pixels_of, predict
 
 PIECE = 120
 """Frames of a piece: what an interruption costs at most."""
@@ -216,14 +216,14 @@ def _color(
     """The frames of a batch in color, as they lie in the film: [H, W, 3] uint8 each."""
     device, pose = next(model.parameters()).device, Pose.of(batch[0])
     pixels = list(pool.map(lambda frame: pixels_of(pose.upright(_rgb_of(frame)))[0], batch))
-    shown = list(pool.map(lambda each: shrink(each, how.size, device), pixels))
+    shown = list(pool.map(lambda each: network_input(each, how.size, device), pixels))
     predicted = predict(model, torch.cat(shown), how.saturation, how.temperature).split(1)
     steady = [steadier(lightness, ab) for lightness, ab in zip(shown, predicted, strict=True)]
 
     def finish(each: Tensor, lightness: Tensor, ab: Tensor) -> np.ndarray:
-        colored = join(each, lightness, ab, how.guided)
+        colored = apply_color(each, lightness, ab, how.guided)
         if how.side_by_side:
-            colored = torch.cat([join(each, lightness, torch.zeros_like(ab)), colored], dim=-1)
+            colored = torch.cat([apply_color(each, lightness, torch.zeros_like(ab)), colored], dim=-1)
         return np.ascontiguousarray(pose.lying(colored[0].permute(1, 2, 0).numpy()))
 
     return pool.map(finish, pixels, shown, steady)

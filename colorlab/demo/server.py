@@ -29,7 +29,7 @@ from colorlab.images.frames import Frame, PictureFile
 from colorlab.images.picture_files import format_to_write, open_picture, write_picture
 from colorlab.images.pixels import over_white, upper_8_bits
 from colorlab.models import Colorizer
-from colorlab.models.inference import join, pixels_of
+from colorlab.models.inference import apply_color, pixels_of
 from colorlab.web.serving import HEADERS, PAGE_HEADERS
 
 PREVIEW_SIZE = 1600
@@ -201,7 +201,7 @@ def preview(file: PictureFile, model: Colorizer, options: Options) -> Response:
     frame = next(file.frames())
     height, width = frame.pixels.shape[:2]
     pixels, _ = pixels_of(_for_screen(frame))
-    gray = join(pixels, lightness_of(pixels), torch.zeros(1, 2, 1, 1))
+    gray = apply_color(pixels, lightness_of(pixels), torch.zeros(1, 2, 1, 1))
     colored = model.colorize(pixels, saturation=options.saturation, temperature=options.temperature)
     content = {"gray": _data_url(gray), "colored": _data_url(colored), "width": width, "height": height}
     return JSONResponse(content, headers=HEADERS)

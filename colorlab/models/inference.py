@@ -1,10 +1,10 @@
-"""One picture of any size: what the network is shown of it, and the join of its own L with the ab it gets.
+"""Inference on pictures of any size: the network predicts ab at a small size, the picture keeps its own L.
 
-    pixels: [B, 1 or 3, H, W], uint8, uint16, or floating point in 0..1: a picture at its own size
-    L, ab:  [B, 1 or 2, h, w] float32: what the network is shown, and what it answers
+    pixels: [B, 1 or 3, H, W], uint8, uint16, or floating point in 0..1: pictures at full size
+    L, ab:  [B, 1 or 2, h, w] float32: input and output of the network
 
-Work at the picture's own size is done in strips of rows, so that it needs little memory beside the
-picture and its result, however large they are.
+Full-size pictures are processed in strips of rows, so that little memory is needed besides the picture
+and its result.
 """
 
 import math
@@ -18,21 +18,21 @@ from kornia.filters import box_blur
 from PIL import Image
 from torch import Tensor
 
-from colorlab.color import AB_MAX, lab_to_rgb, lightness_of
+from colorlab.color import AB_MAX, from_float, lab_to_rgb, lightness_of, to_float
 from colorlab.errors import UserError
-from colorlab.images.pixels import array_of
+from colorlab.images.pixels import array_of, upper_8_bits
 
 if TYPE_CHECKING:
     from colorlab.models.network import ColorNetwork
 
 SIZE = 256
-"""The short side of what the network is shown, in pixels: what it is trained on, as a rule."""
+"""Short side of the network's input in pixels: usually the size it was trained on."""
 
-SMALLEST = 16
-"""No side of what the network is shown is shorter."""
+MIN_SIDE = 16
+"""Minimum of both sides of the network's input, in pixels."""
 
-LONGEST = 4
-"""Nor longer than this many times the short one asked for: a panorama is shown smaller."""
+MAX_ASPECT = 4
+"""Maximum of the long side of the network's input, in short sides: the short side of a panorama is reduced."""
 
 Picture = TypeVar("Picture", Image.Image, np.ndarray, Tensor)
 
@@ -46,41 +46,37 @@ def colorize(
     saturation: float = 1.0,
     temperature: float | None = None,
 ) -> Picture:
-    """Color a picture of any size; its own L stays as it is, at full resolution.
+    """Color a picture of any size; its L is kept at full resolution.
 
     Args:
-        model: who colors, on whichever device it is; the result is where the picture was.
+        model: a network, on any device; the result is on the picture's device.
         image: in sRGB. A PIL image; a NumPy array [H, W], [H, W, 1] or [H, W, 3]; or a tensor
             [1 or 3, H, W] or [B, 1 or 3, H, W]. Arrays and tensors are uint8, uint16, or floating
-            point in 0..1. Of a picture in color, the L is taken.
-        size: the short side of what the network is shown, in pixels; the aspect is kept.
-        guided: let ab follow the edges of L, in place of enlarging it bilinearly: bleeds less.
+            point in 0..1. The colors of a picture in color are ignored.
+        size: short side of the network's input in pixels; the aspect ratio is kept.
+        guided: upsample ab along the edges of L instead of bilinearly: color bleeds less.
         saturation: factor of ab; 0 leaves the picture gray.
-        temperature: at which a model with bins decodes them; None for its own.
+        temperature: for decoding bins; None for the model's own.
 
     Returns:
-        The same kind: PIL in RGB or RGBA (PIL has no 16-bit color, so 16-bit gray becomes 8-bit),
-        an array [H, W, 3] or a tensor with three channels, of the dtype it had.
+        The same type: PIL in RGB or RGBA (PIL has no 16-bit color, so 16-bit gray becomes 8-bit),
+        an array [H, W, 3] or a tensor with three channels, of the same dtype.
 
     Raises:
-        UserError: the picture is of no such kind, or an argument cannot be used with this model.
+        UserError: the picture is of another kind, or an argument cannot be used with this model.
     """
-    check(model, size, saturation, temperature)
+    check_options(model, size, saturation, temperature)
     pixels, like_image = pixels_of(image)
     device = next(model.parameters()).device
-    lightness = shrink(pixels, size, device)
+    lightness = network_input(pixels, size, device)
     ab = predict(model, lightness, saturation, temperature)
-    return like_image(join(pixels, lightness, ab, guided))
+    return like_image(apply_color(pixels, lightness, ab, guided))
 
 
-def check(model: "ColorNetwork", size: int, saturation: float, temperature: float | None) -> None:
-    """See that the arguments of `colorize` make sense for the model.
-
-    Raises:
-        UserError: one does not.
-    """
-    if size < SMALLEST:
-        raise UserError(f"size={size} must be at least {SMALLEST}.")
+def check_options(model: "ColorNetwork", size: int, saturation: float, temperature: float | None) -> None:
+    """Raise UserError if an argument of `colorize` is invalid, or does not apply to the model."""
+    if size < MIN_SIDE:
+        raise UserError(f"size={size} must be at least {MIN_SIDE}.")
     if not 0 <= saturation < math.inf:
         raise UserError(f"saturation={saturation:g} must be 0 or more.")
     if temperature is not None and not model.predicts_bins:
@@ -89,14 +85,14 @@ def check(model: "ColorNetwork", size: int, saturation: float, temperature: floa
         raise UserError(f"temperature={temperature:g} must be above 0.")
 
 
-# -- kinds of pictures -------------------------------------------------------------------------------
+# -- types of pictures -------------------------------------------------------------------------------
 
 
 def pixels_of(image: Any) -> tuple[Tensor, Callable[[Tensor], Any]]:
-    """A picture's pixels, and the way back from colored pixels to the picture's kind.
+    """Return the pixels of a picture, and a function that converts colored pixels to the picture's type.
 
     Raises:
-        UserError: it is of no kind that `colorize` takes.
+        UserError: the picture is of a kind that `colorize` does not take.
     """
     if isinstance(image, Image.Image):
         try:
@@ -107,79 +103,78 @@ def pixels_of(image: Any) -> tuple[Tensor, Callable[[Tensor], Any]]:
         return pixels, lambda colored: _pil_of(colored, alpha, image.info)
     if isinstance(image, np.ndarray):
         if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] not in (1, 3)):
-            raise UserError(f"An array of shape {image.shape} is no picture: [H, W], [H, W, 1] or [H, W, 3] is.")
+            raise UserError(f"An array of shape {image.shape} is not a picture: use [H, W], [H, W, 1] or [H, W, 3].")
         if image.dtype not in (np.uint8, np.uint16, np.float16, np.float32, np.float64):
             raise UserError(f"A picture of {image.dtype} has no known range: use uint8, uint16, or 0..1 in float.")
-        writable = image if image.flags.writeable and min(image.strides) > 0 else image.copy()  # else torch complains
+        # torch takes no negative strides, and warns about read-only arrays.
+        writable = image if image.flags.writeable and min(image.strides) > 0 else image.copy()
         pixels = torch.from_numpy(writable[..., None] if image.ndim == 2 else writable).permute(2, 0, 1)[None]
         return _checked(pixels), lambda colored: colored[0].permute(1, 2, 0).numpy()
     if isinstance(image, Tensor):
         if image.ndim not in (3, 4) or image.shape[-3] not in (1, 3):
-            raise UserError(f"A tensor of shape {tuple(image.shape)} is no picture: [1 or 3, H, W] is.")
+            raise UserError(f"A tensor of shape {tuple(image.shape)} is not a picture: use [1 or 3, H, W].")
         if image.dtype not in (torch.uint8, torch.uint16) and not image.is_floating_point():
             raise UserError(f"A picture of {image.dtype} has no known range: use uint8, uint16, or 0..1 in float.")
         pixels = image[None] if image.ndim == 3 else image
         return _checked(pixels.detach()), lambda colored: colored.reshape(*image.shape[:-3], *colored.shape[-3:])
-    raise UserError(f"A {type(image).__name__} is no picture: use a PIL image, a NumPy array or a tensor.")
+    raise UserError(f"A {type(image).__name__} is not a picture: use a PIL image, a NumPy array or a tensor.")
 
 
 def _checked(pixels: Tensor) -> Tensor:
     if not pixels.numel():
         raise UserError(f"A picture of {pixels.shape[-1]}×{pixels.shape[-2]} pixels has nothing to color.")
-    if pixels.is_floating_point() and not (pixels.min() >= 0 and pixels.max() <= 1):  # not: for the sake of NaN
+    if pixels.is_floating_point() and not (pixels.min() >= 0 and pixels.max() <= 1):  # `not …`, so that NaN fails
         raise UserError("A picture in floating point must lie in 0..1.")
     return pixels
 
 
 def _pil_of(colored: Tensor, alpha: np.ndarray | None, info: dict[Any, Any]) -> Image.Image:
-    if colored.dtype == torch.uint16:
-        colored = (colored.int() >> 8).to(torch.uint8)
-    picture = Image.fromarray(colored[0].permute(1, 2, 0).numpy())
+    picture = Image.fromarray(upper_8_bits(colored[0].permute(1, 2, 0).numpy()))
     if alpha is not None:
         picture.putalpha(Image.fromarray(alpha))
     picture.info = {key: value for key, value in info.items() if key != "transparency"}
     return picture
 
 
-# -- small -------------------------------------------------------------------------------------------
+# -- at the network's size -------------------------------------------------------------------------------------------
 
 
-def shown_size(height: int, width: int, size: int) -> tuple[int, int]:
-    """The height and width at which the network is shown a picture: `size` is that of the short side."""
-    scale = min(size / min(height, width), LONGEST * size / max(height, width))
-    return max(SMALLEST, round(height * scale)), max(SMALLEST, round(width * scale))
+def network_size(height: int, width: int, size: int) -> tuple[int, int]:
+    """Return height and width of the network's input for a picture, given the short side."""
+    scale = min(size / min(height, width), MAX_ASPECT * size / max(height, width))
+    return max(MIN_SIDE, round(height * scale)), max(MIN_SIDE, round(width * scale))
 
 
-def shrink(pixels: Tensor, size: int, device: torch.device) -> Tensor:
-    """What the network is shown of pictures: their L, resized with a triangle filter, on the device.
+def network_input(pixels: Tensor, size: int, device: torch.device) -> Tensor:
+    """Return L [B, 1, h, w] of pictures, resized for the network, on the device.
 
-    As `F.interpolate(…, mode="bilinear", antialias=True)` does it, a strip at a time.
+    Equals `F.interpolate(…, mode="bilinear", antialias=True)`, but processes a strip at a time.
     """
     batch, channels, full_height, full_width = pixels.shape
-    height, width = shown_size(full_height, full_width, size)
+    height, width = network_size(full_height, full_width, size)
     scale = full_height / height
     center = (torch.arange(height, device=device)[:, None] + 0.5) * scale
     total = torch.zeros(height, 1, device=device)
-    shown = torch.zeros(batch, channels, height, width, device=device)
+    resized = torch.zeros(batch, channels, height, width, device=device)
     for rows, strip in strips(pixels, device):
-        strip = _scaled(strip)
+        strip = to_float(strip)
         narrow = F.interpolate(strip, (strip.shape[-2], width), mode="bilinear", antialias=True)
         row = torch.arange(rows.start, rows.stop, device=device) + 0.5
         weight = (1 - (row - center).abs() / max(scale, 1)).clamp(min=0)  # [height, rows]
         total += weight.sum(dim=1, keepdim=True)
-        shown += weight @ narrow
-    return lightness_of((shown / total).clamp(0, 1))
+        resized += weight @ narrow
+    return lightness_of((resized / total).clamp(0, 1))
 
 
 @torch.no_grad()
 def predict(
     model: "ColorNetwork", lightness: Tensor, saturation: float = 1.0, temperature: float | None = None
 ) -> Tensor:
-    """The ab that the model gives pictures: L [B, 1, h, w] → [B, 2, h, w] float32."""
+    """Predict ab with the model in evaluation mode: L [B, 1, h, w] → [B, 2, h, w] float32."""
     was_training = model.training
     model.eval()
     try:
-        # Several leave a CPU's cache, and take up to twice as long there.
+        # On a CPU, a batch exceeds the cache and takes up to twice as long per picture.
         at_once = 1 if lightness.device.type == "cpu" else len(lightness)
         parts = [
             model.decode(model.raw_output(part), part.shape[-2:], temperature) for part in lightness.split(at_once)
@@ -189,26 +184,26 @@ def predict(
     return torch.cat(parts).float() * saturation
 
 
-# -- large -------------------------------------------------------------------------------------------
+# -- at full size -------------------------------------------------------------------------------------------
 
 STRIP = 2**18
-"""Pixels worked on at a time at the picture's own size: what a CPU's cache holds."""
+"""Pixels of a strip on a CPU: it fits into the cache."""
 
 STRIP_ON_DEVICE = 2**22
-"""The same on a GPU."""
+"""Pixels of a strip on a GPU."""
 
 RADIUS, EPSILON = 2, 64.0
-"""Of the guided filter: pixels of what the network was shown, and squared units of L. Our choice, a little softer than
-the best of those tried on photographs whose true ab was shrunk four times and blurred."""
+"""Of the guided filter, in pixels of the network's input and squared units of L. A little softer than the best values
+in tests on photographs whose true ab was downsampled by four and blurred."""
 
 
-def join(pixels: Tensor, lightness: Tensor, ab: Tensor, guided: bool = False) -> Tensor:
-    """Join the pictures' own L with the ab they got, at their own size.
+def apply_color(pixels: Tensor, lightness: Tensor, ab: Tensor, guided: bool = False) -> Tensor:
+    """Return pictures with their own L and with ab upsampled to full size.
 
     Args:
         pixels: [B, 1 or 3, H, W].
-        lightness, ab: what the network was shown and what it answered, [B, 1 and 2, h, w].
-        guided: let ab follow the edges of L.
+        lightness, ab: input and output of the network, [B, 1 and 2, h, w].
+        guided: upsample ab along the edges of L instead of bilinearly.
 
     Returns:
         [B, 3, H, W], with the dtype and the device of `pixels`.
@@ -218,18 +213,17 @@ def join(pixels: Tensor, lightness: Tensor, ab: Tensor, guided: bool = False) ->
     colored = torch.empty(batch, height, width, 3, dtype=pixels.dtype, device=pixels.device).permute(0, 3, 1, 2)
     for rows, strip in strips(pixels, ab.device):
         own = lightness_of(strip)
-        color = _enlarge(maps, rows, (height, width))
+        color = _upsample(maps, rows, (height, width))
         if guided:
             color, slope, blurred = color.split((2, 2, 1), dim=1)
             color = (color + slope * (own - blurred)).clamp(-AB_MAX, AB_MAX)
-        colored[..., rows.start : rows.stop, :] = _rounded(lab_to_rgb(own, color, keep_L=True), pixels.dtype).to(
-            pixels.device
-        )
+        rgb = from_float(lab_to_rgb(own, color, keep_L=True), pixels.dtype)
+        colored[..., rows.start : rows.stop, :] = rgb.to(pixels.device)
     return colored
 
 
 def strips(pixels: Tensor, device: torch.device) -> Iterator[tuple[range, Tensor]]:
-    """The rows of pictures, a few at a time: which rows, and [B, C, rows, W] on the device."""
+    """Yield pictures in strips: the range of rows, and [B, C, rows, W] on the device."""
     batch, _, height, width = pixels.shape
     most = STRIP if device.type == "cpu" else STRIP_ON_DEVICE
     step = max(1, most // (batch * width))
@@ -238,19 +232,8 @@ def strips(pixels: Tensor, device: torch.device) -> Iterator[tuple[range, Tensor
         yield range(top, top + strip.shape[-2]), strip
 
 
-def _scaled(pixels: Tensor) -> Tensor:
-    """Whatever the dtype, float32 in 0..1."""
-    return pixels.float() if pixels.is_floating_point() else pixels.float() / torch.iinfo(pixels.dtype).max
-
-
-def _rounded(rgb: Tensor, dtype: torch.dtype) -> Tensor:
-    if dtype.is_floating_point:
-        return rgb.to(dtype)
-    return (rgb * torch.iinfo(dtype).max).round_().to(dtype)
-
-
-def _enlarge(small: Tensor, rows: range, size: tuple[int, int]) -> Tensor:
-    """Rows of what `F.interpolate(small, size, mode="bilinear", align_corners=False)` gives."""
+def _upsample(small: Tensor, rows: range, size: tuple[int, int]) -> Tensor:
+    """Return a range of rows of `F.interpolate(small, size, mode="bilinear", align_corners=False)`."""
     height, width = size
     last = small.shape[-2] - 1
     place = (torch.arange(rows.start, rows.stop, device=small.device) + 0.5) * (small.shape[-2] / height) - 0.5
@@ -261,10 +244,10 @@ def _enlarge(small: Tensor, rows: range, size: tuple[int, int]) -> Tensor:
 
 
 def _slope(lightness: Tensor, ab: Tensor) -> Tensor:
-    """How ab changes with L around each pixel: the slope of the fast guided filter whose guide is L.
+    """Return the slope of ab over L around each pixel, as the fast guided filter with guide L estimates it.
 
-    Times what enlarging has blurred away of L, it is what enlarging has blurred away of ab. The filter's own
-    result is a mean of ab around each pixel as well, which costs more color than its edges bring.
+    Multiplied by the detail of L that downsampling has lost, it gives the lost detail of ab. The filter's full
+    result also averages ab around each pixel, which loses more color than its edges gain.
 
     Returns:
         [B, 2, h, w].

@@ -1,4 +1,4 @@
-"""Pictures of any size, kind and depth, against PyTorch's own whole-picture resizing and scikit-image's Lab."""
+"""Inference on pictures of any size, type and depth, against PyTorch's resizing and scikit-image's Lab."""
 
 import numpy as np
 import pytest
@@ -13,14 +13,14 @@ from colorlab.data.splits import SAMPLES
 from colorlab.errors import UserError
 from colorlab.images.decoding import read_photograph
 from colorlab.models import ECCV16, CUNet, inference
-from colorlab.models.inference import colorize, join, shown_size, shrink
+from colorlab.models.inference import apply_color, colorize, network_input, network_size
 
 CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
 def model() -> CUNet:
-    """A network with colors of its own: its weights are random, and their colors strong."""
+    """Return a network with random weights that predicts strong colors."""
     torch.manual_seed(0)
     drawn = CUNet(width=2).eval()
     drawn.head.weight.data.mul_(100)
@@ -33,7 +33,7 @@ def photograph() -> Tensor:
 
 
 def lightness(rgb: np.ndarray) -> np.ndarray:
-    """scikit-image's L of [H, W, 3] uint8, uint16 or 0..1."""
+    """Return scikit-image's L of [H, W, 3] uint8, uint16 or 0..1."""
     return rgb2lab(rgb / (np.iinfo(rgb.dtype).max if rgb.dtype.kind == "u" else 1))[..., 0]
 
 
@@ -54,7 +54,7 @@ KINDS = {
 
 
 def as_array(image: object) -> np.ndarray:
-    """Any kind as [H, W, 3]."""
+    """Return a picture of any type as [H, W, 3]."""
     if isinstance(image, Image.Image):
         return np.asarray(image.convert("RGB"))
     array = image.reshape(-1, *image.shape[-2:])[:3].movedim(0, -1).numpy() if isinstance(image, Tensor) else image
@@ -67,7 +67,7 @@ def as_array(image: object) -> np.ndarray:
 
 @pytest.mark.parametrize("guided", [False, True], ids=["bilinear", "guided"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_same_kind_comes_back_in_color_with_the_l_it_had(
+def test_the_result_has_the_type_of_the_picture_and_its_l(
     model: CUNet, photograph: Tensor, kind: str, guided: bool
 ) -> None:
     image = KINDS[kind](photograph.movedim(0, -1).numpy())
@@ -77,61 +77,59 @@ def test_the_same_kind_comes_back_in_color_with_the_l_it_had(
     before, after = as_array(image), as_array(colored)
     assert after.shape == before.shape
     assert np.ptp(after.astype(float), axis=2).max() > np.ptp(before.astype(float), axis=2).max() * 0.1
-    # An 8-bit step is up to 0.4 of L; what sRGB cannot show must not have cost more.
+    # An 8-bit step is up to 0.4 of L; colors outside sRGB must not change L by more.
     assert np.abs(lightness(after) - lightness(before)).max() < (0.5 if after.dtype == np.uint8 else 0.01)
 
 
-def test_what_the_network_is_shown_is_the_picture_resized_as_a_whole() -> None:
+def test_resizing_in_strips_equals_resizing_the_whole_picture() -> None:
     pictures = torch.rand(2, 3, 157, 203)
     for size in (32, 90, 300):
-        whole = F.interpolate(pictures, shown_size(157, 203, size), mode="bilinear", antialias=True)
-        assert (shrink(pictures, size, CPU) - rgb_to_lab(whole.clamp(0, 1))[0]).abs().max() < 1e-3
+        whole = F.interpolate(pictures, network_size(157, 203, size), mode="bilinear", antialias=True)
+        assert (network_input(pictures, size, CPU) - rgb_to_lab(whole.clamp(0, 1))[0]).abs().max() < 1e-3
 
 
-def test_color_is_enlarged_as_a_whole_whatever_the_height_of_a_strip(
-    photograph: Tensor, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_height_of_a_strip_does_not_change_the_result(photograph: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
     pixels = photograph[None]
-    small, ab = shrink(pixels, 32, CPU), (torch.rand(1, 2, 32, 48) - 0.5) * 60
+    small, ab = network_input(pixels, 32, CPU), (torch.rand(1, 2, 32, 48) - 0.5) * 60
     enlarged = F.interpolate(ab, pixels.shape[-2:], mode="bilinear")
     whole = lab_to_rgb(rgb_to_lab(pixels)[0], enlarged, keep_L=True)
     for strip in (1, 320 * 7, 2**20):
         monkeypatch.setattr(inference, "STRIP", strip)
-        assert (join(pixels, small, ab) / 255 - whole).abs().max() < 0.51 / 255
+        assert (apply_color(pixels, small, ab) / 255 - whole).abs().max() < 0.51 / 255
     guided = []
     for strip in (1, 320 * 7, 2**20):
         monkeypatch.setattr(inference, "STRIP", strip)
-        guided.append(join(pixels.float() / 255, small, ab, guided=True))
+        guided.append(apply_color(pixels.float() / 255, small, ab, guided=True))
     assert all((each - guided[0]).abs().max() < 1e-5 for each in guided)
 
 
-def test_guided_color_stops_where_the_picture_has_an_edge() -> None:
-    """A red square on gray whose colors the network saw at an eighth of the size."""
+def test_guided_upsampling_stops_at_edges() -> None:
+    """On a red square whose ab is known at an eighth of the size."""
     inside = torch.zeros(1, 1, 256, 256)
-    inside[..., 84:180, 84:180] = 1  # between the pixels of what the network saw
+    inside[..., 84:180, 84:180] = 1  # between pixels of the network's input
     true_ab = inside * torch.tensor([60.0, 40.0])[:, None, None]
-    picture_ = lab_to_rgb(30 + 40 * inside, true_ab)
-    small, ab = shrink(picture_, 32, CPU), F.interpolate(true_ab, (32, 32), mode="bilinear", antialias=True)
+    picture = lab_to_rgb(30 + 40 * inside, true_ab)
+    small, ab = network_input(picture, 32, CPU), F.interpolate(true_ab, (32, 32), mode="bilinear", antialias=True)
     wrong = {
-        guided: (rgb_to_lab(join(picture_, small, ab, guided))[1] - true_ab).square().mean().item()
+        guided: (rgb_to_lab(apply_color(picture, small, ab, guided))[1] - true_ab).square().mean().item()
         for guided in (False, True)
     }
     assert wrong[True] < 0.5 * wrong[False]
 
 
 @pytest.mark.parametrize(
-    ("shape", "size", "shown"),
+    ("shape", "size", "expected"),
     [((1000, 1500), 256, (256, 384)), ((1500, 1000), 64, (96, 64)), ((100, 4000), 256, (26, 1024)),
      ((4000, 2), 64, (256, 16)), ((1, 1), 16, (16, 16))],
 )  # fmt: skip
-def test_the_network_is_shown_the_whole_aspect_within_bounds(
-    model: CUNet, shape: tuple[int, int], size: int, shown: tuple[int, int]
+def test_the_network_input_keeps_the_aspect_within_bounds(
+    model: CUNet, shape: tuple[int, int], size: int, expected: tuple[int, int]
 ) -> None:
-    assert shown_size(*shape, size) == shown
+    assert network_size(*shape, size) == expected
     assert model.colorize(np.zeros(shape, np.uint8), size=size).shape == (*shape, 3)
 
 
-def test_saturation_and_temperature_change_color_alone(photograph: Tensor) -> None:
+def test_saturation_and_temperature_change_the_colors(photograph: Tensor) -> None:
     torch.manual_seed(0)
     model = ECCV16(width=2, head="bins").eval()
     gray = model.colorize(photograph, size=32, saturation=0)
@@ -142,7 +140,7 @@ def test_saturation_and_temperature_change_color_alone(photograph: Tensor) -> No
     assert model.temperature == 0.38
 
 
-def test_a_model_in_training_goes_on_as_it_was(photograph: Tensor) -> None:
+def test_coloring_leaves_a_model_in_training_unchanged(photograph: Tensor) -> None:
     model = CUNet(width=2)
     before = {name: value.clone() for name, value in model.state_dict().items()}
     colored = model.colorize(photograph, size=32)
@@ -151,7 +149,7 @@ def test_a_model_in_training_goes_on_as_it_was(photograph: Tensor) -> None:
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
 
 
-def test_alpha_and_what_belongs_to_a_pil_image_stay(model: CUNet, photograph: Tensor) -> None:
+def test_alpha_and_metadata_of_a_pil_image_are_kept(model: CUNet, photograph: Tensor) -> None:
     image = Image.fromarray(photograph.movedim(0, -1).numpy())
     alpha = Image.linear_gradient("L").resize(image.size)
     image.putalpha(alpha)
@@ -163,12 +161,12 @@ def test_alpha_and_what_belongs_to_a_pil_image_stay(model: CUNet, photograph: Te
 
 
 @pytest.mark.parametrize(
-    ("image", "how", "sentence"),
+    ("image", "options", "message"),
     [
-        ("old.jpg", {}, "A str is no picture"),
-        (np.zeros((4, 4, 4), np.uint8), {}, r"shape \(4, 4, 4\) is no picture"),
+        ("old.jpg", {}, "A str is not a picture"),
+        (np.zeros((4, 4, 4), np.uint8), {}, r"shape \(4, 4, 4\) is not a picture"),
         (np.zeros((4, 4), np.int64), {}, "int64 has no known range"),
-        (torch.zeros(4, 4), {}, r"shape \(4, 4\) is no picture"),
+        (torch.zeros(4, 4), {}, r"shape \(4, 4\) is not a picture"),
         (torch.zeros(3, 4, 4, dtype=torch.int64), {}, "int64 has no known range"),
         (np.zeros((0, 4), np.uint8), {}, "4×0 pixels has nothing to color"),
         (np.full((4, 4), 7.0), {}, "must lie in 0..1"),
@@ -180,6 +178,6 @@ def test_alpha_and_what_belongs_to_a_pil_image_stay(model: CUNet, photograph: Te
         (np.zeros((4, 4), np.uint8), {"temperature": 0.5}, "this cunet has none"),
     ],
 )
-def test_what_cannot_be_colored_is_said(model: CUNet, image: object, how: dict, sentence: str) -> None:
-    with pytest.raises(UserError, match=sentence):
-        colorize(model, image, **how)
+def test_unusable_pictures_and_options_are_refused(model: CUNet, image: object, options: dict, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        colorize(model, image, **options)

@@ -15,7 +15,8 @@ from rich.console import Console
 from rich.progress import track
 
 from colorlab.benchmark.measuring import Result, in_fresh_process, peak, reset_peak
-from colorlab.colorize.album import Errand, How, color_pictures
+from colorlab.colorize.jobs import Job, Options
+from colorlab.colorize.pictures import color_pictures
 from colorlab.data.splits import SAMPLES
 from colorlab.models import ECCV16, Colorizer
 from colorlab.models.weights import load
@@ -44,8 +45,8 @@ class Measurement(NamedTuple):
 
 
 def _colorlab(model: Colorizer, photographs: list[Path], out: Path) -> None:
-    errands = [Errand(path, out / path.name, as_named=False) for path in photographs]
-    for failure in color_pictures(errands, model, How()):
+    jobs = [Job(path, out / path.name, keep_suffix=False) for path in photographs]
+    for failure in color_pictures(jobs, model, Options()):
         if failure is not None:
             raise RuntimeError(str(failure))
 

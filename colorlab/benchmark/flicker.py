@@ -20,7 +20,7 @@ from torch import Tensor
 
 from colorlab.benchmark.measuring import Result
 from colorlab.color import lab_to_rgb
-from colorlab.colorize.film import Steadier
+from colorlab.colorize.flicker import FlickerFilter
 from colorlab.data.splits import SAMPLES
 from colorlab.metrics import colorfulness_of
 from colorlab.models import Colorizer
@@ -80,8 +80,8 @@ def run(options: argparse.Namespace) -> Result:
         frames = pan(photograph, options.frames, options.grain)
         predicted = [predict(model, frame) for frame in frames]
         for steady, found in measured.items():
-            steadier = Steadier(steady)
-            colors = [steadier(frame, ab) for frame, ab in zip(frames, predicted, strict=True)]
+            flicker_filter = FlickerFilter(steady)
+            colors = [flicker_filter(frame, ab) for frame, ab in zip(frames, predicted, strict=True)]
             found.append((flicker(colors), colorfulness(frames, colors)))
     rows = []
     for steady, found in measured.items():

@@ -23,8 +23,8 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import ClientDisconnect
 
 from colorlab.color import lightness_of
-from colorlab.colorize.album import reason_of
 from colorlab.errors import UserError
+from colorlab.images.failures import explain_failure
 from colorlab.images.frames import Frame, PictureFile
 from colorlab.images.picture_files import format_to_write, open_picture, write_picture
 from colorlab.images.pixels import over_white, upper_8_bits
@@ -105,7 +105,7 @@ class Service:
         except UserError as error:
             raise HTTPException(422, str(error)) from error
         except Exception as error:  # decoders may raise anything
-            raise HTTPException(422, f"This picture cannot be colored: {reason_of(error)}.") from error
+            raise HTTPException(422, f"This picture cannot be colored: {explain_failure(error)}.") from error
 
 
 def make_app(models: dict[str, Colorizer], limits: Limits, hosts: list[str]) -> FastAPI:

@@ -1,0 +1,66 @@
+"""The colored pieces of a film, kept beside the result until the film is done, so that coloring can resume."""
+
+import hashlib
+import io
+import shutil
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import torch
+
+from colorlab.colorize.flicker import ColoredFrame
+from colorlab.colorize.jobs import Options
+from colorlab.files import atomic_path
+from colorlab.models.colorizer import Colorizer
+
+
+class Pieces:
+    """A folder of encoded pieces, each complete, all of one film, model and options.
+
+    Args:
+        folder: the folder. If its fingerprint differs, its content is removed.
+        fingerprint: what the pieces depend on.
+    """
+
+    def __init__(self, folder: Path, fingerprint: str) -> None:
+        self.folder = folder
+        mark = folder / "fingerprint"
+        if not (mark.is_file() and mark.read_text() == fingerprint):
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True)
+            mark.write_text(fingerprint)
+
+    def path(self, number: int) -> Path:
+        return self.folder / f"{number:06d}.mp4"
+
+    def last_frame(self, number: int) -> ColoredFrame | None:
+        """Return the last frame of a piece, from which the next one goes on; None if the piece is missing."""
+        if not self.path(number).is_file():
+            return None
+        return ColoredFrame(*torch.load(self.path(number).with_suffix(".pt"), weights_only=True))
+
+    def writing(self, number: int) -> AbstractContextManager[Path]:
+        """Return a context that yields a path to write a piece to, which appears when the block succeeds."""
+        return atomic_path(self.path(number))
+
+    def save_last_frame(self, number: int, frame: ColoredFrame | None) -> None:
+        """Save the last frame of a piece; call it before the piece itself is complete."""
+        assert frame is not None, "a piece has at least one frame"
+        buffer = io.BytesIO()  # torch does not report why it cannot write to a file
+        torch.save([each.cpu() for each in frame], buffer)
+        self.path(number).with_suffix(".pt").write_bytes(buffer.getbuffer())
+
+    def remove(self) -> None:
+        shutil.rmtree(self.folder)
+
+
+def fingerprint_of(source: Path, model: Colorizer, options: Options) -> str:
+    """Return a digest of all that the pieces of a film depend on: the file, the weights and the options."""
+    digest, status = hashlib.blake2b(digest_size=16), source.stat()
+    for name, value in model.state_dict().items():
+        digest.update(name.encode() + value.cpu().flatten().view(torch.uint8).numpy().tobytes())
+    coloring = (
+        options.size, options.guided, options.saturation, options.temperature, options.side_by_side, options.steady
+    )  # fmt: skip
+    digest.update(repr((str(source.resolve()), status.st_size, status.st_mtime_ns, coloring)).encode())
+    return digest.hexdigest()

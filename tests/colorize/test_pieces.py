@@ -1,0 +1,82 @@
+"""Interrupted films that resume."""
+
+import signal
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import colorlab
+from colorlab.colorize import film
+from colorlab.colorize.film import color_film
+from colorlab.colorize.jobs import Options
+from colorlab.colorize.pieces import fingerprint_of
+from colorlab.models import CUNet
+from colorlab.models.inference import predict
+from support.checkpoints import save_checkpoint
+from support.command_process import CommandProcess
+from support.fault_injection import at_call
+from support.films import make_film, read_film
+
+av = pytest.importorskip("av")
+Colorspace, Disposition = av.video.reformatter.Colorspace, av.stream.Disposition
+
+OPTIONS = Options(size=32, batch_size=4)
+
+
+@pytest.mark.usefixtures("small_pieces")
+def test_an_interrupted_film_resumes_and_equals_an_uninterrupted_one(
+    model: CUNet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = make_film(tmp_path / "old.mp4")
+    list(color_film(source, whole := tmp_path / "whole.mp4", model, OPTIONS))
+    course = color_film(source, target := tmp_path / "new.mp4", model, OPTIONS)
+    while next(course) < 0.6:  # in the second piece
+        pass
+    course.close()
+    assert not target.exists()
+    asked = []
+    monkeypatch.setattr(film, "predict", lambda *words: asked.append(len(words[1])) or predict(*words))
+    list(color_film(source, target, model, OPTIONS))
+    assert sum(asked) == 14  # of 24
+    first, second = read_film(whole), read_film(target)
+    assert first.times == second.times
+    assert all(np.array_equal(one, other) for one, other in zip(first.pictures, second.pictures, strict=True))
+
+
+def test_pieces_with_other_options_are_not_reused(model: CUNet, tmp_path: Path) -> None:
+    source = make_film(tmp_path / "old.mp4", sound=False)
+    course = color_film(source, tmp_path / "new.mp4", model, OPTIONS)
+    next(course)
+    course.close()
+    (pieces,) = tmp_path.glob(".new.mp4.pieces")
+    before = (pieces / "fingerprint").read_text()
+    list(color_film(source, tmp_path / "new.mp4", model, Options(size=32, saturation=0)))
+    assert not pieces.exists()
+    gray = read_film(tmp_path / "new.mp4").pictures[0]
+    assert np.ptp(gray.astype(int), axis=2).mean() < 4
+    assert fingerprint_of(source, model, OPTIONS) == before
+    assert fingerprint_of(source, CUNet(width=2), OPTIONS) != before
+
+
+def test_a_killed_command_resumes(tmp_path: Path) -> None:
+    """With kill -9, in the middle of the second piece."""
+    torch.manual_seed(0)
+    save_checkpoint(CUNet(width=2), tmp_path / "cunet.ckpt")
+    make_film(tmp_path / "old.mp4", frames=130, sound=False)
+    words = ("old.mp4", "--checkpoint", "cunet.ckpt", "-o", "new.mp4", "--size", "32", "--batch-size", "4")
+    killed = partial(at_call, "colorlab.colorize.video:Encoder.write", 125)
+    coloring = CommandProcess(*words, cwd=tmp_path, before=killed, stdout=f"{tmp_path}_said", command="colorize")
+    assert coloring.wait() == -signal.SIGKILL, coloring.output()
+    assert not (tmp_path / "new.mp4").exists()
+    again = color_film(
+        tmp_path / "old.mp4",
+        tmp_path / "new.mp4",
+        colorlab.load(tmp_path / "cunet.ckpt"),
+        Options(size=32, batch_size=4),
+    )
+    assert len(list(again)) == 3  # the last ten frames, four at a time
+    assert len(read_film(tmp_path / "new.mp4").times) == 130
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cunet.ckpt", "new.mp4", "old.mp4"]

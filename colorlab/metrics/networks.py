@@ -21,7 +21,7 @@ from torchmetrics.image import FrechetInceptionDistance, KernelInceptionDistance
 
 from colorlab.errors import UserError
 from colorlab.library_internals import lite0_classes
-from colorlab.models.weights import read_checkpoint
+from colorlab.runs.weight_files import read_checkpoint
 
 KID_SUBSETS, KID_SUBSET_SIZE = 100, 1000
 

@@ -29,7 +29,7 @@ def starting_checkpoint(experiment: Experiment, folder: RunFolder) -> Path | Non
 
 
 def _checked(path: Path, experiment: Experiment) -> Path:
-    from colorlab.models.weights import read_checkpoint
+    from colorlab.runs.weight_files import read_checkpoint
 
     model, max_epochs = experiment.model, experiment.trainer.arguments.get("max_epochs")
     checkpoint: dict[str, Any] = read_checkpoint(path)

@@ -57,9 +57,10 @@ audit: $(READY)  ## check the pinned packages for known vulnerabilities; needs P
 reference: $(READY)  ## write docs/reference.md from conf/ and the constructors
 	$(BIN)/python docs/make_reference.py
 
-lint: $(READY)  ## check the style of the code
+lint: $(READY)  ## check the style and the types of the code
 	$(BIN)/ruff check colorlab docs hydra_plugins tests
 	$(BIN)/ruff format --check colorlab docs hydra_plugins tests
+	$(BIN)/mypy
 
 format: $(READY)  ## format the code
 	$(BIN)/ruff check --fix colorlab docs hydra_plugins tests

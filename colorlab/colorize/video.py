@@ -110,7 +110,8 @@ def _display_matrix(frame: av.VideoFrame) -> tuple[int, ...] | None:
     """Return the nine numbers of FFmpeg's display matrix, if the frame has one."""
     if "DISPLAYMATRIX" not in frame.side_data:
         return None
-    return struct.unpack("9i", bytes(frame.side_data["DISPLAYMATRIX"]))
+    matrix = frame.side_data["DISPLAYMATRIX"]  # type: ignore[typeddict-item]  # PyAV's types know motion vectors alone
+    return struct.unpack("9i", bytes(matrix))
 
 
 class Encoder:

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from colorlab.color import exact
+from colorlab.color import exact, to_float
 
 
 class RandomCropFlip:
@@ -46,7 +46,7 @@ class RandomCropFlip:
         """
         height, width = rgb.shape[-2:]
         with exact(rgb.device):
-            pixels = rgb.float() / 255 if rgb.dtype == torch.uint8 else rgb
+            pixels = to_float(rgb)
             area, shape, down, right, mirror = uniforms(5, seed, epoch, index).unbind(dim=1)
             area = self.scale[0] + area * (self.scale[1] - self.scale[0])
             low, high = map(math.log, self.ratio)

@@ -7,7 +7,7 @@ from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.loggers import Logger
 from torch import Tensor, nn
 
-from colorlab.color import has_color, rgb_to_lab
+from colorlab.color import has_color, rgb_to_lab, to_float
 from colorlab.config import Plan
 from colorlab.data import ColorDataModule
 from colorlab.data.photographs import GRAY, Photographs, Pictures, Skipped
@@ -32,7 +32,7 @@ class MultiModelPredictor(LightningModule):
 
     def on_after_batch_transfer(self, batch: Pictures, dataloader_idx: int) -> tuple[Tensor, Tensor]:
         """Return the rgb of the pictures with color, [B, 3, H, W] in 0..1, and their indices, [B]."""
-        rgb = batch.rgb.float() / 255
+        rgb = to_float(batch.rgb)
         gray = ~has_color(rgb_to_lab(rgb)[1])
         skipped = [*batch.skipped, *(Skipped(int(index), GRAY) for index in batch.index[gray])]
         self.data.skipped.note(batch._replace(skipped=skipped), self.photographs)

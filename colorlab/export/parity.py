@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from colorlab.color import lab_to_rgb, rgb_to_lab
+from colorlab.color import lab_to_rgb, rgb_to_lab, to_float
 from colorlab.data.splits import SAMPLES
 from colorlab.images.decoding import read_photograph
 from colorlab.models import Colorizer
@@ -34,7 +34,7 @@ def difference(model: Colorizer, program: Program, rgb: bool = False) -> float:
     Returns:
         The difference in units of ab, or in RGB of 0..1; NaN if any color is NaN.
     """
-    photograph = read_photograph(PHOTOGRAPH)[None] / 255
+    photograph = to_float(read_photograph(PHOTOGRAPH)[None])
     crops = torch.cat([photograph[..., at : at + 97, at : at + 131] for at in (0, 60, 120)])
     worst = torch.zeros(())
     for picture in (photograph, crops):

@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchmetrics.image import FrechetInceptionDistance, KernelInceptionDistance, LearnedPerceptualImagePatchSimilarity
 
+from colorlab.color import from_float
 from colorlab.errors import UserError
 from colorlab.library_internals import lite0_classes
 from colorlab.runs.weight_files import read_checkpoint
@@ -156,7 +157,7 @@ class Inception(PerceptualNetwork):
 
     def features(self, rgb: Tensor) -> Tensor:
         """Compute the features after the last pooling: [B, 2048]."""
-        return self.network((rgb * 255).round().to(torch.uint8))
+        return self.network(from_float(rgb, torch.uint8))
 
     def compare_sets(self, predicted: Tensor, true: Tensor) -> dict[str, float]:
         return {"fid": frechet_distance(predicted, true), "kid": kernel_distance(predicted, true)}

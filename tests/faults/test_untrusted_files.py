@@ -59,7 +59,7 @@ def run_command_here(
 ) -> Callable[..., tuple[int, str]]:
     """Return a function that runs a command in this process and returns its exit code and standard error."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)  # as the coloring command leaves it
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)  # as a program may have done
 
     def run(command: str, *words: str | Path) -> tuple[int, str]:
         GlobalHydra.instance().clear()

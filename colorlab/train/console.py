@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def announce(experiment: Experiment, folder: RunFolder, command: str, data: "ColorDataModule") -> None:
     """Keep the run's origin, and print its configuration, its photographs, and what differs in a reproduction."""
     settings = experiment.settings
-    origin = keep_origin(folder, command, settings.seed, _facts_of(data))
+    origin = keep_origin(folder, command, settings.seed, data.fingerprints())
     _print_tree(experiment.configuration(), str(folder.path))
     print(data.summary(), flush=True)
     if settings.reproduce:
@@ -67,13 +67,3 @@ def _print_tree(cfg: dict[str, Any], title: str) -> None:
         return tree
 
     rich.print(grow(Tree(f"[bold]{escape(title)}"), cfg))
-
-
-def _facts_of(data: "ColorDataModule") -> dict[str, Any]:
-    from colorlab.data.splits import fingerprint
-
-    splits = {
-        split: {"photographs": len(names), "fingerprint": fingerprint(data.root, names, times=False)}
-        for split, names in data.names.items()
-    }
-    return {"root": str(data.root), **splits}

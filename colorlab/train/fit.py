@@ -76,7 +76,8 @@ def train(
             folder.write_configuration(experiment.configuration(), status.overrides)
         _prepare(model, experiment, data, folder)
         if experiment.trainer_switches.scale_batch:
-            size = largest_batch(model, data, experiment.trainer)
+            saved = folder.settings("data").get("batch_size") if checkpoint else None  # of a requeued job
+            size = saved or largest_batch(model, data, experiment.trainer)
             data.batch_size = size
             experiment = experiment.with_arguments("data", batch_size=size)
             status.overrides += [f"data.batch_size={size}", "trainer.scale_batch=false"]

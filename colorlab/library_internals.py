@@ -90,13 +90,13 @@ def reads_found_inf(optimizer: "Optimizer") -> bool:
 def set_found_inf(optimizer: "Optimizer", found: "torch.Tensor | None") -> None:
     """Tell an optimizer for which `reads_found_inf` is true whether to skip its next steps; None withdraws it.
 
-    torch 2.11: `found_inf`, which `torch.amp.GradScaler` sets and the types of optimizers do not declare.
+    torch 2.11: `found_inf`, which `torch.amp.GradScaler` sets.
 
     Args:
         optimizer: the optimizer.
         found: a scalar on the weights' device, above 0 to skip.
     """
-    optimizer.found_inf = found  # type: ignore[attr-defined]
+    optimizer.found_inf = found  # type: ignore[attr-defined]  # declared by no optimizer
 
 
 # -- trackers and search ----------------------------------------------------------------------------

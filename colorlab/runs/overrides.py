@@ -12,18 +12,8 @@ from colorlab.runs.folder import RunFolder
 REPLACED = {
     "data.decode": (),
     "data.cache=ram": ("++data.cache=disk",),
-    "schedule=demo": (
-        "schedule=staged", "++schedule.lr=[[0,1.0],[45,0.2],[60,0.1]]", "++schedule.weight_decay=[[0,1.0],[45,0.1]]",
-    ),
-    "schedule=results": (
-        "schedule=staged", "++schedule.lr=[[0,1.0],[8,0.2],[12,0.1]]", "++schedule.weight_decay=[[0,1.0],[8,0.1]]",
-    ),
-    "schedule=short_cosine": ("schedule=cosine", "++schedule.warmup=1"),
-    "schedule=zhang2016": (
-        "schedule=staged", "++schedule.lr=[[0,1.0],[7,0.1]]", "++schedule.weight_decay=[[0,1.0]]",
-        "++schedule.warmup=0.1",
-    ),
-}  # fmt: skip
+    **{f"schedule={name}": (f"schedule=recipes/{name}",) for name in ("demo", "results", "short_cosine", "zhang2016")},
+}
 """Overrides of earlier versions, by `key` or `key=value`, and the ones that mean the same now."""
 
 

@@ -38,7 +38,7 @@ def test_new_overrides_replace_recorded_ones(folder: RunFolder) -> None:
         (["++data.decode=workers", "seed=2"], ["seed=2"]),
         (["++data.cache=ram"], ["++data.cache=disk"]),
         (["++data.cache=disk"], ["++data.cache=disk"]),
-        (["schedule=short_cosine"], ["schedule=cosine", "++schedule.warmup=1"]),
+        (["schedule=short_cosine"], ["schedule=recipes/short_cosine"]),
     ],
 )
 def test_overrides_of_earlier_versions_are_translated(folder: RunFolder, recorded: list[str], today: list[str]) -> None:

@@ -84,7 +84,7 @@ def test_sigterm_ends_both_processes_and_the_run_resumes_identically(
         assert "Traceback" not in error, error
         assert [line for line in error.splitlines() if line.startswith("colorlab: ")] == [
             "colorlab: SIGTERM: stops after this step, or validation, and saves; once more leaves at once.",
-            "colorlab: SIGTERM: resume=run goes on.",
+            "colorlab: SIGTERM: resume=run continues it.",
         ]
         assert_all_end(training)
         assert_ends(start_command("train", "resume=run", cwd=tmp_path), 0)

@@ -46,7 +46,7 @@ def test_one_signal_saves_after_the_step_and_stops(tally, tmp_path: Path, undist
             said = [line for line in training.output().splitlines() if line.startswith("colorlab: ")]
             assert said == [
                 f"colorlab: {name}: stops after this step, or validation, and saves; once more leaves at once.",
-                f"colorlab: {name}: resume=run goes on.",
+                f"colorlab: {name}: resume=run continues it.",
             ]
             assert "Traceback" not in training.output()
             status = RunFolder(where / "run").status()
@@ -105,7 +105,7 @@ def test_a_signal_before_training_stops_at_once(tally, tmp_path: Path, name: str
         words = (*RUN, *QUICK, "objective=rebalanced_classification")
         training = CommandProcess(*words, cwd=tmp_path, before=counting)
         assert training.wait() == SIGNALS[name], training.output()
-        assert training.output().splitlines()[-1] == f"colorlab: {name}: resume=run goes on."
+        assert training.output().splitlines()[-1] == f"colorlab: {name}: resume=run continues it."
         assert "Traceback" not in training.output()
 
 

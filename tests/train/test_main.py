@@ -113,7 +113,7 @@ def test_a_folder_holds_one_run(
     subprocess.run(["cp", "-r", finished.path, folder.path], check=True)
     before = {path: path.read_bytes() for path in folder.path.rglob("*") if path.is_file()}
     assert train_exit_code(monkeypatch, *SMALL, "debug=true", f"hydra.run.dir={folder.path}") == 2
-    assert f"{folder.path} holds a run already: resume={folder.path} goes on with it" in capsys.readouterr().err
+    assert f"{folder.path} holds a run already: resume={folder.path} continues it" in capsys.readouterr().err
     assert {path: path.read_bytes() for path in folder.path.rglob("*") if path.is_file()} == before
     for checkpoint in folder.checkpoints.path.iterdir():
         checkpoint.unlink()
@@ -225,7 +225,7 @@ MISTAKES = {
     "model.head=bins model.temperature=0": "model.temperature=0 must be above 0",
     "model.compile=maybe": "model.compile=maybe must be true or false",
     "trainer.scale_batch=64": "trainer.scale_batch=64 must be true or false",
-    "trainer.scale_batch=true trainer=ddp trainer.accelerator=cpu trainer.devices=2": "looks on one device",
+    "trainer.scale_batch=true trainer=ddp trainer.accelerator=cpu trainer.devices=2": "works on one device",
     "optim.fused=true trainer.gradient_clip_val=1 trainer.precision=bf16-mixed": "do not go together in bf16-mixed",
     "callbacks.best.monitor=val/psnr": "callbacks.best.monitor=val/psnr should rise: add callbacks.best.mode=max.",
     "callbacks.plateau.mode=max": "callbacks.plateau.monitor=val/loss should fall: add callbacks.plateau.mode=min.",

@@ -46,7 +46,7 @@ def run(name: str, job: Callable[[DictConfig], Any], keys: tuple[str, ...]) -> N
 
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let errors through as they are
     try:
-        sys.argv[1:] = [_free(argument) for argument in sys.argv[1:]]
+        sys.argv[1:] = [_with_plus_prefix(argument) for argument in sys.argv[1:]]
         hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name=name)(task)()
     except (UserError, HydraException, OmegaConfBaseException) as error:
         leave(error, keys)
@@ -113,7 +113,7 @@ def _listed(argument: str) -> str:
     return f"{key}=[{','.join(quoted)}]"
 
 
-def _free(argument: str) -> str:
+def _with_plus_prefix(argument: str) -> str:
     """Prefix a dotted override with `++`, so that it may name a key that its YAML does not list.
 
     Hydra cannot know these keys: the constructors do, and `colorlab.config.check` asks them.

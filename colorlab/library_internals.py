@@ -79,6 +79,16 @@ def wandb_init_arguments(logger: "WandbLogger") -> dict[str, Any]:
 # -- torch ------------------------------------------------------------------------------------------
 
 
+def cpu_computes_in_bf16() -> bool:
+    """Return whether the CPU has instructions for bf16: AVX-512 BF16 or AMX.
+
+    torch 2.11: `torch.cpu._is_avx512_bf16_supported`, `torch.cpu._is_amx_tile_supported`.
+    """
+    import torch
+
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+
+
 def reads_found_inf(optimizer: "Optimizer") -> bool:
     """Return whether an optimizer's kernel skips its step if its attribute `found_inf` is above 0.
 

@@ -173,3 +173,12 @@ def test_efficientnet_lite_classifies_pooled_features() -> None:
     with torch.no_grad():
         pooled = network.extract_features(picture).mean(dim=(2, 3))
         torch.testing.assert_close(library_internals.lite0_classes(network, pooled), network(picture))
+
+
+def test_torch_says_whether_the_cpu_has_bf16_as_the_system_does() -> None:
+    require("torch", torch.cpu, "_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    cpuinfo = Path("/proc/cpuinfo")
+    if not cpuinfo.exists():
+        pytest.skip("the system lists no features of the CPU")
+    flags = set(cpuinfo.read_text().split())
+    assert library_internals.cpu_computes_in_bf16() == bool(flags & {"avx512_bf16", "amx_tile"})

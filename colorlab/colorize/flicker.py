@@ -40,8 +40,8 @@ class FlickerFilter:
     def __call__(self, lightness: Tensor, ab: Tensor) -> Tensor:
         """Return the filtered ab of the next frame, given its L [1, 1, h, w] and predicted ab [1, 2, h, w]."""
         if self.before is not None and self.steady:
-            before = torch.cat(self.before, dim=1)
-            moved = _moved(before, _motion(self.before.lightness, lightness))
+            last = ColoredFrame(*(part.to(lightness.device) for part in self.before))  # a resumed film's are on the CPU
+            moved = _moved(torch.cat(last, dim=1), _motion(last.lightness, lightness))
             difference = lightness - moved[:, :1]
             trust = self.steady * (-(difference**2) / (2 * TRUST**2)).exp()
             ab = torch.lerp(ab, moved[:, 1:], trust)

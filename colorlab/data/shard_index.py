@@ -63,7 +63,7 @@ class Shards:
         for name, length in zip(self.index.shards.tolist(), self.index.lengths.tolist(), strict=True):
             if found.get(name) != length:
                 state = f"has {found[name]} bytes in place of {length}" if name in found else "is missing"
-                raise UserError(f"data.root={storage} is not whole: {name} {state}; copy or write the shards again.")
+                raise UserError(f"data.root={storage} is incomplete: {name} {state}; copy or write the shards again.")
 
     def __str__(self) -> str:
         return str(self.storage)

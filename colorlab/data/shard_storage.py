@@ -50,7 +50,7 @@ class ShardFolder:
             UserError: it is gone.
         """
         if not (self.root / name).is_file():
-            raise UserError(f"{self.root / name} has gone: it was there before.")
+            raise UserError(f"{self.root / name} is missing: it was there when the run started.")
         return self.root / name
 
     @contextlib.contextmanager

@@ -29,7 +29,7 @@ def with_protocol(data: Plan, protocol: Protocol) -> Plan:
     fixed = {"size": SIDE} if protocol == "stretch256" else {"size": None, "batch_size": 1}
     for key, value in fixed.items():
         if data.arguments.get(key, value) != value:
-            raise UserError(f"data.{key}={data.arguments[key]} is not protocol={protocol}: leave it away.")
+            raise UserError(f"data.{key}={data.arguments[key]} does not fit protocol={protocol}: remove it.")
     return data.with_arguments(**fixed)
 
 

@@ -1,4 +1,4 @@
-"""The settings of an evaluation. Imports nothing heavy, so that a mistyped command is answered at once."""
+"""The settings of an evaluation. Imports nothing heavy."""
 
 from dataclasses import dataclass
 from typing import Literal

@@ -6,10 +6,8 @@ from torch.export import Dim
 
 from colorlab.color import lab_to_rgb, rgb_to_lab
 from colorlab.models import Colorizer
+from colorlab.models.inference import MIN_SIDE
 from colorlab.models.weights import metadata
-
-SMALLEST = 16
-"""The smallest height and width, in pixels."""
 
 
 class Graph(nn.Module):
@@ -50,7 +48,7 @@ class Graph(nn.Module):
 
     def shapes(self) -> tuple[dict[int, Dim]]:
         """Return the dynamic dimensions of the input."""
-        return ({0: Dim("batch"), 2: Dim("height", min=SMALLEST), 3: Dim("width", min=SMALLEST)},)
+        return ({0: Dim("batch"), 2: Dim("height", min=MIN_SIDE), 3: Dim("width", min=MIN_SIDE)},)
 
     def example(self) -> Tensor:
         """Return an input to trace with: two pictures with H ≠ W, so that tracing makes no size a constant."""
@@ -58,7 +56,7 @@ class Graph(nn.Module):
 
     def facts(self) -> dict[str, str]:
         """Return the metadata of a file: the model, the licenses, the input and the output."""
-        shape = f"float32, height and width from {SMALLEST} up (padded inside)"
+        shape = f"float32, height and width from {MIN_SIDE} up (padded inside)"
         rgb = f"[batch, 3, height, width] sRGB in 0..1, {shape}"
         return {
             **metadata(self.model),

@@ -24,7 +24,7 @@ def write(graph: Graph, path: Path) -> None:
 
 
 def read(path: Path) -> Program:
-    """The file as onnxruntime runs it, on the CPU."""
+    """Return the file as a program that onnxruntime runs on the CPU."""
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     (entry,) = session.get_inputs()
 

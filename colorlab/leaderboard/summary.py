@@ -35,8 +35,8 @@ class RunSummary:
 
     Args:
         folder: the run's.
-        status: the status in its folder: running, done, failed, interrupted or pruned; "killed" if it is running
-            there but its process is gone; "unfinished" if the folder has no status and not all epochs.
+        status: the status in its folder: running, done, failed, interrupted or pruned; "killed" if the status is
+            running and the process has ended; "unfinished" if the folder has no status and not all epochs.
         reason: why the run failed or was stopped; empty otherwise.
         overrides: the overrides it was started with, by key.
         config: its configuration; empty if the run failed before it was written.

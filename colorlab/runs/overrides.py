@@ -9,6 +9,8 @@ from colorlab.errors import UserError
 from colorlab.runs.checkpoints import find_checkpoint
 from colorlab.runs.folder import RunFolder
 
+QUOTES = "'\""
+
 REPLACED = {
     "data.decode": (),
     "data.cache=ram": ("++data.cache=disk",),
@@ -65,7 +67,7 @@ def with_reproduced_overrides(arguments: list[str]) -> list[str]:
 
 
 def _last_path(arguments: list[str], key: str) -> Path | None:
-    given = [argument.partition("=")[2].strip("'\"") for argument in arguments if key_of(argument) == key]
+    given = [argument.partition("=")[2].strip(QUOTES) for argument in arguments if key_of(argument) == key]
     return Path(given[-1]).expanduser() if given and given[-1] not in ("", "null") else None
 
 
@@ -85,7 +87,7 @@ def _repeatable(recorded: list[str], new: set[str]) -> list[str]:
 
 def _in_todays_names(word: str) -> tuple[str, ...]:
     key = key_of(word)
-    exact = f"{key}={word.partition('=')[2]}"
+    exact = f"{key}={word.partition('=')[2].strip(QUOTES)}"
     return REPLACED.get(exact, REPLACED.get(key, (word,)))
 
 

@@ -1,10 +1,9 @@
 """The files of a study's folder. Imports nothing heavy."""
 
-import json
 from pathlib import Path
 from typing import Any
 
-from colorlab.files import write_text
+from colorlab.files import read_json, write_json
 
 
 class StudyFolder:
@@ -26,9 +25,13 @@ class StudyFolder:
         self._facts = path / "study.json"
 
     def facts(self) -> dict[str, Any] | None:
-        """Return what the study depends on; None if the folder holds no study."""
-        return json.loads(self._facts.read_text(encoding="utf-8")) if self._facts.is_file() else None
+        """Return what the study depends on; None if the folder holds no study.
+
+        Raises:
+            UserError: the file cannot be read.
+        """
+        return read_json(self._facts)
 
     def write_facts(self, facts: dict[str, Any]) -> None:
         """Write what the study depends on; call it last, when all pictures are written."""
-        write_text(self._facts, json.dumps(facts, indent=2, ensure_ascii=False))
+        write_json(self._facts, facts)

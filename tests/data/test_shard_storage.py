@@ -18,7 +18,7 @@ def test_a_shard_missing_from_a_bucket_is_named(folder: ColorDataModule, bucket:
     with pytest.raises(UserError, match=rf"{bucket}/index.npz has \d+ bytes in place of 17"):
         storage.local("index.npz", 17)
     storage.delete("train-000001.tar")
-    with pytest.raises(UserError, match=rf"{bucket} is not whole: train-000001.tar is missing"):
+    with pytest.raises(UserError, match=rf"{bucket} is incomplete: train-000001.tar is missing"):
         Shards(storage)
     with pytest.raises(UserError, match=rf"{bucket}/train-000001.tar: Object at location .* not found"):
         storage.local("train-000001.tar", 17)

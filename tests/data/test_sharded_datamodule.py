@@ -191,7 +191,9 @@ def test_a_shard_lost_during_training_ends_the_run_with_a_message(
         list(loader(data))
     with pytest.raises(SystemExit):
         leave(lost.value)
-    assert capsys.readouterr().err == f"colorlab: {copy}/train-000001.tar has gone: it was there before.\n"
+    assert (
+        capsys.readouterr().err == f"colorlab: {copy}/train-000001.tar is missing: it was there when the run started.\n"
+    )
 
 
 # -- from a bucket -----------------------------------------------------------------------------------

@@ -37,6 +37,7 @@ def test_new_overrides_replace_recorded_ones(folder: RunFolder) -> None:
     [
         (["++data.decode=workers", "seed=2"], ["seed=2"]),
         (["++data.cache=ram"], ["++data.cache=disk"]),
+        (["++data.cache='ram'"], ["++data.cache=disk"]),
         (["++data.cache=disk"], ["++data.cache=disk"]),
         (["schedule=short_cosine"], ["schedule=recipes/short_cosine"]),
     ],

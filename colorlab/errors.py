@@ -68,6 +68,8 @@ def did_you_mean(word: str, known: Iterable[str], prefix: str = "", few: bool = 
         few: there are few known words: list them after the suggestion, too.
     """
     known = sorted(known)
+    if not known:
+        return "there are none."
     near = difflib.get_close_matches(word, known, n=1)
     choices = f"choose from: {', '.join(known)}."
     return (f"did you mean {prefix}{near[0]}?" + f" Else {choices}" * few) if near else choices

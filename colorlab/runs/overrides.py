@@ -77,15 +77,19 @@ def _repeatable(recorded: list[str], new: set[str]) -> list[str]:
     Raises:
         UserError: one of them is not safe to repeat.
     """
-    today = [word for old in recorded for word in _in_todays_names(old)]
-    kept = [word for word in today if key_of(word) not in new]
+    kept = [word for word in in_todays_names(recorded) if key_of(word) not in new]
     kept = [word for word in kept if not re.match(r"(sweep|callbacks\.pruning)\b", key_of(word))]
     for word in kept:
         check_safe(word)
     return kept
 
 
-def _in_todays_names(word: str) -> tuple[str, ...]:
+def in_todays_names(words: list[str]) -> list[str]:
+    """Return overrides with those of earlier versions replaced by the ones that mean the same now."""
+    return [today for word in words for today in _in_todays_name(word)]
+
+
+def _in_todays_name(word: str) -> tuple[str, ...]:
     key = key_of(word)
     exact = f"{key}={word.partition('=')[2].strip(QUOTES)}"
     return REPLACED.get(exact, REPLACED.get(key, (word,)))

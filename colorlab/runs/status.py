@@ -43,6 +43,10 @@ class Status:
         self.begun = True
         self._write()
 
+    def add_overrides(self, *overrides: str) -> None:
+        """Add overrides that a resume must repeat, for values found while the run was prepared."""
+        self.overrides = [*self.overrides, *overrides]
+
     def end(self, status: str, error: str | None = None, reason: str | None = None) -> None:
         """Write how the run ended; a full disk is only logged."""
         self._facts |= {"status": status, "error": error, "reason": reason, "ended": _now()}

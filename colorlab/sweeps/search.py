@@ -39,7 +39,7 @@ class Search:
         space: what to search, by key.
         metric: the logged value to optimize.
         trials: the number of runs, including those of an earlier start.
-        at_once: the number of runs that the launcher gets together.
+        at_once: the number of runs that the launcher runs in parallel.
         startup: the number of first runs with random values.
         seed: of the random draws.
 

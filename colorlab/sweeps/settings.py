@@ -27,7 +27,7 @@ class SearchSettings:
         metric: the logged value to optimize.
         space: the values to search, by key, in Hydra's syntax; a key that is None is not searched.
         trials: the number of runs, including those of an earlier start.
-        at_once: the number of runs that the launcher gets together.
+        at_once: the number of runs that the launcher runs in parallel.
         startup: the number of first runs with random values, which are never pruned.
         seed: of the random draws.
         trial: the number of the trial that a run belongs to; set by the search.

@@ -18,7 +18,7 @@ from colorlab.files import relative
 from colorlab.runs.folder import RunFolder
 from colorlab.runs.lock import locked
 from colorlab.runs.origin import command_of, typed_command
-from colorlab.runs.overrides import with_reproduced_overrides, with_resumed_overrides
+from colorlab.runs.overrides import in_todays_names, with_reproduced_overrides, with_resumed_overrides
 from colorlab.runs.status import Status, is_first_process
 from colorlab.sweeps.names import file_job
 from colorlab.train.experiment import KEYS, Experiment
@@ -92,7 +92,7 @@ def _free_memory() -> None:
 def main() -> None:
     """Entry point of `colorlab-train`."""
     try:
-        sys.argv[1:] = with_reproduced_overrides(with_resumed_overrides(sys.argv[1:]))
+        sys.argv[1:] = with_reproduced_overrides(with_resumed_overrides(in_todays_names(sys.argv[1:])))
     except UserError as error:
         leave(error)
     run("train", _job, KEYS)

@@ -125,6 +125,8 @@ class Experiment:
             plans[group] = _check_collection(cfg[group] or {}, group)
         for name, plan in plans["callbacks"].items():
             _check_monitor(plan, f"callbacks.{name}")
+        if not isinstance(cfg["metrics"], list):
+            raise UserError(f"metrics={cfg['metrics']} must be a list: metrics=[psnr,ssim].")
         settings = check_arguments(Settings, {key: cfg[key] for key in SETTINGS if key != "run"}).build()
         sweep, run = check_settings(cfg["sweep"]), check_filing(cfg["run"])
         experiment = cls(**plans, **switches, sweep=sweep, settings=settings, run=run)
@@ -148,7 +150,7 @@ class Experiment:
         return replace(self, **{group: getattr(self, group).with_arguments(**arguments)})
 
     def configuration(self) -> dict[str, Any]:
-        """Return what is saved as the run's config.yaml: plain containers, in the order of conf/train.yaml."""
+        """Return what is saved as the run's config.yaml: plain containers."""
         cfg: dict[str, Any] = {group: getattr(self, group).node() for group in PLANS}
         for group in COLLECTIONS:
             cfg[group] = {name: plan.node() for name, plan in getattr(self, group).items()}

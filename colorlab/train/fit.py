@@ -80,7 +80,7 @@ def train(
             size = saved or largest_batch(model, data, experiment.trainer)
             data.batch_size = size
             experiment = experiment.with_arguments("data", batch_size=size)
-            status.overrides += [f"data.batch_size={size}", "trainer.scale_batch=false"]
+            status.add_overrides(f"data.batch_size={size}", "trainer.scale_batch=false")
         trainer = _build_trainer(experiment, folder, interruption)
         check_processes(trainer, in_sweep)
         if first:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 MIXED = ("bf16-mixed", "16-mixed")
 MOST_PICTURES = {"cpu": 64}
-"""Largest batch that `largest_batch` tries; 8192 elsewhere. A CPU out of memory kills the process without a word."""
+"""Largest batch that `largest_batch` tries; 8192 elsewhere. When a CPU's memory runs out, the system kills the process."""
 
 
 def with_fast_settings(experiment: Experiment) -> Experiment:
@@ -90,9 +90,9 @@ def largest_batch(model: "Colorizer", data: "ColorDataModule", trainer: Plan) ->
 
     quiet = {"logger": False, "callbacks": [], "enable_progress_bar": False, "enable_model_summary": False}
     short = {"max_epochs": 3, "num_sanity_val_steps": 0, "enable_checkpointing": False, "log_every_n_steps": 1}
-    whole = {key: value for key, value in trainer.arguments.items() if not key.startswith(("limit_", "max_"))}
+    unlimited = {key: value for key, value in trainer.arguments.items() if not key.startswith(("limit_", "max_"))}
     with isolate_rng(), tempfile.TemporaryDirectory() as folder:
-        search = Plan(trainer.target, whole | quiet | short).build(default_root_dir=folder)
+        search = Plan(trainer.target, unlimited | quiet | short).build(default_root_dir=folder)
         if search.world_size > 1:
             raise UserError(
                 "trainer.scale_batch=true works on one device: add trainer.devices=1, and pass what it finds to the"

@@ -6,7 +6,7 @@ import pytest
 
 from colorlab.errors import UserError
 from colorlab.runs.folder import RunFolder
-from colorlab.runs.overrides import with_reproduced_overrides, with_resumed_overrides
+from colorlab.runs.overrides import in_todays_names, with_reproduced_overrides, with_resumed_overrides
 
 
 @pytest.fixture
@@ -52,3 +52,8 @@ def test_an_override_that_does_more_than_choose_is_never_repeated(folder: RunFol
     for command, words in ((with_resumed_overrides, "resume"), (with_reproduced_overrides, "reproduce")):
         with pytest.raises(UserError, match="is never repeated automatically"):
             command([f"{words}={folder.path}"])
+
+
+def test_typed_overrides_of_earlier_versions_are_translated_too() -> None:
+    typed = ["-m", "schedule=demo", "schedule=cosine,staged", "data.decode=workers", "seed=1"]
+    assert in_todays_names(typed) == ["-m", "schedule=recipes/demo", "schedule=cosine,staged", "seed=1"]

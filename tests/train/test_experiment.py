@@ -49,7 +49,7 @@ def test_switches_of_the_run_are_no_arguments_of_the_network(cfg: dict) -> None:
         ("test", 1, "test=1 must be true or false."),
         ("seed", True, "seed=True must be a whole number."),
         ("seed", -1, "seed=-1 must be a whole number from 0 to"),
-        ("metrics", "psnr", "metrics=psnr must be a list of texts."),
+        ("metrics", "psnr", "metrics=psnr must be a list: metrics=[psnr,ssim]."),
         ("metrics", ["lpips"], "metrics=lpips is too slow for each validation"),
         ("resume", 3, "resume=3 must be a text or null."),
         ("sead", 3, "Unknown key sead: did you mean seed?"),

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 MIXED = ("bf16-mixed", "16-mixed")
 MOST_PICTURES = {"cpu": 64}
-"""Largest batch that `largest_batch` tries; 8192 elsewhere. When a CPU's memory runs out, the system kills the process."""
+"""Largest batch that is tried; 8192 elsewhere. When memory runs out on a CPU, the system kills the process."""
 
 
 def with_fast_settings(experiment: Experiment) -> Experiment:

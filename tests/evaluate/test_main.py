@@ -252,7 +252,7 @@ def test_retrained_models_are_compared_with_the_written_intervals(
         (["split=all", "metrics=[fid]"], "inception=PATH"),
         (["protocol=square"], "protocol=square must be one of stretch256, native"),
         (["split=test"], "split=test of .*photographs is empty"),
-        (["data.size=64"], "data.size=64 is not protocol=stretch256"),
+        (["data.size=64"], "data.size=64 does not fit protocol=stretch256"),
         (["split=all", "prior=nowhere.npz"], "no prior at nowhere.npz"),
         (["split=all", "alexnet=nowhere.pth"], "no weights for LPIPS at nowhere.pth"),
     ],

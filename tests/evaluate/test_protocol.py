@@ -45,5 +45,5 @@ def test_a_picture_of_another_size_gets_the_colors_predicted_at_256(model: CUNet
 
 @pytest.mark.parametrize(("protocol", "key", "value"), [("stretch256", "size", 128), ("native", "batch_size", 8)])
 def test_data_arguments_that_contradict_the_protocol_are_refused(protocol: Protocol, key: str, value: int) -> None:
-    with pytest.raises(UserError, match=f"data.{key}={value} is not protocol={protocol}"):
+    with pytest.raises(UserError, match=f"data.{key}={value} does not fit protocol={protocol}"):
         with_protocol(check_arguments(ColorDataModule, {key: value}, "data"), protocol)

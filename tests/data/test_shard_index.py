@@ -23,7 +23,7 @@ def test_a_missing_or_truncated_shard_is_named(packed: Path, tmp_path: Path) -> 
     with pytest.raises(UserError, match=rf"train-000002.tar has 5000 bytes in place of {length}"):
         shards_at(copy)
     half.unlink()
-    with pytest.raises(UserError, match=r"not whole: train-000002.tar is missing"):
+    with pytest.raises(UserError, match=r"is incomplete: train-000002.tar is missing"):
         shards_at(copy)
     (copy / "index.npz").write_bytes(b"index")
     with pytest.raises(UserError, match="is something else"):

@@ -9,7 +9,7 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, cast, get_args, get_origin, get_type_hints
@@ -20,6 +20,7 @@ from pydantic import ConfigDict, PydanticSchemaGenerationError, TypeAdapter, Val
 
 from colorlab.errors import UserError, did_you_mean
 from colorlab.library_internals import cpu_computes_in_bf16
+from colorlab.plan import Plan
 
 PACKAGES = ("colorlab", "kornia", "lightning", "torch", "torchmetrics", "torchvision")
 """Packages that targets may come from. A target must also be a part of an experiment (see `_kinds`), since
@@ -112,55 +113,6 @@ def check_filing(run: Mapping[str, Any]) -> Filing:
     return check_arguments(Filing, run, "run").build()
 
 
-@dataclass(frozen=True)
-class Plan:
-    """A checked node of the configuration: an object that can be built.
-
-    Args:
-        target: the class or function to call.
-        arguments: its arguments in the types that it wants; nested nodes are plans.
-        path: the node's place in the configuration, for messages.
-        name: the target as the configuration writes it.
-    """
-
-    target: Callable[..., Any]
-    arguments: dict[str, Any]
-    path: str = ""
-    name: str = ""
-
-    def with_arguments(self, **arguments: Any) -> "Plan":
-        """Return the plan with these arguments added or replaced."""
-        return replace(self, arguments=self.arguments | arguments)
-
-    def node(self) -> dict[str, Any]:
-        """Return the plan as a node of the configuration, in plain containers."""
-        return {"_target_": self.name} | {key: _plain(value) for key, value in self.arguments.items()}
-
-    def build(self, **more: Any) -> Any:
-        """Build the object: call the target with its arguments and `more`, nested plans first.
-
-        Raises:
-            UserError: a library refuses the values.
-        """
-        return self._call({key: _build(value) for key, value in self.arguments.items()} | more)
-
-    def _call(self, arguments: dict[str, Any], *first: Any) -> Any:
-        try:
-            return self.target(*first, **arguments)
-        except Exception as error:
-            if not _refuses(error, by_us=self.target.__module__.split(".")[0] == "colorlab"):
-                raise
-            raise UserError(f"{self.path}: {str(error).strip().splitlines()[0]}") from error
-
-    def accepts(self, argument: str) -> bool:
-        """Return whether the target has an argument of this name."""
-        return argument in inspect.signature(self.target).parameters
-
-    def partial(self) -> Callable[..., Any]:
-        """Return the target with its arguments bound but the first, as an optimizer needs the parameters first."""
-        return partial(self._call, {key: _build(value) for key, value in self.arguments.items()})
-
-
 def check(node: Mapping[str, Any], path: str, given: tuple[str, ...] = ()) -> Plan:
     """Check a node against the signature and the type hints of its target.
 
@@ -250,6 +202,11 @@ def _check_value(value: Any, hint: Any, path: str) -> Any:
         if _is_plain(hint):
             raise UserError(f"{path} must be {_wanted(hint)}, and not what a _target_ makes.")
         return check(value, path)
+    if isinstance(value, Mapping | list) and has_target(value):
+        element = _element_hint(type(value), hint, path)
+        if isinstance(value, Mapping):
+            return {key: _check_value(each, element, f"{path}.{key}") for key, each in value.items()}
+        return [_check_value(each, element, f"{path}[{place}]") for place, each in enumerate(value)]
     try:
         typed = TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True)).validate_python(value)
     except PydanticSchemaGenerationError:
@@ -257,6 +214,23 @@ def _check_value(value: Any, hint: Any, path: str) -> Any:
     except ValidationError as error:
         raise UserError(f"{path}={value} must be {_wanted(hint)}.") from error
     return value if isinstance(typed, Iterator) else typed  # for an Iterable hint pydantic gives a lazy iterator
+
+
+def _element_hint(kind: type, hint: Any, path: str) -> Any:
+    """Return the type hint of the elements if an argument's hint allows a list or a dict, the `kind`."""
+    options = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+    for option in options:
+        container = get_origin(option) or option
+        if option is Any or (inspect.isclass(container) and issubclass(kind, container)):
+            return (get_args(option) or (Any,))[-1]
+    raise UserError(f"{path} must be {_wanted(hint)}, and not a {kind.__name__} of what _target_s make.")
+
+
+def has_target(value: Any) -> bool:
+    """Return whether plain containers hold a node with a `_target_`, at any depth."""
+    if isinstance(value, Mapping):
+        return "_target_" in value or any(map(has_target, value.values()))
+    return isinstance(value, list | tuple) and any(map(has_target, value))
 
 
 def _is_plain(hint: Any) -> bool:
@@ -287,27 +261,3 @@ def _wanted(hint: Any) -> str:
         kinds = [kind for kind in get_args(hint) if kind in words or get_origin(kind) is not None]
         return " or ".join(dict.fromkeys(map(_wanted, kinds or get_args(hint))))
     return f"of type {hint.__name__ if inspect.isclass(hint) and not get_args(hint) else hint}"
-
-
-def _refuses(error: Exception, by_us: bool) -> bool:
-    """Return whether an exception is a library's refusal of a value; anything else is a defect of ours."""
-    from lightning.fabric.utilities.exceptions import MisconfigurationException
-
-    if by_us:
-        return isinstance(error, MisconfigurationException)  # raised by a base class of Lightning
-    refusals = ValueError | TypeError | RuntimeError | ModuleNotFoundError | MisconfigurationException
-    return isinstance(error, refusals) and bool(str(error).strip())
-
-
-def _build(value: Any) -> Any:
-    return value.build() if isinstance(value, Plan) else value
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Plan):
-        return value.node()
-    if isinstance(value, Mapping):
-        return {key: _plain(each) for key, each in value.items()}
-    if isinstance(value, list | tuple | set):
-        return [_plain(each) for each in value]
-    return value if isinstance(value, str | int | float | bool | NoneType) else str(value)

@@ -1,6 +1,8 @@
 """Checking and building configuration, and every recipe in conf/."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -86,6 +88,75 @@ def test_a_plan_builds_what_it_checked() -> None:
 def test_a_wrong_node_gets_one_sentence(node: dict, sentence: str) -> None:
     with pytest.raises(UserError, match=sentence):
         check(node, "thing", given=("params",))
+
+
+class Holder(torch.nn.Module):
+    """Takes nested targets in every kind of container."""
+
+    def __init__(
+        self,
+        modules: dict[str, torch.nn.Module],
+        steps: Sequence[torch.nn.Module] | None = None,
+        anything: Any = None,
+        names: list[str] | None = None,
+        count: int = 0,
+    ) -> None:
+        super().__init__()
+        self.modules_, self.steps, self.anything, self.names = modules, steps, anything, names
+
+
+@pytest.fixture
+def holder(monkeypatch: pytest.MonkeyPatch) -> str:
+    """Return the `_target_` of `Holder`."""
+    monkeypatch.setattr(torch.nn, "Holder", Holder, raising=False)
+    return "torch.nn.Holder"
+
+
+def test_targets_in_lists_and_dicts_are_checked_built_and_written_back(holder: str) -> None:
+    l1, relu = {"_target_": "torch.nn.SmoothL1Loss", "beta": 2.0}, {"_target_": "torch.nn.ReLU", "inplace": True}
+    node = {
+        "_target_": holder,
+        "modules": {"smooth": l1, "nested": {"_target_": holder, "modules": {"inner": relu}}},
+        "steps": [relu, relu],
+        "anything": {"deep": [{"er": [l1, 3, "text"]}]},
+        "names": ["a"],
+    }
+    plan = check(node, "thing")
+    assert plan.node() == node
+    built = plan.build()
+    assert built.modules_["smooth"].beta == 2.0
+    assert built.modules_["nested"].modules_["inner"].inplace
+    assert [type(step) for step in built.steps] == [torch.nn.ReLU, torch.nn.ReLU]
+    loss, number, text = built.anything["deep"][0]["er"]
+    assert (loss.beta, number, text) == (2.0, 3, "text")
+    assert plan.build().modules_["smooth"] is not built.modules_["smooth"], "each build makes new objects"
+
+
+def test_nested_plans_can_be_changed(holder: str) -> None:
+    loss = {"_target_": "torch.nn.SmoothL1Loss"}
+    plan = check({"_target_": holder, "modules": {"a": loss}, "steps": [loss]}, "thing")
+    changed = plan.with_nested(lambda each: each.with_arguments(beta=3.0) if each.accepts("beta") else each)
+    built = changed.build()
+    assert (built.modules_["a"].beta, built.steps[0].beta) == (3.0, 3.0)
+    assert plan.build().modules_["a"].beta == 1.0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ({"modules": {"a": {"_target_": "os.system"}}}, r"thing\.modules\.a\._target_=os\.system is not allowed"),
+        ({"modules": {"a": {"_target_": "torch.nn.ReLU", "x": 1}}}, r"Unknown key thing\.modules\.a\.x"),
+        ({"modules": {}, "steps": [{"_target_": "torch.nn.ReLU", "x": 1}]}, r"Unknown key thing\.steps\[0\]\.x"),
+        ({"modules": {"a": {"_target_": "torch.nn.ReLU"}, "b": 3}}, r"thing\.modules\.b=3 must be of type Module"),
+        ({"modules": {"a": {"inplace": True}}}, r"thing\.modules=.* must be"),
+        ({"modules": {}, "names": [{"_target_": "torch.nn.ReLU"}]}, r"thing\.names\[0\] must be a text"),
+        ({"modules": {}, "count": [{"_target_": "torch.nn.ReLU"}]}, r"thing\.count must be a whole number, and not a"),
+        ({"modules": {}, "anything": [[{"_target_": "os.system"}]]}, r"thing\.anything\[0\]\[0\]\._target_=os\.system"),
+    ],
+)
+def test_a_wrong_nested_node_gets_one_sentence(holder: str, arguments: dict, sentence: str) -> None:
+    with pytest.raises(UserError, match=sentence):
+        check({"_target_": holder, **arguments}, "thing")
 
 
 def test_flatten_joins_the_keys_of_nested_dictionaries() -> None:

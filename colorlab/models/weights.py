@@ -17,7 +17,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 import colorlab
-from colorlab.config import check_arguments
+from colorlab.config import check_arguments, has_target
 from colorlab.errors import UserError
 from colorlab.models.colorizer import Colorizer
 from colorlab.models.network import ColorNetwork
@@ -78,7 +78,7 @@ def load(path: str | Path = BUILT_IN) -> Colorizer:
 def _refuse_targets(arguments: dict[str, Any]) -> None:
     """Refuse arguments that would build other objects: the file may come from a stranger."""
     for key, value in arguments.items():
-        if isinstance(value, dict) and "_target_" in value:
+        if has_target(value):
             raise UserError(f"{key} must be a plain value.")
 
 

@@ -6,8 +6,9 @@ from typing import Any, Self
 
 from pydantic import StrictBool, StrictInt
 
-from colorlab.config import GROUPS, SETTINGS, Filing, Plan, check, check_arguments, check_filing
+from colorlab.config import GROUPS, SETTINGS, Filing, check, check_arguments, check_filing
 from colorlab.errors import UserError, did_you_mean
+from colorlab.plan import Plan
 from colorlab.sweeps.score import direction_of
 from colorlab.sweeps.settings import GridSettings, SearchSettings, check_settings
 

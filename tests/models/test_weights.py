@@ -65,6 +65,10 @@ def test_a_changed_folder_is_refused(folder: Path) -> None:
         (json.dumps(right | {"hyper_parameters": {"width": "x"}}), "cannot be rebuilt: width=x must be a whole number"),
         (json.dumps(right | {"hyper_parameters": {"weights": "x"}}), "cannot be rebuilt: Unknown key weights"),
         (json.dumps(right | {"hyper_parameters": {"width": {"_target_": "x"}}}), "cannot be rebuilt: width must be a"),
+        (
+            json.dumps(right | {"hyper_parameters": {"width": [{"_target_": "x"}]}}),
+            "cannot be rebuilt: width must be a",
+        ),
         (json.dumps(right | {"hyper_parameters": 2}), "cannot be rebuilt"),
         (json.dumps(right | {"hyper_parameters": {"width": 3}}), "the weights of another model than cunet"),
     ):

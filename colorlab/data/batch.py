@@ -13,6 +13,7 @@ class Batch(NamedTuple):
     L: Tensor  # [B, 1, H, W] float32, CIE L* in 0..100
     ab: Tensor  # [B, 2, H, W] float32, CIE a* and b* in -128..127
     index: Tensor  # type: ignore[assignment]  # [B] int64, which photographs these are; hides tuple.index
+    hints: Tensor | None = None  # [B, 3, H, W] float32: ab where they are known, else 0, and a mask of 1 and 0
 
 
 def split_lab(rgb: Tensor, index: Tensor) -> Batch:

@@ -40,7 +40,7 @@ def count_colors(data: ColorDataModule, split: Part = "train") -> Tensor:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     histogram = torch.zeros(256 * 256, dtype=torch.int64, device=device)
     for pictures in track(data.reader(split), "Counting colors", transient=True):
-        _, ab, _ = split_lab(pictures.rgb.to(device), pictures.index)
+        ab = split_lab(pictures.rgb.to(device), pictures.index).ab
         ab = ab[has_color(ab)]
         place = (ab.round().long() + 128).clamp(0, 255)
         histogram += torch.bincount((place[:, 0] * 256 + place[:, 1]).flatten(), minlength=256 * 256)

@@ -32,7 +32,7 @@ class Graph(nn.Module):
         lightness = rgb_to_lab(picture)[0] if self.rgb else picture
         height, width = lightness.shape[-2:]
         padded = _take(lightness, self._padded(height), self._padded(width))
-        ab = self.model.decode(self.model.network(padded), padded.shape[-2:])
+        ab = self.model.decode(self.model.call_network(padded), padded.shape[-2:])
         ab = _take(ab, torch.arange(height, device=ab.device), torch.arange(width, device=ab.device))
         return lab_to_rgb(lightness, ab) if self.rgb else ab
 

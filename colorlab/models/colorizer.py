@@ -32,6 +32,10 @@ class ColorBatch(Protocol):
     def index(self) -> Tensor:
         """[B] int64, the photographs' places in their split."""
 
+    @property
+    def hints(self) -> Tensor | None:
+        """[B, 3, H, W] float32: ab where they are known, else 0, and a mask of 1 and 0; None without hints."""
+
 
 class Prediction(NamedTuple):
     """A network's prediction for a batch."""
@@ -122,7 +126,7 @@ class Colorizer(ColorNetwork, LightningModule):
         )
 
     def training_step(self, batch: ColorBatch, batch_idx: int) -> Tensor:
-        loss = self.compute_loss(self.raw_output(batch.L), batch.ab)
+        loss = self.compute_loss(self.raw_output(batch.L, batch.hints), batch.ab)
         pictures = len(batch.L)
         self.epoch_loss[0] += loss.detach() * pictures  # torchmetrics' MeanMetric looks for NaN, which waits for a GPU
         self.epoch_loss[1] += pictures
@@ -156,7 +160,7 @@ class Colorizer(ColorNetwork, LightningModule):
     ) -> Prediction:
         """Log the loss and the metrics of a batch of validation or test, and return the prediction."""
         stage = "test" if self.trainer.testing else "val"
-        output = self.raw_output(batch.L)
+        output = self.raw_output(batch.L, batch.hints)
         ab = self.decode(output, batch.L.shape[-2:]).float()
         if len(ab):
             values = {"loss": self.compute_loss(output, batch.ab), **scores(batch.L, ab, batch.ab, self.metrics)}

@@ -28,13 +28,16 @@ class ColorNetwork(HyperparametersMixin, nn.Module):
     predicts_bins: bool = False
     """Whether `network` returns the logits of the 313 color bins instead of ab."""
 
+    takes_hints: bool = False
+    """Whether `network` takes hints, [B, 3, H, W], after L: ab where they are known, else 0, and a mask of 1 and 0."""
+
     temperature: float = 0.38
     """Temperature at which logits are decoded to ab; see `annealed_mean`."""
 
     def __init__(self) -> None:
         super().__init__()
         self.save_hyperparameters()
-        self._compiled_network: Callable[[Tensor], Tensor] | None = None  # takes the place of `network` in training
+        self._compiled_network: Callable[..., Tensor] | None = None  # takes the place of `network` in training
 
     def initialize(self) -> None:
         """Draw the weights and store them channels-last, the layout in which convolutions are fastest."""
@@ -77,28 +80,43 @@ class ColorNetwork(HyperparametersMixin, nn.Module):
 
         Args:
             lightness: L, [B, 1, H, W] in 0..100; H and W are multiples of `multiple_of`.
+            hints: [B, 3, H, W], a second argument if `takes_hints`.
         """
         raise NotImplementedError
 
-    def forward(self, lightness: Tensor) -> Tensor:
+    def forward(self, lightness: Tensor, hints: Tensor | None = None) -> Tensor:
         """Predict the colors of gray pictures of any size from 16×16 up.
 
         Args:
             lightness: L, [B, 1, H, W], CIE L* in 0..100.
+            hints: [B, 3, H, W], ab and their mask, for a network that `takes_hints`; None: no hint anywhere.
 
         Returns:
             ab: [B, 2, H, W], CIE a* and b* in -128..127.
         """
-        return self.decode(self.raw_output(lightness), lightness.shape[-2:])
+        return self.decode(self.raw_output(lightness, hints), lightness.shape[-2:])
 
-    def raw_output(self, lightness: Tensor) -> Tensor:
-        """Return the output of `network` for pictures of any size, padded to multiples of `multiple_of`."""
+    def raw_output(self, lightness: Tensor, hints: Tensor | None = None) -> Tensor:
+        """Return the output of `network` for pictures of any size, padded to multiples of `multiple_of`.
+
+        Hints end where the picture ends. A network that takes none does not get them.
+        """
         lightness = lightness.to(next(self.parameters()).dtype)  # they differ with precision=bf16-true
         pad_height, pad_width = (-size % self.multiple_of for size in lightness.shape[-2:])
         if pad_height or pad_width:
             lightness = F.pad(lightness, (0, pad_width, 0, pad_height), mode="replicate")
-        network = self._compiled_network if self.training else None
-        return (network or self.network)(lightness)
+            hints = None if hints is None else F.pad(hints, (0, pad_width, 0, pad_height))
+        return self.call_network(lightness, hints)
+
+    def call_network(self, lightness: Tensor, hints: Tensor | None = None) -> Tensor:
+        """Call `network`, compiled in training; one that takes hints gets zeros if there are none."""
+        compiled = self._compiled_network if self.training else None
+        network: Callable[..., Tensor] = compiled or self.network
+        if not self.takes_hints:
+            return network(lightness)
+        if hints is None:
+            hints = torch.zeros_like(lightness).expand(-1, 3, -1, -1)
+        return network(lightness, hints.to(lightness.dtype))
 
     def decode(self, output: Tensor, size: torch.Size, temperature: float | None = None) -> Tensor:
         """Return the ab, [B, 2, *size], of a raw output.

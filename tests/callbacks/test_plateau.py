@@ -16,7 +16,7 @@ from colorlab.runs.decay_request import request_decay, take_decay_request
 from colorlab.runs.folder import RunFolder
 from colorlab.schedules import Staged
 
-ONE_BATCH = DataLoader([Batch(torch.full((1, 16, 16), 50.0), torch.zeros(2, 16, 16), torch.tensor(0))])
+ONE_BATCH = DataLoader([Batch(torch.full((1, 1, 16, 16), 50.0), torch.zeros(1, 2, 16, 16), torch.tensor([0]))], None)
 
 
 class Scripted(CUNet):

@@ -26,17 +26,17 @@ class Clock:
 
 
 class Slow(Dataset):
-    """Eight photographs that take a given time to read."""
+    """Four batches of two photographs that take a given time to read."""
 
     def __init__(self, seconds: float, clock: Clock) -> None:
         self.seconds, self.clock = seconds, clock
 
     def __len__(self) -> int:
-        return 8
+        return 4
 
     def __getitem__(self, index: int) -> Batch:
-        self.clock.now += self.seconds
-        return Batch(torch.full((1, 16, 16), 50.0), torch.zeros(2, 16, 16), torch.tensor(index))
+        self.clock.now += 2 * self.seconds
+        return Batch(torch.full((2, 1, 16, 16), 50.0), torch.zeros(2, 2, 16, 16), 2 * index + torch.arange(2))
 
 
 class Timed(CUNet):
@@ -64,5 +64,5 @@ def test_speed_includes_waiting_for_photographs_but_not_validation(
         max_epochs=3, default_root_dir=tmp_path, callbacks=[Speed()], logger=False, accelerator="cpu",
         num_sanity_val_steps=0, enable_progress_bar=False, enable_model_summary=False, enable_checkpointing=False,
     )  # fmt: skip
-    trainer.fit(model, DataLoader(Slow(0.25, clock), batch_size=2), DataLoader(Slow(100, clock), batch_size=2))
+    trainer.fit(model, DataLoader(Slow(0.25, clock), None), DataLoader(Slow(100, clock), None))
     assert model.speeds == pytest.approx([8 / (4 * 0.5 + 8 * 0.25)] * 3)

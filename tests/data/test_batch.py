@@ -13,3 +13,4 @@ def test_a_batch_is_l_and_ab_of_the_pictures() -> None:
     assert torch.equal(batch.L, L)
     assert torch.equal(batch.ab, ab)
     assert torch.equal(batch.index, index)
+    assert batch.hints is None

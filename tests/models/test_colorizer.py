@@ -25,8 +25,8 @@ def batches(count: int = 4) -> DataLoader:
     draw = torch.Generator().manual_seed(0)
     L = torch.rand(2 * count, 1, 16, 16, generator=draw) * 100
     ab = torch.rand(2 * count, 2, 16, 16, generator=draw) * 60
-    pictures = [Batch(L[place], ab[place], torch.tensor(place)) for place in range(2 * count)]
-    return DataLoader(pictures, batch_size=2)
+    index = torch.arange(2 * count)
+    return DataLoader([Batch(*pair) for pair in zip(L.split(2), ab.split(2), index.split(2), strict=True)], None)
 
 
 def fit(model: Colorizer, folder: Path, compiled: bool = False, fused: bool = True, **settings: object) -> Path:

@@ -97,10 +97,7 @@ class ColorNetwork(HyperparametersMixin, nn.Module):
         return self.decode(self.raw_output(lightness, hints), lightness.shape[-2:])
 
     def raw_output(self, lightness: Tensor, hints: Tensor | None = None) -> Tensor:
-        """Return the output of `network` for pictures of any size, padded to multiples of `multiple_of`.
-
-        Hints end where the picture ends. A network that takes none does not get them.
-        """
+        """Return the output of `network` for pictures of any size, padded to multiples of `multiple_of`."""
         lightness = lightness.to(next(self.parameters()).dtype)  # they differ with precision=bf16-true
         pad_height, pad_width = (-size % self.multiple_of for size in lightness.shape[-2:])
         if pad_height or pad_width:
@@ -109,7 +106,7 @@ class ColorNetwork(HyperparametersMixin, nn.Module):
         return self.call_network(lightness, hints)
 
     def call_network(self, lightness: Tensor, hints: Tensor | None = None) -> Tensor:
-        """Call `network`, compiled in training; one that takes hints gets zeros if there are none."""
+        """Call `network`, compiled in training, with hints only if it takes them; None gives zeros."""
         compiled = self._compiled_network if self.training else None
         network: Callable[..., Tensor] = compiled or self.network
         if not self.takes_hints:

@@ -1,12 +1,30 @@
-"""Random crops and flips of a batch, on its device."""
+"""Augmentation of a batch, on its device: our random crops and flips, and modules of other libraries."""
 
+import hashlib
+import inspect
 import math
+import random
+from typing import Protocol, runtime_checkable
 
+import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from lightning.pytorch.utilities.seed import isolate_rng
+from torch import Tensor, nn
 
 from colorlab.color import exact, to_float
+from colorlab.errors import UserError, reason_of
+
+
+@runtime_checkable
+class Augmentation(Protocol):
+    """What a batch of training pictures goes through; see `RandomCropFlip`.
+
+    A module whose `forward` takes the pictures alone is one too: see `AugmentationModule`.
+    """
+
+    def __call__(self, rgb: Tensor, index: Tensor, seed: int, epoch: int, /) -> Tensor:
+        """Change pictures at random: rgb [B, 3, H, W] uint8 or float32 in 0..1 → [B, 3, h, w] float32 in 0..1."""
 
 
 class RandomCropFlip:
@@ -75,6 +93,61 @@ def _grid_coordinates(count: int, start: Tensor, length: Tensor, side: int) -> T
     """Return the centers of `count` equal parts of crops, in `grid_sample`'s -1..1: start, length [B] → [B, count]."""
     centers = (torch.arange(count, device=start.device) + 0.5) / count
     return 2 * (start[:, None] + length[:, None] * centers) / side - 1
+
+
+# -- modules of other libraries --------------------------------------------------------------------
+
+
+class AugmentationModule:
+    """A module that changes pictures and knows nothing of seeds, for example one of `kornia.augmentation`.
+
+    Torch, NumPy and Python draw its random numbers from a seed of their own for each batch, made of (seed, epoch,
+    photographs of the batch). So a resumed run repeats them, and the network's random numbers stay as they were. Unlike
+    `RandomCropFlip`, a run with another batch size or number of devices draws others.
+
+    Args:
+        module: called with rgb, [B, 3, H, W] float32 in 0..1; returns rgb, [B, 3, h, w].
+        size: height and width of the pictures that it is tried with.
+
+    Raises:
+        UserError: the module cannot be called so.
+    """
+
+    def __init__(self, module: nn.Module, size: int) -> None:
+        self.module, self.name = module, type(module).__qualname__
+        with isolate_rng(include_cuda=False):
+            try:
+                self._apply(torch.full((2, 3, size, size), 0.5))
+            except UserError:
+                raise
+            except Exception as error:  # modules raise exceptions of any kind
+                message = f"data.augment: {self.name} cannot change pictures of {size}×{size} ({reason_of(error)})."
+                raise UserError(message) from error
+
+    def __call__(self, rgb: Tensor, photographs: list[int], seed: int, epoch: int) -> Tensor:
+        """Change the pictures of the batch with these photographs, as every run with this seed does in this epoch."""
+        key = hashlib.blake2b(repr((seed, epoch, photographs)).encode(), digest_size=4).digest()
+        with isolate_rng(), exact(rgb.device):
+            number = int.from_bytes(key)
+            torch.manual_seed(number)
+            np.random.seed(number)
+            random.seed(number)
+            return self._apply(to_float(rgb))
+
+    @torch.no_grad()
+    def _apply(self, rgb: Tensor) -> Tensor:
+        changed = self.module.to(rgb.device)(rgb)
+        if not isinstance(changed, Tensor) or changed.dim() != 4 or changed.shape[:2] != rgb.shape[:2]:
+            found = list(changed.shape) if isinstance(changed, Tensor) else f"a {type(changed).__name__}"
+            raise UserError(f"data.augment: {self.name} must return rgb {list(rgb.shape)}, and returned {found}.")
+        return changed.float().clamp(0, 1)
+
+
+def takes_index(augment: Augmentation | nn.Module) -> bool:
+    """Return whether an augmentation is called with (rgb, index, seed, epoch), and not a module for rgb alone."""
+    if not isinstance(augment, nn.Module):
+        return True
+    return {"index", "seed", "epoch"} <= inspect.signature(augment.forward).parameters.keys()
 
 
 # -- draws -----------------------------------------------------------------------------------------

@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from lightning import LightningDataModule, Trainer
 
-from colorlab.data.augmentation import RandomCropFlip
-from colorlab.data.batch import Batch, split_lab
+from colorlab.data.augmentation import Augmentation
 from colorlab.data.cache import CachedPhotographs, DiskCache
 from colorlab.data.loader import EpochOrder, Loader, ResumableLoader, outlive_first_signal
-from colorlab.data.photographs import Photographs, Pictures, SkippedPhotographs
+from colorlab.data.on_device import OnDeviceDataModule
+from colorlab.data.photographs import Photographs, SkippedPhotographs
 from colorlab.data.splits import (
     SAMPLES,
     FileNames,
@@ -27,7 +26,7 @@ from colorlab.data.splits import (
 from colorlab.errors import UserError
 
 
-class ColorDataModule(LightningDataModule):
+class ColorDataModule(OnDeviceDataModule):
     """A folder of photographs as batches of (L, ab).
 
     Workers read, decode and resize to uint8; on the device the batch is augmented (in training) and
@@ -46,13 +45,12 @@ class ColorDataModule(LightningDataModule):
         cache: disk keeps the decoded pictures in one file, which is built before the first epoch and
             shared by all processes.
         cache_dir: where that file goes; None is the user's cache folder.
-        augment: what training pictures go through, on the device; None for nothing.
+        augment: what training pictures go through, on the device; None for nothing. A module that takes rgb
+            alone, like those of `kornia.augmentation`, draws the same for each seed, epoch and batch.
 
     Raises:
         UserError: the folder is missing or holds too few pictures, or an argument is out of range.
     """
-
-    trainer: Trainer
 
     def __init__(
         self,
@@ -66,11 +64,11 @@ class ColorDataModule(LightningDataModule):
         workers: int | None = None,
         cache: Literal["none", "disk"] = "none",
         cache_dir: str | None = None,
-        augment: RandomCropFlip | None = None,
+        augment: Augmentation | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(seed, augment, size)
         _check(size, batch_size, workers, cache, val_fraction, test_fraction)
-        self.size, self.batch_size, self.seed, self.augment = size, batch_size, seed, augment
+        self.size, self.batch_size = size, batch_size
         self.workers = min(os.cpu_count() or 1, 8) if workers is None else workers
         self.root, splits = self._find(root, val_fraction, test_fraction, split_seed)
         self.names = {split: FileNames(chosen) for split, chosen in splits.items()}
@@ -153,20 +151,6 @@ class ColorDataModule(LightningDataModule):
             "persistent_workers": self.workers > 0,
             "generator": torch.Generator(),  # leaves the global one to the network: a resumed run starts loaders later
         }
-
-    # -- the device -------------------------------------------------------------------------------
-
-    def on_after_batch_transfer(self, batch: Pictures, dataloader_idx: int) -> Batch:
-        """Augment and split a batch on its device, outside autocast, so that Lab stays exact."""
-        trainer = self.trainer
-        split: Split = "train" if trainer.training else "test" if trainer.testing else "val"
-        self.skipped.note(batch, self.photographs[split])
-        if trainer.training and not len(batch.index):
-            raise UserError(f"data.root={self.root} holds no photograph with color to learn from.")
-        rgb = batch.rgb
-        if trainer.training and self.augment is not None:
-            rgb = self.augment(rgb, batch.index, self.seed, trainer.current_epoch)
-        return split_lab(rgb, batch.index)
 
 
 def _check(

@@ -7,7 +7,7 @@ from itertools import chain
 
 import numpy as np
 
-from colorlab.data.augmentation import RandomCropFlip
+from colorlab.data.augmentation import Augmentation
 from colorlab.data.datamodule import ColorDataModule
 from colorlab.data.loader import EpochOrder
 from colorlab.data.photographs import Photographs
@@ -44,7 +44,7 @@ class ShardedDataModule(ColorDataModule):
         batch_size: int = 32,
         seed: int = 0,
         workers: int | None = None,
-        augment: RandomCropFlip | None = None,
+        augment: Augmentation | None = None,
         window: int = 16,
         disk_gigabytes: float = 20.0,
     ) -> None:

@@ -1,14 +1,26 @@
 """Random crops and flips."""
 
+import random
+from pathlib import Path
+
+import numpy as np
 import pytest
 import torch
+from lightning import Trainer
 from scipy.stats import kstest
-from torch import Tensor
+from torch import Tensor, nn
 from torchvision.transforms.v2.functional import resize, resized_crop
 
-from colorlab.data.augmentation import RandomCropFlip, uniforms
+from colorlab.color import to_float
+from colorlab.config import check
+from colorlab.data import ColorDataModule
+from colorlab.data.augmentation import AugmentationModule, RandomCropFlip, uniforms
+from colorlab.data.batch import Batch
 from colorlab.data.photographs import Photographs
 from colorlab.data.splits import SAMPLES, find_photographs
+from colorlab.errors import UserError
+from colorlab.models import CUNet
+from colorlab.schedules import Constant
 
 
 @pytest.fixture(scope="module")
@@ -94,3 +106,92 @@ def test_draws_are_uniform_and_uncorrelated() -> None:
     neighbors = torch.cat([draws[1:], draws[:-1], *(other[1:] for other in others)], dim=1)
     correlation = torch.corrcoef(neighbors.T).fill_diagonal_(0)
     assert correlation.abs().max() < 5 / 20000**0.5
+
+
+# -- modules of other libraries --------------------------------------------------------------------
+
+JIGGLE = {"_target_": "kornia.augmentation.ColorJiggle", "brightness": [0.5, 1.5], "hue": 0.2}
+
+
+class Noise(nn.Module):
+    """Noise from the three generators that a module may draw from."""
+
+    def forward(self, rgb: Tensor) -> Tensor:
+        return rgb + 0.1 * torch.rand_like(rgb) + 0.1 * float(np.random.rand()) + 0.1 * random.random()
+
+
+class Shift(nn.Module):
+    """A module with the signature of our augmentation."""
+
+    def forward(self, rgb: Tensor, index: Tensor, seed: int, epoch: int) -> Tensor:
+        return to_float(rgb) * 0 + ((index[:, None, None, None] + seed + epoch) % 10) / 10
+
+
+class Halved(RandomCropFlip):
+    def __call__(self, rgb: Tensor, index: Tensor, seed: int, epoch: int) -> Tensor:
+        return super().__call__(rgb, index, seed, epoch) / 2
+
+
+class Watcher(CUNet):
+    """A model that keeps the batch of each step."""
+
+    def __init__(self) -> None:
+        super().__init__(width=2)
+        self.seen: dict[int, Batch] = {}
+        self.prepare_training(nn.MSELoss(), torch.optim.Adam, Constant())
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        self.seen[self.trainer.global_step + 1] = batch
+        return super().training_step(batch, batch_idx)
+
+    def on_train_batch_end(self, *_: object) -> None:
+        self.trainer.save_checkpoint(Path(self.trainer.default_root_dir) / f"{self.trainer.global_step}.ckpt")
+
+    def fit(self, folder: Path, epochs: int, augment: object, resume: Path | None = None) -> list[int]:
+        """Train for two steps an epoch and return the numbers of the steps."""
+        trainer = Trainer(
+            max_epochs=epochs, default_root_dir=folder, logger=False, accelerator="cpu", enable_progress_bar=False,
+            enable_model_summary=False, enable_checkpointing=False, limit_train_batches=2, limit_val_batches=0,
+        )  # fmt: skip
+        data = ColorDataModule(size=32, batch_size=4, workers=0, augment=augment)
+        trainer.fit(self, datamodule=data, ckpt_path=resume, weights_only=True)
+        return list(self.seen)
+
+
+@pytest.mark.parametrize("module", [check(JIGGLE, "data.augment").build(), Noise()], ids=["kornia", "noise"])
+def test_a_module_draws_the_same_for_a_seed_an_epoch_and_a_batch(pictures: Tensor, module: nn.Module) -> None:
+    augment = AugmentationModule(module, 64)
+    before = torch.get_rng_state(), np.random.get_state()[1].tolist(), random.getstate()
+    one = augment(pictures, [3, 1], 0, 0)
+    assert torch.equal(before[0], torch.get_rng_state())
+    assert before[1:] == (np.random.get_state()[1].tolist(), random.getstate())
+    torch.rand(7), np.random.rand(), random.random()
+    assert torch.equal(augment(pictures, [3, 1], 0, 0), one)
+    for other in (([3, 2], 0, 0), ([3, 1], 1, 0), ([3, 1], 0, 1)):
+        assert not torch.allclose(augment(pictures, *other), one, atol=1e-3)
+    assert one.dtype == torch.float32
+    assert 0 <= one.min() < one.max() <= 1
+
+
+@pytest.mark.parametrize("augment", [Noise(), Shift(), Halved(), check(JIGGLE, "data.augment").build()])
+def test_a_resumed_run_repeats_the_draws_of_every_kind_of_augmentation(tmp_path: Path, augment: object) -> None:
+    whole, rest = Watcher(), Watcher()
+    assert whole.fit(tmp_path, 2, augment) == [1, 2, 3, 4]
+    assert rest.fit(tmp_path, 2, augment, resume=tmp_path / "3.ckpt") == [4]  # within the second epoch
+    assert torch.equal(whole.seen[4].L, rest.seen[4].L)
+    assert torch.equal(whole.seen[4].ab, rest.seen[4].ab)
+    plain = Watcher()
+    plain.fit(tmp_path, 1, None)
+    assert not torch.allclose(plain.seen[1].L, whole.seen[1].L, atol=1)
+
+
+@pytest.mark.parametrize(
+    ("module", "sentence"),
+    [
+        (nn.Linear(7, 3), r"data\.augment: Linear cannot change pictures of 32×32 \(.*shapes"),
+        (nn.Flatten(), r"data\.augment: Flatten must return rgb \[2, 3, 32, 32\], and returned \[2, 3072\]\."),
+    ],
+)
+def test_a_module_that_makes_no_pictures_is_refused_at_the_start(module: nn.Module, sentence: str) -> None:
+    with pytest.raises(UserError, match=sentence):
+        ColorDataModule(size=32, augment=module)

@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal, Protocol, overload
 
@@ -17,6 +17,13 @@ SAMPLES = Path(__file__).parent / "samples"
 
 Split = Literal["train", "val", "test"]
 Part = Literal["train", "val", "test", "all"]
+
+MEANINGS: dict[str, Split] = {
+    "train": "train", "training": "train",
+    "val": "val", "valid": "val", "validation": "val",
+    "test": "test", "testing": "test",
+}  # fmt: skip
+"""What the names of folders mean, in lower case."""
 
 
 class Root(Protocol):
@@ -65,45 +72,87 @@ def find_photographs(root: Path) -> list[str]:
     """
     if not root.is_dir():
         raise UserError(f"data.root={root} is {'not a folder' if root.exists() else 'missing'}.")
-    found = []
-    for folder, subfolders, files in os.walk(root):
-        subfolders.sort()
-        inside = os.path.relpath(folder, root).replace(os.sep, "/")
-        prefix = "" if inside == "." else f"{inside}/"
-        found += [prefix + file for file in files if _is_picture(file)]
+    found = [name for name in files_below(root) if _is_picture(name)]
     if not found:
         raise UserError(f"data.root={root} holds no picture ({' '.join(sorted(PHOTOGRAPH_SUFFIXES))}).")
     return sorted(found)
 
 
-def _is_picture(file: str) -> bool:
+def files_below(root: Path) -> Iterator[str]:
+    """Yield the files under a folder, as paths relative to it with forward slashes.
+
+    Links to folders are followed, except to the folders that they are in.
+    """
+    above = {str(root): frozenset({_identity(str(root))})}  # a folder not yet visited: what it and those above it are
+    for folder, subfolders, files in os.walk(root, followlinks=True):
+        chain = above.pop(folder)
+        subfolders.sort()
+        for name in tuple(subfolders):
+            path = os.path.join(folder, name)
+            if (identity := _identity(path)) in chain:
+                subfolders.remove(name)
+            above[path] = chain | {identity}
+        inside = os.path.relpath(folder, root).replace(os.sep, "/")
+        prefix = "" if inside == "." else f"{inside}/"
+        yield from (prefix + file for file in files)
+
+
+def _identity(folder: str) -> tuple[int, int]:
+    """Return what is the same for a folder and a link to it."""
+    try:
+        status = os.stat(folder)
+    except OSError:  # it has just been removed
+        return -1, -1
+    return status.st_dev, status.st_ino
+
+
+def _is_picture(name: str) -> bool:
+    file = name.rpartition("/")[2]
     return os.path.splitext(file)[1].lower() in PHOTOGRAPH_SUFFIXES and not file.startswith(".")
 
 
-def split_photographs(names: list[str], val_fraction: float, test_fraction: float, seed: int) -> dict[Split, list[str]]:
+def split_photographs(
+    names: Sequence[str], val_fraction: float, test_fraction: float, seed: int, labels: Sequence[str] | None = None
+) -> dict[Split, list[str]]:
     """Divide photographs into training, validation and test.
 
-    Folders named train, val and test at the top are those splits. If there is a train/ without a
-    val/, validation is drawn from train/; a test set is not. Without a train/, both are drawn from
-    all files. The split of a file depends on its path and the seed alone, so it is the same on every
-    machine and stays the same when other files are added.
+    Labels such as train, val or Validation (see `MEANINGS`) say which split a photograph belongs to. If
+    some are labeled train and none val, validation is drawn from train; a test set is not. If none is
+    labeled train, both are drawn from all photographs. A drawn split depends on the photograph's name
+    and the seed alone, so it is the same on every machine and stays the same when others are added.
+
+    Args:
+        names: the photographs.
+        val_fraction, test_fraction: shares to draw.
+        seed: another seed draws others.
+        labels: one of each photograph; None takes the names of the top folders.
 
     Returns:
         The names of each split, in the order given.
+
+    Raises:
+        UserError: two labels mean the same split.
     """
-    top = {name: name.split("/", 1)[0] if "/" in name else "" for name in names}
-    if "train" not in top.values():
+    if labels is None:
+        labels = [name.split("/", 1)[0] if "/" in name else "" for name in names]
+    meanings = {label: meaning for label in set(labels) if (meaning := MEANINGS.get(label.lower()))}
+    if "train" not in meanings.values():
         return _draw(names, {"val": val_fraction, "test": test_fraction}, seed)
-    splits: dict[Split, list[str]] = {
-        split: [name for name in names if top[name] == split] for split in ("train", "val", "test")
-    }
+    splits: dict[Split, list[str]] = {"train": [], "val": [], "test": []}
+    for split in splits:
+        same = sorted(label for label, meaning in meanings.items() if meaning == split)
+        if len(same) > 1:
+            raise UserError(f"data.root has photographs in {' and in '.join(same)}, which mean the same: rename one.")
+    for name, label in zip(names, labels, strict=True):
+        if label in meanings:
+            splits[meanings[label]].append(name)
     if not splits["val"]:
         drawn = _draw(splits["train"], {"val": val_fraction}, seed)
         splits["train"], splits["val"] = drawn["train"], drawn["val"]
     return splits
 
 
-def _draw(names: list[str], fractions: dict[Split, float], seed: int) -> dict[Split, list[str]]:
+def _draw(names: Sequence[str], fractions: dict[Split, float], seed: int) -> dict[Split, list[str]]:
     splits: dict[Split, list[str]] = {"train": [], "val": [], "test": []}
     for name in names:
         place = _uniform(f"{seed}:{name}")

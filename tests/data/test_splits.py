@@ -24,6 +24,21 @@ def test_pictures_are_found_in_every_sub_folder_in_a_fixed_order(tmp_path: Path)
     assert find_photographs(tmp_path) == ["a.png", "b/a.TIFF", "b/c/d.webp", "b/z.JPG", "e.bmp"]
 
 
+def test_links_are_followed_and_those_in_a_circle_are_not(tmp_path: Path) -> None:
+    root = tmp_path / "photos"
+    for name in ("photos/train/a.jpg", "elsewhere/b.jpg", "elsewhere/more/c.jpg"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (root / "val").symlink_to(tmp_path / "elsewhere")
+    (root / "train" / "linked.jpg").symlink_to(tmp_path / "elsewhere" / "b.jpg")
+    (root / "train" / "up").symlink_to(root)
+    (tmp_path / "elsewhere" / "more" / "round").symlink_to(root / "val")
+    (root / "broken").symlink_to(tmp_path / "nowhere")
+    found = find_photographs(root)
+    assert found == ["train/a.jpg", "train/linked.jpg", "val/b.jpg", "val/more/c.jpg"]
+    assert split_photographs(found, 0.5, 0.5, 0)["val"] == found[2:]
+
+
 def test_a_root_without_pictures_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="holds no picture"):
         find_photographs(tmp_path)
@@ -62,6 +77,22 @@ def test_sub_folders_are_the_splits() -> None:
     names = ["test/a.jpg", "train/b.jpg", "train/deep/c.jpg", "val/d.jpg"]
     splits = split_photographs(names, 0.5, 0.5, seed=0)
     assert splits == {"train": ["train/b.jpg", "train/deep/c.jpg"], "val": ["val/d.jpg"], "test": ["test/a.jpg"]}
+
+
+def test_the_names_of_split_folders_are_taken_as_what_they_mean() -> None:
+    names = ["Testing/a.jpg", "Train/b.jpg", "Validation/c.jpg", "extra/d.jpg"]
+    splits = split_photographs(names, 0.5, 0.5, seed=0)
+    assert splits == {"train": names[1:2], "val": names[2:3], "test": names[:1]}
+    assert split_photographs(["training/b.jpg", "VALID/c.jpg"], 0.5, 0.5, 0)["val"] == ["VALID/c.jpg"]
+
+
+def test_two_folders_that_mean_the_same_split_are_refused() -> None:
+    with pytest.raises(UserError, match=r"in val and in validation, which mean the same: rename one"):
+        split_photographs(["train/a.jpg", "val/b.jpg", "validation/c.jpg"], 0.1, 0.1, 0)
+    with pytest.raises(UserError, match=r"in Train and in train"):
+        split_photographs(["train/a.jpg", "Train/b.jpg"], 0.1, 0.1, 0)
+    both = ["val/b.jpg", "validation/c.jpg"]  # without a train/, they are folders like others
+    assert split_photographs(both, 0.0, 0.0, 0)["train"] == both
 
 
 def test_validation_is_drawn_from_train_if_there_is_no_val_folder() -> None:

@@ -1,5 +1,6 @@
 """What all commands share: from the words typed to the call of the job, and every mistake in one sentence."""
 
+import argparse
 import errno
 import functools
 import logging
@@ -15,6 +16,7 @@ from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from colorlab import plugins
 from colorlab.config import conf_folder
 from colorlab.errors import Stopped, UserError, did_you_mean, sentence_of
 
@@ -46,7 +48,7 @@ def run(name: str, job: Callable[[DictConfig], Any], keys: tuple[str, ...]) -> N
 
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let errors through as they are
     try:
-        sys.argv[1:] = [_with_plus_prefix(argument) for argument in sys.argv[1:]]
+        sys.argv[1:] = [_with_plus_prefix(argument) for argument in plugins.take_typed(sys.argv[1:])]
         hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name=name)(task)()
     except (UserError, HydraException, OmegaConfBaseException) as error:
         leave(error, keys)
@@ -66,6 +68,18 @@ def run(name: str, job: Callable[[DictConfig], Any], keys: tuple[str, ...]) -> N
 def _leave_if_unwritable(error: BaseException | None) -> None:
     if isinstance(error, OSError) and error.errno in UNWRITABLE:
         leave(UserError(f"{error.filename or 'A file'} cannot be written ({error.strerror}): take another folder."))
+
+
+def parse_arguments(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """Parse `sys.argv` for a command without Hydra, with the option `--plugins` that all of them have."""
+    parser.add_argument(
+        "--plugins", default=argparse.SUPPRESS, metavar="PACKAGES", help="packages of your own, separated by commas"
+    )
+    try:
+        words = plugins.take_typed(sys.argv[1:])
+    except UserError as error:
+        leave(error)
+    return parser.parse_args(words)
 
 
 def leave(error: Exception, keys: tuple[str, ...] = ()) -> NoReturn:

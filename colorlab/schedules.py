@@ -5,7 +5,7 @@ A schedule is a function of the epoch without state, so nothing of it is saved i
 """
 
 import math
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from colorlab.errors import UserError
 
@@ -13,6 +13,7 @@ Stages = list[tuple[int, float]]
 """Pairs of an epoch and the factor from that epoch on."""
 
 
+@runtime_checkable
 class Schedule(Protocol):
     """The factors that a Colorizer multiplies its base learning rate and weight decay by."""
 

@@ -25,12 +25,12 @@ from colorlab.callbacks.plateau import PlateauDecay
 from colorlab.callbacks.random_state import RandomState
 from colorlab.callbacks.speed import Speed
 from colorlab.command_line import quiet_libraries
+from colorlab.config import Plan
 from colorlab.data import ColorDataModule
 from colorlab.data.augmentation import RandomCropFlip
 from colorlab.data.batch import Batch
 from colorlab.loggers import MetricsCSV
 from colorlab.models import ECCV16, Colorizer, CUNet
-from colorlab.plan import Plan
 from colorlab.schedules import Constant
 from colorlab.train.hardware import fast_settings
 

@@ -3,14 +3,14 @@
 import argparse
 import sys
 
-from colorlab.command_line import leave
+from colorlab.command_line import leave, parse_arguments
 from colorlab.errors import UserError
 from colorlab.runs.checkpoints import BUILT_IN
 
 
 def main() -> None:
     """Run `colorlab-colorize`."""
-    arguments = vars(_parser().parse_args())
+    arguments = vars(parse_arguments(_parser()))
     try:
         from colorlab.colorize.files import color_files  # slow to import
         from colorlab.colorize.jobs import Options

@@ -5,7 +5,7 @@ import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from colorlab.command_line import leave, quiet_libraries
+from colorlab.command_line import leave, parse_arguments, quiet_libraries
 from colorlab.errors import UserError
 from colorlab.runs.checkpoints import BUILT_IN, find_checkpoint
 from colorlab.web.serving import listen
@@ -67,7 +67,7 @@ def main() -> None:
     parser.add_argument("--megabytes", type=float, default=64, help="the largest accepted file (%(default)s)")
     parser.add_argument("--megapixels", type=float, default=50, help="the most pixels, in millions (%(default)s)")
     parser.add_argument("--device", default="cpu", help="where the networks run (%(default)s)")
-    options = parser.parse_args()
+    options = parse_arguments(parser)
     try:
         missing = [name for name in ("fastapi", "uvicorn") if importlib.util.find_spec(name) is None]
         if missing:

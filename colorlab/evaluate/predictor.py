@@ -8,11 +8,11 @@ from lightning.pytorch.loggers import Logger
 from torch import Tensor, nn
 
 from colorlab.color import has_color, rgb_to_lab, to_float
+from colorlab.config import Plan
 from colorlab.data import ColorDataModule
 from colorlab.data.photographs import GRAY, Photographs, Pictures, Skipped
 from colorlab.evaluate.named_models import NamedModel
 from colorlab.evaluate.protocol import predict_ab
-from colorlab.plan import Plan
 
 
 class MultiModelPredictor(LightningModule):

@@ -6,9 +6,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from colorlab.color import rgb_to_lab
+from colorlab.config import Plan
 from colorlab.errors import UserError
 from colorlab.models.colorizer import Colorizer
-from colorlab.plan import Plan
 
 Protocol = Literal["stretch256", "native"]
 """Pictures stretched to 256×256, as in the literature, or at their own size and with their own L.

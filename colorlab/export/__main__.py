@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from colorlab.command_line import leave
+from colorlab.command_line import leave, parse_arguments
 from colorlab.errors import UserError
 from colorlab.export.exporter import SUFFIXES, ExportSettings, export
 
@@ -26,7 +26,7 @@ def main() -> None:
         "--fold-temperature", action="store_true", help="published: for programs that decode bins by a plain softmax"
     )
     parser.add_argument("--force", action="store_true", help="overwrite the output")
-    options = vars(parser.parse_args())
+    options = vars(parse_arguments(parser))
     checkpoint, out, force = (options.pop(key) for key in ("checkpoint", "out", "force"))
     try:
         settings = ExportSettings(**options)

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from colorlab.command_line import leave
+from colorlab.command_line import leave, parse_arguments
 from colorlab.errors import UserError
 from colorlab.leaderboard.show import show_leaderboard
 
@@ -17,7 +17,7 @@ def main() -> None:
         help="loss (the default), psnr, colorfulness, epochs, time, speed, parameters, or an override: optim.lr",
     )  # fmt: skip
     parser.add_argument("-o", "--out", type=Path, metavar="FOLDER", help="the folder for leaderboard.csv and .html")
-    options = parser.parse_args()
+    options = parse_arguments(parser)
     try:
         show_leaderboard(options.folders, options.out, options.sort)
     except UserError as error:

@@ -9,6 +9,7 @@ Reading a file never runs code from it.
 """
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,7 +18,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 import colorlab
-from colorlab.config import check_arguments, has_target
+from colorlab.config import check_arguments, has_target, locate
 from colorlab.errors import UserError
 from colorlab.models.colorizer import Colorizer
 from colorlab.models.network import ColorNetwork
@@ -48,31 +49,35 @@ def read_weights(model: ColorNetwork, path: Path) -> None:
 def load(path: str | Path = BUILT_IN) -> Colorizer:
     """Rebuild a trained model in evaluation mode, on the CPU and in float32.
 
-    The file names the model's class and its arguments. Only subclasses of Colorizer that are already imported
-    are built; those of `colorlab.models` always are.
+    The file names the model's class and its arguments. The class must be colorlab's, of a package that extends
+    colorlab (`colorlab.plugins`), or already imported.
 
     Args:
         path: a checkpoint of a training, an exported .safetensors file, or a folder written by
             `save_pretrained`; by default the small model that comes with colorlab.
 
     Raises:
-        UserError: the file holds no model, or one whose class is not imported.
+        UserError: the file holds no model, or one of a class that is not known.
     """
     checkpoint = read_checkpoint(find_checkpoint(Path(path)) if path == BUILT_IN else path)
     name = checkpoint.get("colorizer")
     if not isinstance(name, str):
         raise UserError(f"{path} does not say which model it holds: pass it as model.weights={path} instead.")
-    known = {kind.qualified_name(): kind for kind in _subclasses(Colorizer)}
-    if name not in known:
-        raise UserError(f"{path} holds a {name}: import it first (known: {', '.join(sorted(known))}).")
+    kind = _class_of(name, path)
     arguments = checkpoint.get("hyper_parameters", {})  # Lightning leaves out empty ones
     try:
         _refuse_targets(arguments)
-        model = check_arguments(known[name], arguments).build()
+        model = check_arguments(kind, arguments).build()
     except (UserError, AttributeError) as error:
         raise UserError(f"{path} holds a {name} that cannot be rebuilt: {error}") from error
     _load_weights(model, checkpoint["state_dict"], path)
     return model.eval()
+
+
+def _class_of(name: str, path: str | Path) -> Callable[..., Any]:
+    """Return the class of this name; those defined in a notebook or a script are found if they are imported."""
+    imported = {kind.qualified_name(): kind for kind in _subclasses(Colorizer)}
+    return imported.get(name) or locate(name, f"{path}: ", Colorizer)
 
 
 def _refuse_targets(arguments: dict[str, Any]) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import colorlab
+from colorlab import plugins
 from colorlab.command_line import as_typed
 from colorlab.config import flatten
 from colorlab.runs.folder import RunFolder
@@ -26,7 +27,7 @@ CODE = ("colorlab", "conf", "hydra_plugins")
 
 def command_of(overrides: list[str]) -> str:
     """Return the command that trains a run of these overrides."""
-    return shlex.join(["python", "-m", "colorlab.train", *map(as_typed, overrides)])
+    return shlex.join(["python", "-m", "colorlab.train", *plugins.words(), *map(as_typed, overrides)])
 
 
 def typed_command() -> str:

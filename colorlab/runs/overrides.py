@@ -3,8 +3,9 @@
 import re
 from pathlib import Path
 
+from colorlab import plugins
 from colorlab.command_line import key_of
-from colorlab.config import GROUPS, SETTINGS
+from colorlab.config import GROUPS, PACKAGES, SETTINGS, flatten
 from colorlab.errors import UserError
 from colorlab.runs.checkpoints import find_checkpoint
 from colorlab.runs.folder import RunFolder
@@ -36,6 +37,7 @@ def with_resumed_overrides(arguments: list[str]) -> list[str]:
         arguments = [argument for argument in arguments if key_of(argument) != "resume"]
     else:
         folder = RunFolder.of(find_checkpoint(given))
+    _check_plugins(folder)
     recorded = folder.overrides()
     if recorded is None:  # a checkpoint without its run's folder: the command says how to train
         return arguments
@@ -60,10 +62,23 @@ def with_reproduced_overrides(arguments: list[str]) -> list[str]:
     given = _last_path(arguments, "reproduce")
     if given is None:
         return arguments
+    _check_plugins(RunFolder(given))
     recorded = RunFolder(given).overrides()
     if recorded is None:
         raise UserError(f"reproduce={given} is not the folder of a run (it has no overrides.yaml).")
     return [*_repeatable(recorded, {key_of(argument) for argument in arguments} | {"resume"}), *arguments]
+
+
+def _check_plugins(folder: RunFolder) -> None:
+    """Refuse a run that was trained with another package's classes, unless that package is a plugin here, too.
+
+    Raises:
+        UserError: the package has to be typed.
+    """
+    targets = [value for key, value in flatten(folder.configuration()).items() if key.endswith("_target_")]
+    for package in sorted({str(target).partition(".")[0] for target in targets}):
+        if package not in (*PACKAGES, *plugins.packages()):
+            raise UserError(f"{folder.path} was trained with classes of {package}{plugins.hint(package)}")
 
 
 def _last_path(arguments: list[str], key: str) -> Path | None:

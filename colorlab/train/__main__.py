@@ -11,6 +11,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
+from colorlab import plugins
 from colorlab.command_line import leave, run
 from colorlab.config import plain
 from colorlab.errors import Interrupted, Preempted, Pruned, Stopped, UserError, sentence_of
@@ -92,7 +93,8 @@ def _free_memory() -> None:
 def main() -> None:
     """Entry point of `colorlab-train`."""
     try:
-        sys.argv[1:] = with_reproduced_overrides(with_resumed_overrides(in_todays_names(sys.argv[1:])))
+        words = in_todays_names(plugins.take_typed(sys.argv[1:]))
+        sys.argv[1:] = with_reproduced_overrides(with_resumed_overrides(words))
     except UserError as error:
         leave(error)
     run("train", _job, KEYS)

@@ -6,9 +6,8 @@ from typing import Any, Self
 
 from pydantic import StrictBool, StrictInt
 
-from colorlab.config import GROUPS, SETTINGS, Filing, check, check_arguments, check_filing
+from colorlab.config import GROUPS, SETTINGS, Filing, Plan, check, check_arguments, check_filing
 from colorlab.errors import UserError, did_you_mean
-from colorlab.plan import Plan
 from colorlab.sweeps.score import direction_of
 from colorlab.sweeps.settings import GridSettings, SearchSettings, check_settings
 
@@ -112,18 +111,20 @@ class Experiment:
             UserError: the first thing that is wrong with it.
         """
         _check_keys(cfg)
+        kinds = _kinds()
         switches: dict[str, Any] = {}
         plans: dict[str, Any] = {}
         for group, kind in SWITCHES.items():
             known = {each.name for each in fields(kind)}
             given = {key: value for key, value in cfg[group].items() if key in known}
             switches[f"{group}_switches"] = check_arguments(kind, given, group).build()
-            plans[group] = check({key: value for key, value in cfg[group].items() if key not in known}, group)
+            node = {key: value for key, value in cfg[group].items() if key not in known}
+            plans[group] = check(node, group, kind=kinds[group])
         for group in ("schedule", "objective", "data"):
-            plans[group] = check(cfg[group], group)
-        plans["optim"] = check(cfg["optim"], "optim", given=("params",))
+            plans[group] = check(cfg[group], group, kind=kinds[group])
+        plans["optim"] = check(cfg["optim"], "optim", given=("params",), kind=kinds["optim"])
         for group in COLLECTIONS:
-            plans[group] = _check_collection(cfg[group] or {}, group)
+            plans[group] = _check_collection(cfg[group] or {}, group, kinds[group])
         for name, plan in plans["callbacks"].items():
             _check_monitor(plan, f"callbacks.{name}")
         if not isinstance(cfg["metrics"], list):
@@ -160,7 +161,24 @@ class Experiment:
         return {**cfg, "sweep": asdict(self.sweep), **asdict(self.settings), "run": asdict(self.run)}
 
 
+def _kinds() -> dict[str, type]:
+    """Return what each group's targets must make."""
+    from lightning import Callback, LightningDataModule, Trainer
+    from lightning.pytorch.loggers import Logger
+    from torch import nn, optim
+
+    from colorlab.models import Colorizer
+    from colorlab.schedules import Schedule
+
+    return {
+        "model": Colorizer, "optim": optim.Optimizer, "schedule": Schedule, "objective": nn.Module,
+        "data": LightningDataModule, "trainer": Trainer, "callbacks": Callback, "logger": Logger,
+    }  # fmt: skip
+
+
 def _check_keys(cfg: Mapping[str, Any]) -> None:
+    if "plugins" in cfg:
+        raise UserError("plugins=[…] must be typed on the command line: a configuration file cannot bring code in.")
     for key in cfg:
         if key not in KEYS:
             raise UserError(f"Unknown key {key}: {did_you_mean(key, KEYS)}")
@@ -172,12 +190,12 @@ def _check_keys(cfg: Mapping[str, Any]) -> None:
             raise UserError(f"{group}={cfg[group]} must be one of its group's files, {group}=NAME.")
 
 
-def _check_collection(group: Mapping[str, Any], path: str) -> dict[str, Plan]:
+def _check_collection(group: Mapping[str, Any], path: str, kind: type) -> dict[str, Plan]:
     nodes = {name: node for name, node in group.items() if node}
     known = [name for name, node in nodes.items() if isinstance(node, dict) and "_target_" in node]
     for name in nodes.keys() - known:
         raise UserError(f"Unknown key {path}.{name}: {did_you_mean(name, known, f'{path}.')}")
-    return {name: check(node, f"{path}.{name}") for name, node in nodes.items()}
+    return {name: check(node, f"{path}.{name}", kind=kind) for name, node in nodes.items()}
 
 
 def _check_monitor(plan: Plan, path: str) -> None:

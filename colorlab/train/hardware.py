@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
+from colorlab.config import Plan
 from colorlab.errors import Stopped, UserError
-from colorlab.plan import Plan
 from colorlab.train.experiment import Experiment
 
 if TYPE_CHECKING:

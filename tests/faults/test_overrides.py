@@ -12,7 +12,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
-from colorlab.config import GROUPS, _hints, _locate, conf_folder, plain
+from colorlab.config import GROUPS, conf_folder, hints_of, locate, plain
 from colorlab.train.experiment import KEYS
 from support.commands import train_exit_code
 
@@ -62,8 +62,8 @@ def keys(choices: list[str]) -> dict[str, list[str]]:
             for key, value in node.items():
                 found.setdefault(f"{path}.{key}", set()).add(str(value).replace("None", "null"))
             if "_target_" in node:
-                target = _locate(node["_target_"], path)
-                hints = _hints(target)
+                target = locate(node["_target_"], f"{path}._target_=")
+                hints = hints_of(target)
                 for key in inspect.signature(target).parameters:
                     found.setdefault(f"{path}.{key}", set()).update(known_values(hints.get(key)))
     return {key: sorted(values) for key, values in sorted(found.items())}

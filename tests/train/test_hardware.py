@@ -4,8 +4,8 @@ import pytest
 import torch
 from lightning import Trainer
 
+from colorlab.config import Plan
 from colorlab.errors import UserError
-from colorlab.plan import Plan
 from colorlab.train.hardware import fast_settings
 
 ADAM, SGD, RPROP = (Plan(kind, {}) for kind in (torch.optim.Adam, torch.optim.SGD, torch.optim.Rprop))

@@ -1,0 +1,97 @@
+"""Packages of others that extend colorlab with classes and configuration of their own.
+
+A package extends colorlab if it is installed and declares itself in its pyproject.toml,
+
+    [project.entry-points.colorlab]
+    mylab = "mylab"
+
+or if it is typed on the command line: `plugins=[mylab]`. Nothing else can bring code in: no configuration file, no
+checkpoint, no run folder. Its classes may then be named as `_target_` and in checkpoints, and its folder `conf`, laid
+out like colorlab's, adds choices to the groups.
+"""
+
+import os
+import re
+import sys
+from importlib.metadata import entry_points
+from importlib.util import find_spec
+from pathlib import Path
+
+from colorlab.errors import UserError
+
+GROUP = "colorlab"
+"""Group of entry points in which packages declare themselves."""
+
+VARIABLE = "COLORLAB_PLUGINS"
+"""Environment variable that hands the typed names on to the processes of launchers and of DDP."""
+
+_WORD = re.compile(r"(?:--)?plugins=(.*)")
+
+
+def packages() -> list[str]:
+    """Return the names of the top-level packages that extend colorlab; none of them is imported."""
+    declared = {entry.value.partition(":")[0].partition(".")[0] for entry in entry_points(group=GROUP)}
+    return sorted(declared.union(_typed()))
+
+
+def conf_folders() -> dict[str, Path]:
+    """Return the configuration folders of the packages that have one, by package."""
+    places = {name: place for name in packages() for place in _places(name)}
+    return {name: place / "conf" for name, place in places.items() if (place / "conf").is_dir()}
+
+
+def words() -> list[str]:
+    """Return what has to be typed again in another command: `plugins=[…]`, or nothing."""
+    return [f"plugins=[{','.join(_typed())}]"] if _typed() else []
+
+
+def take_typed(arguments: list[str]) -> list[str]:
+    """Take `plugins=[mylab]`, or `--plugins mylab`, from the words of a command, and return the other words.
+
+    Raises:
+        UserError: there is no such package.
+    """
+    others, typed = [], list[str]()
+    words = iter(arguments)
+    for word in words:
+        match = _WORD.fullmatch(word)
+        given = next(words, "") if word == "--plugins" else match and match[1]
+        if given is None:
+            others.append(word)
+        else:
+            typed += [name.strip(" '\"") for name in given.strip("[]").split(",")]
+    for name in typed:
+        _require(name)
+    if typed:
+        os.environ[VARIABLE] = ",".join(dict.fromkeys(typed))
+    return others
+
+
+def hint(package: str) -> str:
+    """Return the end of a sentence that refuses a package: how to allow it, unless it is one of Python's own."""
+    own = package in sys.stdlib_module_names or not re.fullmatch(r"[A-Za-z]\w*", package)
+    return "." if own else f". If {package} is a package of yours, add plugins=[{package}] to the command."
+
+
+def _typed() -> list[str]:
+    return [name for name in os.environ.get(VARIABLE, "").split(",") if name]
+
+
+def _require(name: str) -> None:
+    """Make a module importable, in the processes that this one starts, too; a console script does not search here."""
+    if not re.fullmatch(r"[A-Za-z]\w*", name):
+        raise UserError(f"plugins={name} must be the name of a package: plugins=[mylab].")
+    here = os.getcwd()
+    if find_spec(name) is None:
+        sys.path.append(here)
+        if find_spec(name) is None:
+            sys.path.remove(here)
+            raise UserError(f"plugins={name} is neither installed nor in {here}.")
+    if here in sys.path or "" in sys.path:
+        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (os.environ.get("PYTHONPATH"), here)))
+
+
+def _places(name: str) -> list[Path]:
+    """Return the folders of a package; a module that is a single file has none."""
+    spec = find_spec(name)
+    return [Path(place) for place in (spec and spec.submodule_search_locations) or ()]

@@ -114,7 +114,7 @@ def test_a_configuration_file_cannot_bring_a_plugin_in(folder: Path) -> None:
     mine = folder / "mine" / "experiment"
     mine.mkdir(parents=True)
     (mine / "evil.yaml").write_text("# @package _global_\nplugins: [mylab]\n")
-    done = run_command("train", *SMALL, "+experiment=evil", "--config-dir", "mine", cwd=folder)
+    done = run_command("train", *SMALL, "experiment=evil", "--config-dir", "mine", cwd=folder)
     assert done.returncode == 2
     assert "must be typed on the command line" in done.stderr
 

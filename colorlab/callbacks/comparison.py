@@ -16,7 +16,8 @@ from colorlab.files import optional_file
 from colorlab.images.contact_sheet import Row, draw_sheet, picture_of, save_sheet
 from colorlab.loggers import log_picture
 from colorlab.metrics import scores
-from colorlab.models.colorizer import ColorBatch, Colorizer, Prediction
+from colorlab.models.colorizer import Colorizer
+from colorlab.objectives import ColorBatch, Prediction
 from colorlab.runs.folder import RunFolder
 
 

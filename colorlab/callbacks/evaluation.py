@@ -13,7 +13,8 @@ from colorlab.data.color_histogram import cached_prior
 from colorlab.errors import UserError
 from colorlab.metrics import Colored
 from colorlab.metrics.suite import MetricSuite, Record, mean_of
-from colorlab.models.colorizer import ColorBatch, Colorizer, Prediction
+from colorlab.models.colorizer import Colorizer
+from colorlab.objectives import ColorBatch, Prediction
 
 
 class Evaluation(Callback):

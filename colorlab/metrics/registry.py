@@ -55,11 +55,11 @@ def direction(name: str) -> Literal["min", "max"] | None:
     """Return whether a logged value should fall or rise; None if neither is better or the name is unknown.
 
     Args:
-        name: a metric or "loss", with or without a stage: "psnr", "val/psnr", "val/loss".
+        name: a metric, "loss" or a term of it, with or without a stage: "psnr", "val/psnr", "val/loss", "val/loss/l1".
     """
-    metric = name.rpartition("/")[2]
-    if metric == "loss":
+    if "loss" in name.split("/"):
         return "min"
+    metric = name.rpartition("/")[2]
     return METRICS[metric].direction if metric in METRICS else None
 
 

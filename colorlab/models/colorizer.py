@@ -1,7 +1,8 @@
 """Colorizer: a color network and how it learns."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from functools import partial
+from typing import Any
 
 import torch
 from lightning import LightningModule
@@ -11,37 +12,12 @@ from torch.optim import Optimizer
 from colorlab.errors import UserError
 from colorlab.metrics import IN_TRAINING, Name, scores
 from colorlab.models.host_copy import DelayedValue
+from colorlab.models.losses import Losses
 from colorlab.models.network import ColorNetwork
+from colorlab.objectives import ColorBatch, Prediction
 from colorlab.schedules import Constant, Schedule
 
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
-
-
-class ColorBatch(Protocol):
-    """A batch of photographs that a Colorizer learns from."""
-
-    @property
-    def L(self) -> Tensor:
-        """[B, 1, H, W] float32, CIE L* in 0..100."""
-
-    @property
-    def ab(self) -> Tensor:
-        """[B, 2, H, W] float32, CIE a* and b* in -128..127."""
-
-    @property
-    def index(self) -> Tensor:
-        """[B] int64, the photographs' places in their split."""
-
-    @property
-    def hints(self) -> Tensor | None:
-        """[B, 3, H, W] float32: ab where they are known, else 0, and a mask of 1 and 0; None without hints."""
-
-
-class Prediction(NamedTuple):
-    """A network's prediction for a batch."""
-
-    ab: Tensor  # [B, 2, H, W] float32
-    logits: Tensor | None  # [B, 313, h, w], h and w a quarter of H and W; None without bins
 
 
 class Colorizer(ColorNetwork, LightningModule):
@@ -52,13 +28,12 @@ class Colorizer(ColorNetwork, LightningModule):
 
     def __init__(self) -> None:
         super().__init__()
-        self.objective: nn.Module = nn.MSELoss()
+        self.losses = Losses(nn.MSELoss())
         self.optim: OptimizerFactory = torch.optim.Adam
         self.schedule: Schedule = Constant()
         self.metrics: Sequence[Name] = IN_TRAINING
         self.compile_network = False
         self.plateau_factor = 1.0
-        self.epoch_loss = torch.zeros(2)  # sums of loss × pictures and of pictures in this epoch and process
         self._shown_loss = DelayedValue()
 
     def prepare_training(
@@ -72,8 +47,8 @@ class Colorizer(ColorNetwork, LightningModule):
         """Set what the model is trained with.
 
         Args:
-            objective: a loss on (predicted ab, true ab), or if its attribute `takes_logits` is true on
-                (logits of the bins, true ab).
+            objective: an `Objective`, or a loss on (predicted ab, true ab). It is no submodule of the model: what it
+                owns is not in the model's parameters, nor in its state dict.
             optim: returns the optimizer of the parameters.
             schedule: factors of the learning rate and the weight decay over time.
             metrics: names of the metrics of validation and test.
@@ -83,15 +58,20 @@ class Colorizer(ColorNetwork, LightningModule):
         Raises:
             UserError: the objective needs bins and the model has none.
         """
-        if getattr(objective, "takes_logits", False) and not self.predicts_bins:
+        losses = Losses(objective)
+        if losses.take_logits and not self.predicts_bins:
             raise UserError(
                 f"This objective classifies into color bins, and {self.title} has none: add model.head=bins."
             )
-        self.objective, self.optim, self.schedule, self.metrics = objective, optim, schedule, metrics
+        self.losses, self.optim, self.schedule, self.metrics = losses, optim, schedule, metrics
         self.compile_network = compile_network
 
     def setup(self, stage: str) -> None:
-        """Compile the network for training; compiling a function keeps the names in checkpoints."""
+        """Compile the network for training, and move the losses to the device.
+
+        Compiling a function keeps the names in checkpoints.
+        """
+        self.losses.to(self.trainer.strategy.root_device)
         if stage == "fit" and self.compile_network:
             self._compiled_network = torch.compile(self.network, dynamic=False)
 
@@ -107,7 +87,6 @@ class Colorizer(ColorNetwork, LightningModule):
         for group in optimizer.param_groups:
             group.update({key: value for key, value in optimizer.defaults.items() if key in group})
             _match_state_to_weights(group, optimizer.state)
-        self.epoch_loss = self.epoch_loss.to(self.device)
         self._shown_loss = DelayedValue()
 
     def on_train_batch_start(self, batch: object, batch_idx: int) -> None:
@@ -126,10 +105,7 @@ class Colorizer(ColorNetwork, LightningModule):
         )
 
     def training_step(self, batch: ColorBatch, batch_idx: int) -> Tensor:
-        loss = self.compute_loss(self.raw_output(batch.L, batch.hints), batch.ab)
-        pictures = len(batch.L)
-        self.epoch_loss[0] += loss.detach() * pictures  # torchmetrics' MeanMetric looks for NaN, which waits for a GPU
-        self.epoch_loss[1] += pictures
+        loss = self.losses.in_training(_predict(self, batch), batch)
         if self.shows_progress(batch_idx) and (shown := self._shown_loss.update(loss)) is not None:
             self.log("loss", shown, prog_bar=True, logger=False)
         return loss
@@ -139,50 +115,45 @@ class Colorizer(ColorNetwork, LightningModule):
         every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]  # set by Lightning's logger connector
         return every > 0 and batch_idx % every == 0
 
-    def compute_loss(self, output: Tensor, ab: Tensor) -> Tensor:
-        """Return the objective's value for a raw output and the true ab."""
-        if getattr(self.objective, "takes_logits", False):
-            return self.objective(output, ab)
-        return self.objective(self.decode(output, ab.shape[-2:]).float(), ab)
-
     def on_train_epoch_end(self) -> None:
-        """Log the rates and the mean training loss over all processes."""
+        """Log the rates, and the mean training loss and its terms over all processes."""
         group = self.trainer.optimizers[0].param_groups[0]
         self.log_dict({"optim/lr": group["lr"], "optim/weight_decay": group["weight_decay"]})
         # Reduced in this hook, which all processes reach: self.log(..., sync_dist=True) in each step would let the
         # progress bar, which only the first process has, wait for the others forever.
-        loss, pictures = self.trainer.strategy.reduce(self.epoch_loss, reduce_op="sum")
-        self.log("train/loss", loss / pictures)
-        self.epoch_loss = torch.zeros_like(self.epoch_loss)
+        self.log_dict(self.losses.epoch_means(partial(self.trainer.strategy.reduce, reduce_op="sum")))
 
     def validation_step(  # type: ignore[override]  # Lightning passes outputs of any type to callbacks
         self, batch: ColorBatch, batch_idx: int
     ) -> Prediction:
         """Log the loss and the metrics of a batch of validation or test, and return the prediction."""
         stage = "test" if self.trainer.testing else "val"
-        output = self.raw_output(batch.L, batch.hints)
-        ab = self.decode(output, batch.L.shape[-2:]).float()
-        if len(ab):
-            values = {"loss": self.compute_loss(output, batch.ab), **scores(batch.L, ab, batch.ab, self.metrics)}
+        prediction = _predict(self, batch)
+        if pictures := len(batch.L):
+            values = {
+                **self.losses.in_validation(prediction, batch),
+                **scores(batch.L, prediction.ab, batch.ab, self.metrics),
+            }
             for name, value in values.items():
                 shown = name in ("loss", "psnr")
-                self.log(f"{stage}/{name}", value.mean(), prog_bar=shown, batch_size=len(ab), sync_dist=True)
-        return Prediction(ab, output if self.predicts_bins else None)
+                self.log(f"{stage}/{name}", value.mean(), prog_bar=shown, batch_size=pictures, sync_dist=True)
+        return prediction
 
     test_step = validation_step  # type: ignore[assignment]  # as above
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Save the name of the class, and the sums for the epoch's loss of each process."""
-        sums = self.all_gather(self.epoch_loss)
-        assert isinstance(sums, Tensor)
+        """Save the name of the class, and the state of the losses."""
         checkpoint["colorizer"] = self.qualified_name()
-        checkpoint["learned"] = sums.reshape(-1, 2).tolist()
+        self.losses.save(checkpoint, self.all_gather)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Restore the sums for the epoch's loss, in equal shares if the number of processes has changed."""
-        sums = torch.tensor(checkpoint.get("learned", [[0.0, 0.0]]))
-        same_number = len(sums) == self.trainer.world_size
-        self.epoch_loss = sums[self.global_rank] if same_number else sums.sum(dim=0) / self.trainer.world_size
+        """Restore the state of the losses."""
+        self.losses.load(checkpoint, self.global_rank, self.trainer.world_size)
+
+
+def _predict(model: ColorNetwork, batch: ColorBatch) -> Prediction:
+    output = model.raw_output(batch.L, batch.hints)
+    return Prediction(lambda: model.decode(output, batch.L.shape[-2:]).float(), output if model.predicts_bins else None)
 
 
 def _match_state_to_weights(group: dict[str, Any], state: Mapping[Tensor, dict[str, Any]]) -> None:

@@ -1,10 +1,10 @@
-"""Training objectives beside torch's own losses; one a file.
-
-A torch loss is called with (predicted ab, true ab). An objective with `takes_logits` is called with
-(logits of the bins, true ab).
-"""
+"""Training objectives beside torch's own losses; one a file."""
 
 from colorlab.objectives.classification import Classification
+from colorlab.objectives.objective import ColorBatch, LearningObjective, Objective, Prediction
 from colorlab.objectives.rebalanced_classification import RebalancedClassification
+from colorlab.objectives.sum import Sum
 
-__all__ = ["Classification", "RebalancedClassification"]
+__all__ = [
+    "Classification", "ColorBatch", "LearningObjective", "Objective", "Prediction", "RebalancedClassification", "Sum",
+]  # fmt: skip

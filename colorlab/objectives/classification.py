@@ -4,15 +4,16 @@ from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from colorlab.bins import COUNT, STRIDE, soft_encode
 from colorlab.color import has_color
 from colorlab.errors import UserError
+from colorlab.objectives.objective import ColorBatch, Objective, Prediction
 
 
-class Classification(nn.Module):
+class Classification(Objective):
     """Soft cross-entropy over the 313 color bins.
 
     Args:
@@ -35,13 +36,13 @@ class Classification(nn.Module):
             raise UserError(f"objective.k={k} must lie between 1 and {COUNT}, objective.sigma={sigma:g} above 0.")
         self.k, self.sigma, self.target = k, sigma, target
 
-    def forward(self, logits: Tensor, ab: Tensor) -> Tensor:
+    def forward(self, prediction: Prediction, batch: ColorBatch) -> Tensor:
         """Return the mean over the pixels of pictures with color; 0 if there are none.
 
-        Args:
-            logits: [B, 313, h, w] of any floating-point type; the loss is computed in float32.
-            ab: the true color, [B, 2, H, W], where h and w are at least a quarter of H and W.
+        Logits may be of any floating-point type; the loss is computed in float32.
         """
+        assert prediction.logits is not None  # `takes_logits`
+        logits, ab = prediction.logits, batch.ab
         colorful = has_color(ab)
         ab = ab[..., ::STRIDE, ::STRIDE] if self.target == "pick" else F.avg_pool2d(ab, STRIDE, ceil_mode=True)
         height, width = ab.shape[-2:]

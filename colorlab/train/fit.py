@@ -9,6 +9,7 @@ from colorlab.command_line import quiet_libraries
 from colorlab.errors import Pruned
 from colorlab.files import copy_file
 from colorlab.library_internals import call_last
+from colorlab.plan import Plan
 from colorlab.runs.folder import RunFolder
 from colorlab.runs.origin import same_losses
 from colorlab.runs.status import Status, is_first_process
@@ -143,17 +144,20 @@ def _prepare(model: "Colorizer", experiment: Experiment, data: "ColorDataModule"
 
 
 def _build_objective(experiment: Experiment, data: "ColorDataModule", folder: RunFolder) -> "nn.Module":
-    """Build the objective; one with a `prior` argument gets that of the photographs, which the run keeps."""
-    plan = experiment.objective
-    if plan.accepts("prior") and plan.arguments.get("prior") is None:
+    """Build the objective; each part of it with a `prior` gets that of the photographs, which the run keeps."""
+
+    def with_prior(plan: Plan) -> Plan:
+        if not plan.accepts("prior") or plan.arguments.get("prior") is not None:
+            return plan
         from colorlab.data.color_histogram import cached_prior, draw_prior
 
         if not folder.prior.exists():
             counted = cached_prior(data)
             draw_prior(counted, folder.prior.with_suffix(".png"))
             copy_file(counted, folder.prior)
-        plan = plan.with_arguments(prior=str(folder.prior))
-    return plan.build()
+        return plan.with_arguments(prior=str(folder.prior))
+
+    return experiment.objective.with_nested(with_prior).build()
 
 
 def _build_trainer(experiment: Experiment, folder: RunFolder, interruption: "Interruption") -> "Trainer":

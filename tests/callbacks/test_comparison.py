@@ -18,7 +18,7 @@ from colorlab.data import ColorDataModule
 from colorlab.data.splits import SAMPLES
 from colorlab.images.contact_sheet import CAPTION, CELL, GAP, HEADER, Row
 from colorlab.models import CUNet
-from colorlab.models.colorizer import Prediction
+from colorlab.objectives import Prediction
 from colorlab.runs.folder import RunFolder
 from colorlab.schedules import Constant
 

@@ -23,7 +23,7 @@ from colorlab.data.batch import Batch
 from colorlab.data.color_histogram import write_prior
 from colorlab.errors import Stopped
 from colorlab.models import ECCV16, Colorizer, CUNet
-from colorlab.objectives import Classification, RebalancedClassification
+from colorlab.objectives import Classification, Prediction, RebalancedClassification
 from colorlab.runs.checkpoints import find_checkpoint
 from colorlab.runs.folder import RunFolder
 from colorlab.schedules import Constant
@@ -386,7 +386,10 @@ def test_a_batch_without_color_has_a_finite_gradient(tally, tmp_path: Path, buil
             with tally.injecting("a batch of gray pictures only"):
                 model = build(width=2, head=head)
                 model.prepare_training(objective, torch.optim.Adam, Constant())
-                loss = model.compute_loss(model.raw_output(torch.rand(2, 1, 16, 16) * 100), torch.zeros(2, 2, 16, 16))
+                batch = Batch(torch.rand(2, 1, 16, 16) * 100, torch.zeros(2, 2, 16, 16), torch.arange(2))
+                output = model.raw_output(batch.L)
+                prediction = Prediction(output, None) if head == "ab" else Prediction(output[:, :2], output)
+                loss = model.losses.in_training(prediction, batch)
                 loss.backward()
                 assert loss.isfinite()
                 assert all(weight.grad.isfinite().all() for weight in model.parameters() if weight.grad is not None)

@@ -7,6 +7,7 @@ from torch import Tensor
 from colorlab.bins import COUNT
 from colorlab.errors import UserError
 from colorlab.objectives import RebalancedClassification
+from support.objectives import given
 
 
 def test_gradient_steps_lower_the_loss(ab: Tensor, prior: str) -> None:
@@ -14,7 +15,7 @@ def test_gradient_steps_lower_the_loss(ab: Tensor, prior: str) -> None:
     objective, optimizer, losses = RebalancedClassification(prior), torch.optim.Adam([logits], 0.1), []
     for _ in range(20):
         optimizer.zero_grad()
-        losses.append(objective(logits, ab))
+        losses.append(objective(*given(logits, ab)))
         losses[-1].backward()
         optimizer.step()
     assert losses[-1] < 0.8 * losses[0]

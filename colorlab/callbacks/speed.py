@@ -31,4 +31,4 @@ class Speed(Callback):
             # A tensor stays on the CPU; a float would be copied to the GPU, and reading it would wait for the GPU.
             model.log("images/s", torch.tensor(speed), prog_bar=True, logger=False)
         if trainer.is_last_batch:
-            model.log("speed/images_per_second", speed, on_step=False, on_epoch=True)
+            model.log("speed/images_per_second", speed, on_step=False, on_epoch=True, batch_size=len(batch.L))

@@ -4,11 +4,14 @@ import importlib.util
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from colorlab.config import check
+from colorlab.data.batch import Batch
+from colorlab.objectives import Prediction
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -62,6 +65,16 @@ def test_the_model_of_the_example_predicts_colors(tmp_path: Path, monkeypatch: p
     spec.loader.exec_module(example)
     model = check({"_target_": target, "width": 4}, "model").build()
     assert model(torch.full((1, 1, 20, 30), 50.0)).shape == (1, 2, 20, 30)
+
+
+def test_the_objectives_of_the_examples_return_terms() -> None:
+    text = (ROOT / "docs" / "objectives.md").read_text(encoding="utf-8")
+    names: dict[str, Any] = {}
+    for code in re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE):
+        exec(code, names)
+    ab = torch.full((1, 2, 4, 4), 10.0)
+    terms = names["LightL1"]()(Prediction(ab), Batch(torch.full((1, 1, 4, 4), 50.0), ab - 2, torch.zeros(1)))
+    assert {name: term.item() for name, term in terms.items()} == pytest.approx({"l1": 1.0, "strength": 0.1})
 
 
 def test_the_readme_lists_all_choices() -> None:

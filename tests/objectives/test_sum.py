@@ -88,14 +88,12 @@ def test_a_sum_is_composed_on_the_command_line_and_its_terms_are_logged(train: C
         "weights": {"rare": 0.5},
     }
     assert run.prior.exists(), "the photographs' colors are counted for a term, too"
-    done = train("resume=run", "trainer.max_epochs=3")
-    assert done.returncode == 0, done.stderr
     metrics = read_metrics(run)
     for stage in ("train", "val"):
         terms = [metrics[f"{stage}/loss/{name}"] for name in ("l1", "rare")]
         for epoch, loss in metrics[f"{stage}/loss"].items():
             assert sum(term[epoch] for term in terms) == pytest.approx(loss, rel=1e-5)
-        assert sorted(metrics[f"{stage}/loss"]) == [0, 1, 2]
+        assert sorted(metrics[f"{stage}/loss"]) == [0, 1]
 
 
 @pytest.mark.parametrize(

@@ -206,7 +206,7 @@ def _save(step: Step, names: list[str], trainer: Trainer) -> str:
 
 def _changed_by_forward(model: Colorizer) -> list[Tensor]:
     """Return what a forward pass changes: BatchNorm's statistics and the sums for the epoch's loss."""
-    return [*model.buffers(), model.losses.sums]
+    return [*model.buffers(), model.loss_terms.sums]
 
 
 def _skips_on_device(optimizer: Optimizer, device: torch.device) -> bool:

@@ -28,7 +28,7 @@ class Colorizer(ColorNetwork, LightningModule):
 
     def __init__(self) -> None:
         super().__init__()
-        self.losses = Losses(nn.MSELoss())
+        self.loss_terms = Losses(nn.MSELoss())
         self.optim: OptimizerFactory = torch.optim.Adam
         self.schedule: Schedule = Constant()
         self.metrics: Sequence[Name] = IN_TRAINING
@@ -63,7 +63,7 @@ class Colorizer(ColorNetwork, LightningModule):
             raise UserError(
                 f"This objective classifies into color bins, and {self.title} has none: add model.head=bins."
             )
-        self.losses, self.optim, self.schedule, self.metrics = losses, optim, schedule, metrics
+        self.loss_terms, self.optim, self.schedule, self.metrics = losses, optim, schedule, metrics
         self.compile_network = compile_network
 
     def setup(self, stage: str) -> None:
@@ -71,7 +71,7 @@ class Colorizer(ColorNetwork, LightningModule):
 
         Compiling a function keeps the names in checkpoints.
         """
-        self.losses.to(self.trainer.strategy.root_device)
+        self.loss_terms.to(self.trainer.strategy.root_device)
         if stage == "fit" and self.compile_network:
             self._compiled_network = torch.compile(self.network, dynamic=False)
 
@@ -105,7 +105,7 @@ class Colorizer(ColorNetwork, LightningModule):
         )
 
     def training_step(self, batch: ColorBatch, batch_idx: int) -> Tensor:
-        loss = self.losses.in_training(_predict(self, batch), batch)
+        loss = self.loss_terms.in_training(_predict(self, batch), batch)
         if self.shows_progress(batch_idx) and (shown := self._shown_loss.update(loss)) is not None:
             self.log("loss", shown, prog_bar=True, logger=False)
         return loss
@@ -121,7 +121,7 @@ class Colorizer(ColorNetwork, LightningModule):
         self.log_dict({"optim/lr": group["lr"], "optim/weight_decay": group["weight_decay"]})
         # Reduced in this hook, which all processes reach: self.log(..., sync_dist=True) in each step would let the
         # progress bar, which only the first process has, wait for the others forever.
-        self.log_dict(self.losses.epoch_means(partial(self.trainer.strategy.reduce, reduce_op="sum")))
+        self.log_dict(self.loss_terms.epoch_means(partial(self.trainer.strategy.reduce, reduce_op="sum")))
 
     def validation_step(  # type: ignore[override]  # Lightning passes outputs of any type to callbacks
         self, batch: ColorBatch, batch_idx: int
@@ -131,7 +131,7 @@ class Colorizer(ColorNetwork, LightningModule):
         prediction = _predict(self, batch)
         if pictures := len(batch.L):
             values = {
-                **self.losses.in_validation(prediction, batch),
+                **self.loss_terms.in_validation(prediction, batch),
                 **scores(batch.L, prediction.ab, batch.ab, self.metrics),
             }
             for name, value in values.items():
@@ -144,11 +144,11 @@ class Colorizer(ColorNetwork, LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Save the name of the class, and the state of the losses."""
         checkpoint["colorizer"] = self.qualified_name()
-        self.losses.save(checkpoint, self.all_gather)
+        self.loss_terms.save(checkpoint, self.all_gather)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Restore the state of the losses."""
-        self.losses.load(checkpoint, self.global_rank, self.trainer.world_size)
+        self.loss_terms.load(checkpoint, self.global_rank, self.trainer.world_size)
 
 
 def _predict(model: ColorNetwork, batch: ColorBatch) -> Prediction:

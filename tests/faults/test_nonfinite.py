@@ -389,7 +389,7 @@ def test_a_batch_without_color_has_a_finite_gradient(tally, tmp_path: Path, buil
                 batch = Batch(torch.rand(2, 1, 16, 16) * 100, torch.zeros(2, 2, 16, 16), torch.arange(2))
                 output = model.raw_output(batch.L)
                 prediction = Prediction(output, None) if head == "ab" else Prediction(output[:, :2], output)
-                loss = model.losses.in_training(prediction, batch)
+                loss = model.loss_terms.in_training(prediction, batch)
                 loss.backward()
                 assert loss.isfinite()
                 assert all(weight.grad.isfinite().all() for weight in model.parameters() if weight.grad is not None)

@@ -79,11 +79,11 @@ def test_a_resume_within_an_epoch_keeps_the_sums_of_the_terms(tmp_path: Path) ->
     assert (count, l1 + mse) == (4, pytest.approx(loss, rel=1e-6))
     model = CUNet(width=2)
     model.prepare_training(two_losses(), torch.optim.Adam, Constant())
-    model.losses.load(checkpoint, process=0, processes=1)
-    assert model.losses.sums[:5].tolist() == [loss, count, l1, mse, 0]
+    model.loss_terms.load(checkpoint, process=0, processes=1)
+    assert model.loss_terms.sums[:5].tolist() == [loss, count, l1, mse, 0]
     for process in range(2):
-        model.losses.load(checkpoint, process, processes=2)
-        assert model.losses.sums[:4].tolist() == [loss / 2, count / 2, l1 / 2, mse / 2]
+        model.loss_terms.load(checkpoint, process, processes=2)
+        assert model.loss_terms.sums[:4].tolist() == [loss / 2, count / 2, l1 / 2, mse / 2]
 
 
 def test_sums_of_a_checkpoint_without_terms_or_of_another_objective_are_taken_up(tmp_path: Path) -> None:
@@ -91,9 +91,9 @@ def test_sums_of_a_checkpoint_without_terms_or_of_another_objective_are_taken_up
     for checkpoint in ({"learned": [[6.0, 2.0]]}, {"learned": [[6.0, 2.0, 5.0, 1.0]], "terms": ["vgg", "l1"]}):
         model = CUNet(width=2)
         model.prepare_training(two_losses(), torch.optim.Adam, Constant())
-        model.losses.load(checkpoint, process=0, processes=1)
-        model.losses.in_training(Prediction(torch.zeros(2, 2, 4, 4)), batch)
-        means = model.losses.epoch_means(lambda sums: sums)
+        model.loss_terms.load(checkpoint, process=0, processes=1)
+        model.loss_terms.in_training(Prediction(torch.zeros(2, 2, 4, 4)), batch)
+        means = model.loss_terms.epoch_means(lambda sums: sums)
         assert means["train/loss"].item() == pytest.approx((6 + 2 * 1.01) / 4)
         assert means["train/loss/l1"].item() == pytest.approx(2 / 4), "the sums of another objective are left out"
 
@@ -106,9 +106,9 @@ def test_terms_that_change_are_refused() -> None:
     model = CUNet(width=2)
     model.prepare_training(Changing(), torch.optim.Adam, Constant())
     batch = pictures(1)[0]
-    model.losses.in_training(Prediction(torch.zeros(1, 2, 4, 4)), batch)
+    model.loss_terms.in_training(Prediction(torch.zeros(1, 2, 4, 4)), batch)
     with pytest.raises(UserError, match=r"returns the terms \['1\.0'\] after \['0\.0'\]: they must stay the same"):
-        model.losses.in_training(Prediction(torch.ones(1, 2, 4, 4)), batch)
+        model.loss_terms.in_training(Prediction(torch.ones(1, 2, 4, 4)), batch)
 
 
 # -- frozen networks ---------------------------------------------------------------------------------

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from colorlab.command_line import quiet_libraries
+from colorlab.config import Plan
 from colorlab.errors import Pruned
 from colorlab.files import copy_file
 from colorlab.library_internals import call_last
-from colorlab.plan import Plan
 from colorlab.runs.folder import RunFolder
 from colorlab.runs.origin import same_losses
 from colorlab.runs.status import Status, is_first_process

@@ -19,7 +19,8 @@ from support.image_files import MACAW
 EXAMPLE = Path(__file__).parents[1] / "docs" / "example"
 PHOTOS = ("data=folder", "data.root=photos", "data.workers=0")
 TINY = (
-    "plugins=[mylab]", "model=tiny", "model.width=4", "objective=charbonnier", *PHOTOS, "data.size=32",
+    "plugins=[mylab]", "model=tiny", "model.width=4", "objective=charbonnier",
+    "metrics=[psnr,mylab.metrics.ChromaError]", *PHOTOS, "data.size=32",
     "data.batch_size=4", "trainer=cpu", "logger=csv", "trainer.max_epochs=1", "hydra.run.dir=run",
 )  # fmt: skip
 
@@ -70,14 +71,29 @@ def test_a_plugin_that_does_not_exist_is_refused(word: str, sentence: str) -> No
 def test_every_command_works_with_a_network_and_a_loss_of_another_package(folder: Path) -> None:
     for module, *words in (
         ("train", "plugins=[mylab]", "resume=run", "trainer.max_epochs=2"),
-        ("evaluate", "plugins=[mylab]", "checkpoint=run", "metrics=[psnr]", *PHOTOS, "hydra.run.dir=evaluation"),
+        ("evaluate", "plugins=[mylab]", "checkpoint=run", "metrics=psnr,mylab.metrics.ChromaError", *PHOTOS,
+         "hydra.run.dir=evaluation"),
         ("colorize", "--plugins", "mylab", str(MACAW), "--checkpoint", "run", "-o", "colored.png"),
         ("export", "--plugins", "mylab", "run", "--to", "safetensors", "-o", "tiny.safetensors"),
-        ("leaderboard", "--plugins", "mylab", "run", "-o", "board"),
+        ("leaderboard", "--plugins", "mylab", "run", "-o", "board", "--sort", "chroma_error"),
     ):  # fmt: skip
         done = run_command(module, *words, cwd=folder)
         assert done.returncode == 0, (module, done.stderr)
     assert list((folder / "run" / "checkpoints").glob("tiny_epoch001_*"))
+    assert "chroma_error" in (folder / "evaluation" / "evaluation.json").read_text()
+    assert "chroma_error" in (folder / "board" / "leaderboard.csv").read_text()
+
+
+def test_a_search_is_led_by_a_metric_of_another_package(folder: Path) -> None:
+    lines = {line.split("=")[0]: line for line in TINY}
+    words = [line for key, line in lines.items() if key != "hydra.run.dir"]
+    done = run_command(
+        "train", "-m", *words, "sweep=optuna", "sweep.metric=val/chroma_error", "sweep.trials=2",
+        "optim.lr=choice(1e-3,1e-2)",
+        "callbacks.comparison=null", "callbacks.curves=null", "hydra.sweep.dir=search", cwd=folder,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "the best val/chroma_error is" in done.stdout
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """The settings of an evaluation. Imports nothing heavy."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 GROUPS = ("data", "trainer", "logger", "run")
 """The groups of the configuration, beside the settings."""
@@ -15,7 +15,7 @@ class Settings:
         checkpoint: checkpoint files, or run folders, of which the best checkpoint is taken.
         protocol: pictures stretched to 256×256, or at their own size.
         split: which of the photographs; a model trained with the same data settings has not seen those of test.
-        metrics: names of the metrics; None for all that are available.
+        metrics: names of metrics and classes of plugins; None for all that are available.
         prior: a file of `colorlab.prior` for the rebalanced AuC; None counts the evaluated pictures.
         alexnet, inception: weights of LPIPS, and of FID and KID; None looks in torch's cache.
         against: an evaluation.json of the same runs; whether these values lie within its intervals is reported.
@@ -24,7 +24,7 @@ class Settings:
     checkpoint: list[str]
     protocol: Literal["stretch256", "native"] = "stretch256"
     split: Literal["train", "val", "test", "all"] = "test"
-    metrics: list[str] | None = None
+    metrics: list[str | dict[str, Any]] | None = None
     prior: str | None = None
     alexnet: str | None = None
     inception: str | None = None

@@ -3,7 +3,9 @@
 import csv
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,7 +16,7 @@ from rich.table import Column, Table
 from colorlab.errors import UserError, did_you_mean
 from colorlab.files import atomic_path
 from colorlab.leaderboard.summary import RunSummary
-from colorlab.metrics import direction
+from colorlab.metrics import METRICS, direction, metric_names
 
 STYLES = {"done": "green", "running": "cyan", "failed": "red", "killed": "red"}
 
@@ -135,6 +137,7 @@ def make_board(runs: list[RunSummary], sort: str = "loss") -> Board:
     Raises:
         UserError: there is no such column or override.
     """
+    _add_columns(runs)
     keys = list(dict.fromkeys(key for run in runs for key in run.overrides))
     given = [key for key in keys if not key.startswith(NOT_SETTINGS)]
     differing = [
@@ -144,6 +147,19 @@ def make_board(runs: list[RunSummary], sort: str = "loss") -> Board:
         raise UserError(f"--sort {sort}: {did_you_mean(sort, [*NUMBERS, *differing])}")
     root = Path(*_shared([run.folder.path.resolve().parent.parts for run in runs]))
     return Board(sorted(runs, key=lambda run: _rank(run, sort)), differing, root, sort)
+
+
+def _add_columns(runs: list[RunSummary]) -> None:
+    """Add a column for each metric that a run measured with a class of a plugin."""
+    for entry in (entry for run in runs for entry in run.config.get("metrics") or ()):
+        with suppress(UserError):  # the plugin is not known here, or the configuration is damaged
+            (name,) = metric_names([entry])
+            if isinstance(entry, str) and entry in METRICS:  # one of colorlab's own
+                continue
+            info = METRICS[name]
+            value = partial(RunSummary.at_best, metric=f"val/{name}")
+            text = f"{{:.{info.digits}f}}".format
+            NUMBERS[name] = Number(info.title, value, text, info.direction, "in the best epoch")
 
 
 def _shared(paths: list[tuple[str, ...]]) -> list[str]:

@@ -2,17 +2,16 @@
 
 from colorlab.metrics.per_picture import (
     IN_TRAINING,
-    ON_PICTURES,
+    MEASURES,
     Colored,
-    Name,
     auc_of_pixels,
     colorfulness_of,
     measure,
     scores,
 )
-from colorlab.metrics.registry import METRICS, check_names, direction, goodness
+from colorlab.metrics.registry import METRICS, PictureMetric, check_names, direction, goodness, metric_names
 
 __all__ = [
-    "IN_TRAINING", "METRICS", "ON_PICTURES", "Colored", "Name", "auc_of_pixels", "check_names",
-    "colorfulness_of", "direction", "goodness", "measure", "scores",
+    "IN_TRAINING", "MEASURES", "METRICS", "Colored", "PictureMetric", "auc_of_pixels", "check_names",
+    "colorfulness_of", "direction", "goodness", "measure", "metric_names", "scores",
 ]  # fmt: skip

@@ -5,7 +5,6 @@ Values are computed in float32 whatever the surrounding precision, from pictures
 
 from collections.abc import Callable, Iterable
 from functools import cached_property
-from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -219,26 +218,24 @@ def auc_of_pixels(colored: Colored) -> Tensor:
 
 # -- by name ---------------------------------------------------------------------------------------
 
-Name = Literal["psnr", "ssim", "ms_ssim", "ciede2000", "colorfulness", "auc", "ab_rmse"]
-"""The metrics computed from the pictures alone."""
+Measure = Callable[[Colored], Tensor]
+"""Computes a metric of each picture, [B]."""
 
-ON_PICTURES: tuple[Name, ...] = get_args(Name)
-IN_TRAINING: tuple[Name, ...] = ("psnr", "ssim", "ciede2000", "colorfulness")
-
-_MEASURES: dict[str, Callable[[Colored], Tensor]] = {
+MEASURES: dict[str, Measure] = {
     function.__name__: function for function in (psnr, ssim, ms_ssim, ciede2000, colorfulness, auc, ab_rmse)
 }
+"""The metrics computed from the pictures alone, by name; `colorlab.metrics.metric_names` adds classes of plugins."""
+
+IN_TRAINING = ("psnr", "ssim", "ciede2000", "colorfulness")
 
 
-def measure(colored: Colored, names: Iterable[Name] = ON_PICTURES) -> dict[str, Tensor]:
+def measure(colored: Colored, names: Iterable[str] = tuple(MEASURES)) -> dict[str, Tensor]:
     """Compute metrics by name: {name: [B] float32}."""
     with torch.no_grad(), exact(colored.lightness.device):
-        return {name: _MEASURES[name](colored) for name in names}
+        return {name: MEASURES[name](colored) for name in names}
 
 
-def scores(
-    lightness: Tensor, predicted: Tensor, true: Tensor, names: Iterable[Name] = IN_TRAINING
-) -> dict[str, Tensor]:
+def scores(lightness: Tensor, predicted: Tensor, true: Tensor, names: Iterable[str] = IN_TRAINING) -> dict[str, Tensor]:
     """Compute metrics of each predicted picture, with the baselines that they are compared with.
 
     Args:

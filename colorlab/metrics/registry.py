@@ -1,9 +1,14 @@
-"""The metrics that colorlab knows: titles, directions, digits."""
+"""The metrics that colorlab knows: titles, directions, digits; and metrics of other packages, which are classes."""
 
-from collections.abc import Iterable
-from typing import Literal, NamedTuple
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal, NamedTuple
 
+from torch import Tensor
+
+from colorlab.config import check
 from colorlab.errors import UserError, did_you_mean
+from colorlab.metrics.per_picture import MEASURES, Colored
 
 
 class MetricInfo(NamedTuple):
@@ -38,6 +43,56 @@ METRICS = {
     "kid": MetricInfo("KID", "min", 4),
 }
 """Every metric, in the order of the tables."""
+
+
+class PictureMetric(ABC):
+    """A metric of single pictures; the score of a set is the mean over its pictures.
+
+    A subclass is chosen by its qualified name, `metrics=[psnr,mylab.metrics.HueError]`, or in a file by a node with a
+    `_target_` and the arguments of its constructor.
+
+    Attributes:
+        name: the metric's name in logs, as in val/NAME, and in files.
+        title, direction, digits: as in `MetricInfo`.
+    """
+
+    name: str
+    title: str
+    direction: Literal["min", "max"] | None = None
+    digits: int = 2
+
+    @abstractmethod
+    def __call__(self, colored: Colored) -> Tensor:
+        """Compute the metric of each picture, [B]; NaN where it has no value."""
+
+
+def metric_names(entries: Iterable[str | Mapping[str, Any]]) -> list[str]:
+    """Return the names of the chosen metrics; classes are built, and from then on known by their names.
+
+    Args:
+        entries: names, qualified names of classes, and nodes with a `_target_`.
+
+    Raises:
+        UserError: one of them is no metric, or has the name of another one.
+    """
+    names = []
+    for entry in entries:
+        if isinstance(entry, str) and "." not in entry:
+            check_names([entry])
+            names.append(entry)
+            continue
+        node = {"_target_": entry} if isinstance(entry, str) else entry
+        names.append(_register(check(node, "metrics", kind=PictureMetric).build()))
+    return names
+
+
+def _register(metric: PictureMetric) -> str:
+    known = MEASURES.get(metric.name)
+    if metric.name in METRICS and type(known) is not type(metric):
+        raise UserError(f"metrics={type(metric).__name__}: the name {metric.name} is another metric's.")
+    METRICS[metric.name] = MetricInfo(metric.title, metric.direction, metric.digits)
+    MEASURES[metric.name] = metric
+    return metric.name
 
 
 def check_names(names: Iterable[str]) -> None:

@@ -1,6 +1,8 @@
 """All requested metrics of colored pictures, with the networks that some of them need."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -9,7 +11,7 @@ from colorlab.bins import rebalancing, soft_encode
 from colorlab.color import exact
 from colorlab.data.color_histogram import read_prior
 from colorlab.errors import UserError
-from colorlab.metrics import METRICS, ON_PICTURES, Colored, auc_of_pixels, check_names, measure
+from colorlab.metrics import MEASURES, METRICS, Colored, auc_of_pixels, measure, metric_names
 from colorlab.metrics.networks import load_networks
 
 Record = dict[str, Tensor]
@@ -23,7 +25,7 @@ class MetricSuite:
     """Computes some or all metrics of colored pictures, in float32 whatever the surrounding precision.
 
     Args:
-        metrics: names of the metrics; None for all that are available.
+        metrics: the metrics, as `metric_names` takes them; None for all that are available.
         prior: file of the photographs' colors from `colorlab.prior`, for the rebalanced AuC; None leaves it out.
         alexnet, inception: weights of LPIPS, and of FID and KID; None looks in torch's cache.
 
@@ -37,18 +39,18 @@ class MetricSuite:
 
     def __init__(
         self,
-        metrics: list[str] | None = None,
+        metrics: Sequence[str | Mapping[str, Any]] | None = None,
         prior: Path | None = None,
         alexnet: str | None = None,
         inception: str | None = None,
     ) -> None:
-        check_names(metrics or ())
-        self.networks, self.left_out = load_networks(metrics, alexnet, inception)
+        names = None if metrics is None else metric_names(metrics)
+        self.networks, self.left_out = load_networks(names, alexnet, inception)
         if prior is None:
-            if "auc_rebalanced" in (metrics or ()):
+            if "auc_rebalanced" in (names or ()):
                 raise UserError("auc_rebalanced needs a prior of the photographs' colors.")
-            self.left_out |= {} if metrics else {"auc_rebalanced": "no prior was given."}
-        requested = {*(metrics or METRICS)} - self.left_out.keys()
+            self.left_out |= {} if names else {"auc_rebalanced": "no prior was given."}
+        requested = {*(names or METRICS)} - self.left_out.keys()
         requested |= {"colorfulness"} if "delta_colorfulness" in requested else set()  # computed from it
         self.metrics = [name for name in METRICS if name in requested]
         self.weights = None if prior is None else rebalancing(read_prior(prior), uniform=0)
@@ -70,7 +72,7 @@ class MetricSuite:
             colored: the pictures.
             true_features: `features` of the photographs.
         """
-        record = measure(colored, [name for name in ON_PICTURES if name in self.metrics])
+        record = measure(colored, [name for name in MEASURES if name in self.metrics])
         with torch.no_grad(), exact(colored.lightness.device):
             if self.weights is not None and "auc_rebalanced" in self.metrics:
                 record |= _rebalanced_auc(colored, self.weights)

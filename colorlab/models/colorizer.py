@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from colorlab.errors import UserError
-from colorlab.metrics import IN_TRAINING, Name, scores
+from colorlab.metrics import IN_TRAINING, scores
 from colorlab.models.host_copy import DelayedValue
 from colorlab.models.losses import Losses
 from colorlab.models.network import ColorNetwork
@@ -31,7 +31,7 @@ class Colorizer(ColorNetwork, LightningModule):
         self.loss_terms = Losses(nn.MSELoss())
         self.optim: OptimizerFactory = torch.optim.Adam
         self.schedule: Schedule = Constant()
-        self.metrics: Sequence[Name] = IN_TRAINING
+        self.metrics: Sequence[str] = IN_TRAINING
         self.compile_network = False
         self.plateau_factor = 1.0
         self._shown_loss = DelayedValue()
@@ -41,7 +41,7 @@ class Colorizer(ColorNetwork, LightningModule):
         objective: nn.Module,
         optim: OptimizerFactory,
         schedule: Schedule,
-        metrics: Sequence[Name] = IN_TRAINING,
+        metrics: Sequence[str] = IN_TRAINING,
         compile_network: bool = False,
     ) -> None:
         """Set what the model is trained with.

@@ -23,7 +23,7 @@ class Settings:
     """What stands at the top level of conf/train.yaml beside the groups.
 
     Args:
-        metrics: names of the metrics of each validation and of the test.
+        metrics: the metrics of each validation and of the test: names, and classes of plugins.
         seed: of the weights, the order and the augmentation.
         resume: a run's folder or a checkpoint to continue from.
         reproduce: a run's folder, to train that run again and report what differs.
@@ -31,7 +31,7 @@ class Settings:
         debug: one batch of everything.
     """
 
-    metrics: list[str]
+    metrics: list[str | dict[str, Any]]
     seed: StrictInt
     resume: str | None
     reproduce: str | None
@@ -39,13 +39,12 @@ class Settings:
     debug: StrictBool
 
     def __post_init__(self) -> None:
-        from colorlab.metrics import ON_PICTURES, check_names
+        from colorlab.metrics import MEASURES, metric_names
 
         if not 0 <= self.seed < 2**32:
             raise UserError(f"seed={self.seed} must be a whole number from 0 to 2³² − 1: it makes a run repeatable.")
-        check_names(self.metrics)
-        for name in self.metrics:
-            if name not in ON_PICTURES:
+        for name in metric_names(self.metrics):
+            if name not in MEASURES:
                 raise UserError(f"metrics={name} is too slow for each validation: callbacks=evaluation measures it.")
 
 
@@ -142,8 +141,12 @@ class Experiment:
         metric = self.sweep.metric
         if metric is None:
             return
+        from colorlab.metrics import metric_names
+
         direction_of(metric)
-        measured = metric.partition("/")[2] in ("loss", *self.settings.metrics) or "evaluation" in self.callbacks
+        measured = (
+            metric.partition("/")[2] in ("loss", *metric_names(self.settings.metrics)) or "evaluation" in self.callbacks
+        )
         if not measured or (metric.startswith("test/") and not self.settings.test):
             raise UserError(f"sweep.metric={metric} is not measured: see metrics, test and callbacks=evaluation.")
 

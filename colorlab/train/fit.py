@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from colorlab.command_line import quiet_libraries
 from colorlab.config import Plan
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
     from colorlab.callbacks.interruption import Interruption
     from colorlab.data import ColorDataModule
-    from colorlab.metrics import Name
     from colorlab.models import Colorizer
 
 DEFAULTS = {"log_every_n_steps": 10, "num_sanity_val_steps": 0, "enable_model_summary": False}
@@ -135,10 +134,12 @@ def _prepare(model: "Colorizer", experiment: Experiment, data: "ColorDataModule"
     """Give a model its objective, optimizer, schedule and metrics."""
     import torch
 
+    from colorlab.metrics import metric_names
+
     objective = _build_objective(experiment, data, folder)
     optim = experiment.optim.partial()
     optim([torch.nn.Parameter(torch.zeros(1))])  # refuse wrong arguments now, not when training has begun
-    metrics = cast("list[Name]", experiment.settings.metrics)
+    metrics = metric_names(experiment.settings.metrics)
     model.prepare_training(objective, optim, experiment.schedule.build(), metrics, experiment.model_switches.compile)
     torch.set_float32_matmul_precision("high")
 

@@ -38,10 +38,12 @@ class OptunaSweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> None:
         from colorlab.errors import UserError
+        from colorlab.metrics import metric_names
         from colorlab.sweeps.search import Search, import_optuna
         from colorlab.sweeps.settings import SearchSettings, check_settings
 
         import_optuna()
+        metric_names(OmegaConf.to_container(self.config.metrics))  # a plugin's may be the one to search by
         settings = check_settings(OmegaConf.to_container(self.config.sweep, resolve=True))
         if not isinstance(settings, SearchSettings):
             raise UserError("sweep=optuna needs sweep.space, the values to search by key.")

@@ -27,7 +27,7 @@ from colorlab.evaluate.reproduction import compare
 from colorlab.export.__main__ import main as export
 from colorlab.images.contact_sheet import CAPTION, CELL, GAP, HEADER
 from colorlab.images.decoding import read_photograph
-from colorlab.metrics import ON_PICTURES, Colored, measure
+from colorlab.metrics import MEASURES, Colored, measure
 from colorlab.models import CUNet
 from support.checkpoints import save_checkpoint
 from support.commands import run_command
@@ -81,7 +81,7 @@ def test_the_scores_of_each_picture_equal_those_computed_here(evaluated: SimpleN
         predicted |= {"gray": true * 0, "true": true}
         for model, ab in predicted.items():
             expected = measure(Colored(lightness, ab, true))
-            for metric in ON_PICTURES:
+            for metric in MEASURES:
                 near = {"psnr": 0.1, "colorfulness": 0.1, "ciede2000": 0.05}.get(metric, 0.02)  # resized elsewhere
                 assert found[model, name][metric] == pytest.approx(expected[metric].item(), abs=near), (model, metric)
 

@@ -13,7 +13,7 @@ from colorlab.data.splits import SAMPLES, find_photographs
 from colorlab.images.decoding import read_photograph
 from colorlab.metrics.per_picture import (
     AUC_LIMIT,
-    ON_PICTURES,
+    MEASURES,
     Colored,
     colorfulness_of,
     delta_e_2000,
@@ -175,10 +175,10 @@ def test_autocast_does_not_change_scores(colored: Colored) -> None:
 
 def test_the_scores_of_a_batch_equal_those_of_its_pictures(colored: Colored) -> None:
     batch = (colored.lightness, colored.predicted, colored.true)
-    found = scores(*batch, ON_PICTURES)
+    found = scores(*batch, MEASURES)
     pictures = numpy_pictures(Colored(colored.lightness, colored.true * 0, colored.true))
     for place, (gray, true) in enumerate(pictures):
-        alone = scores(*(part[place : place + 1] for part in batch), ON_PICTURES)
+        alone = scores(*(part[place : place + 1] for part in batch), MEASURES)
         assert {name: value[place].item() for name, value in found.items()} == pytest.approx(
             {name: value.item() for name, value in alone.items()}, rel=1e-5
         )

@@ -6,12 +6,15 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from hydra.core.global_hydra import GlobalHydra
 
 from colorlab import plugins
 from colorlab.config import check
 from colorlab.data.splits import SAMPLES
 from colorlab.errors import UserError
+from colorlab.models.weights import load
+from colorlab.runs.checkpoints import find_checkpoint
 from support.command_process import CommandProcess
 from support.commands import SMALL, run_command
 from support.image_files import MACAW
@@ -144,3 +147,37 @@ def test_a_plugins_class_must_make_what_its_place_needs(folder: Path, monkeypatc
     with pytest.raises(UserError, match="does not make what belongs here"):
         check({"_target_": "mylab.networks.Tiny"}, "callbacks.tiny", kind=Callback)
     GlobalHydra.instance().clear()
+
+
+PARTS = """
+import torch
+from mylab.networks import Tiny
+
+class Started(Tiny):
+    def load_pretrained_parts(self):
+        self.layers.load_state_dict(torch.load("layers.pt", weights_only=True))
+"""
+
+
+def test_pretrained_parts_are_loaded_once_at_the_start_of_a_training(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+    (folder / "parts.py").write_text(PARTS)
+    (folder / "mine" / "model").mkdir(parents=True, exist_ok=True)
+    (folder / "mine" / "model" / "started.yaml").write_text("_target_: parts.Started\n")
+    plugins.take_typed(["plugins=[mylab,parts]"])
+    layers = load(find_checkpoint(folder / "run")).layers.state_dict()
+    torch.save(layers, "layers.pt")
+    words = [word for word in TINY if not word.startswith(("plugins", "model=", "hydra.run.dir"))]
+    words += ["plugins=[mylab,parts]", "model=started", "hydra.run.dir=started", "optim.lr=0", "--config-dir", "mine"]
+    done = run_command("train", *words, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    (folder / "layers.pt").unlink()  # what is in a checkpoint needs no other file
+    trained = load(find_checkpoint(folder / "started"))
+    for name, weights in trained.layers.state_dict().items():
+        assert torch.equal(weights, layers[name])
+    done = run_command(
+        "train", "plugins=[mylab,parts]", "resume=started", "trainer.max_epochs=2", "--config-dir", "mine", cwd=folder
+    )
+    assert done.returncode == 0, done.stderr

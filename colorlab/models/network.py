@@ -1,8 +1,7 @@
 """ColorNetwork: what every network is, from its layers to the ab of pictures of any size."""
 
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -12,9 +11,10 @@ from torch import Tensor, nn
 from colorlab.bins import STRIDE, annealed_mean
 from colorlab.errors import UserError
 from colorlab.models.inference import Picture, colorize
+from colorlab.models.pretrained import PretrainedMixin
 
 
-class ColorNetwork(HyperparametersMixin, nn.Module):
+class ColorNetwork(PretrainedMixin, HyperparametersMixin, nn.Module):
     """A network that predicts ab from L.
 
     A subclass defines its layers, `multiple_of` and `network`, and calls `initialize` at the end of its
@@ -132,34 +132,3 @@ class ColorNetwork(HyperparametersMixin, nn.Module):
     def colorize(self, image: Picture, **options: Any) -> Picture:
         """Color a PIL image, a NumPy array or a tensor of any size; see `colorlab.models.inference.colorize`."""
         return colorize(self, image, **options)
-
-    @classmethod
-    def from_pretrained(cls, path: str | Path) -> Self:
-        """Load a model of this class from a folder or a file, as `colorlab.load` does; nothing is downloaded.
-
-        Raises:
-            UserError: there is no such model at `path`.
-        """
-        from colorlab.models.weights import load  # it imports this module
-
-        model = load(path)
-        if not isinstance(model, cls):
-            raise UserError(f"{path} holds a {model.title}, not a {cls.__name__.lower()}.")
-        return model
-
-    def save_pretrained(self, folder: str | Path) -> None:
-        """Write the model into a folder in Hugging Face's layout: config.json and model.safetensors."""
-        from colorlab.models.weights import write_folder  # it imports this module
-
-        write_folder(self, Path(folder))
-
-    def published_weights(self, fold_temperature: bool = False) -> dict[str, Tensor]:
-        """Return the weights in the layout in which the architecture's authors published theirs.
-
-        Args:
-            fold_temperature: divide the logits by the model's temperature, so that a plain softmax decodes them.
-
-        Raises:
-            UserError: the architecture has no published weights.
-        """
-        raise UserError(f"{self.title} has no published layout: only eccv16 has.")

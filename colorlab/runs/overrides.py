@@ -47,7 +47,7 @@ def with_resumed_overrides(arguments: list[str]) -> list[str]:
     recorded = [*recorded, *(f"run.{key}='{value}'" for key, value in filed.items() if f"run.{key}" not in
                              map(key_of, recorded))]  # fmt: skip
     here = [] if "hydra.run.dir" in new else [f"hydra.run.dir='{folder.path}'"]
-    return [*_repeatable(recorded, new), *arguments, *here]
+    return [*_repeatable(recorded, new), *here, *arguments]
 
 
 def with_reproduced_overrides(arguments: list[str]) -> list[str]:

@@ -121,12 +121,14 @@ def _tracker_finished() -> Iterator[None]:
 
 
 def _build_model(experiment: Experiment, start: bool) -> "Colorizer":
-    """Build the model; at the start of a training with model.weights, read them."""
+    """Build the model; at the start of a training, read the weights that it starts from."""
     from colorlab.models.weights import read_weights
 
     model: Colorizer = experiment.model.build()
     if start and experiment.model_switches.weights:
         read_weights(model, Path(experiment.model_switches.weights).expanduser())
+    elif start:
+        model.load_pretrained_parts()
     return model
 
 

@@ -24,7 +24,7 @@ def resumed(folder: RunFolder, recorded: list[str], *new: str) -> list[str]:
     folder.write_configuration({}, recorded)
     words = [f"resume={folder.path}", *new]
     arguments = with_resumed_overrides(words)
-    assert arguments[-len(words) - 1 :] == [*words, f"hydra.run.dir='{folder.path}'"]
+    assert arguments[-len(words) - 1 :] == [f"hydra.run.dir='{folder.path}'", *words]
     return arguments[: -len(words) - 1]
 
 

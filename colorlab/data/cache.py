@@ -17,7 +17,7 @@ from rich.progress import track
 from torch.utils.data import DataLoader, Dataset
 
 from colorlab.data.photographs import GRAY, Photographs, Reading
-from colorlab.data.splits import FileNames, fingerprint
+from colorlab.data.splits import FileNames, Root, fingerprint
 from colorlab.errors import UserError
 from colorlab.files import atomic_path
 
@@ -37,13 +37,13 @@ class DiskCache:
     of them makes a new file, which replaces the old one. While one process builds, others wait.
 
     Args:
-        root: the folder of the photographs.
+        root: where the photographs are.
         names: all photographs in it.
         size: side of the pictures, in pixels.
         folder: where the file goes; None is the user's cache folder.
     """
 
-    def __init__(self, root: Path, names: FileNames, size: int, folder: Path | None = None) -> None:
+    def __init__(self, root: Root, names: FileNames, size: int, folder: Path | None = None) -> None:
         self.root, self.names, self.size = root, names, size
         self.folder = folder or user_cache_path("colorlab") / "pictures"
         self.bytes = len(names) * (1 + 3 * size**2)
@@ -61,8 +61,9 @@ class DiskCache:
         """
         if self._path is not None:
             return
-        place = hashlib.blake2b(os.fsencode(self.root.resolve()), digest_size=6).hexdigest()
-        stem = f"{self.root.resolve().name}-{self.size}-{place}"
+        root = self.root.resolve() if isinstance(self.root, Path) else Path(os.path.abspath(str(self.root)))
+        place = hashlib.blake2b(os.fsencode(root), digest_size=6).hexdigest()
+        stem = f"{root.name}-{self.size}-{place}"
         path = self.folder / f"{stem}-{fingerprint(self.root, self.names, self.size, FORMAT)}.pictures"
         try:
             self.folder.mkdir(parents=True, exist_ok=True)

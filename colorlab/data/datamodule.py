@@ -1,4 +1,4 @@
-"""ColorDataModule: a folder of photographs as batches of (L, ab)."""
+"""ColorDataModule: photographs as batches of (L, ab)."""
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,31 +10,31 @@ import torch
 
 from colorlab.data.augmentation import Augmentation
 from colorlab.data.cache import CachedPhotographs, DiskCache
-from colorlab.data.loader import EpochOrder, Loader, ResumableLoader, outlive_first_signal
+from colorlab.data.loader import Loader, ResumableLoader, outlive_first_signal
 from colorlab.data.on_device import OnDeviceDataModule
+from colorlab.data.order import EpochOrder
 from colorlab.data.photographs import Photographs, SkippedPhotographs
+from colorlab.data.sources import WeightedRoot, find_source, find_sources, order_of
 from colorlab.data.splits import (
     SAMPLES,
     FileNames,
     Part,
     Root,
     Split,
-    find_photographs,
     fingerprint,
-    split_photographs,
 )
 from colorlab.errors import UserError
 
 
 class ColorDataModule(OnDeviceDataModule):
-    """A folder of photographs as batches of (L, ab).
+    """Photographs as batches of (L, ab).
 
     Workers read, decode and resize to uint8; on the device the batch is augmented (in training) and
     split into L and ab in float32.
 
     Args:
-        root: the folder; None is the built-in photographs. Its sub-folders train/, val/ and test/
-            are the splits where they exist; otherwise each file is assigned at random.
+        root: a folder, a list of paths (.txt, .csv) or a Parquet table; None is the built-in photographs.
+            Sub-folders train/, val/ and test/ are the splits; without them each is assigned at random.
         size: side of the square that pictures are stretched to, in pixels; None keeps their own
             sizes, and then a batch is one picture.
         batch_size: pictures per step and process.
@@ -47,6 +47,8 @@ class ColorDataModule(OnDeviceDataModule):
         cache_dir: where that file goes; None is the user's cache folder.
         augment: what training pictures go through, on the device; None for nothing. A module that takes rgb
             alone, like those of `kornia.augmentation`, draws the same for each seed, epoch and batch.
+        roots: several in place of `root`: PHOTOS or {root: PHOTOS, weight: 2} each, shown in training
+            weight times an epoch. Validation and test show all photographs once.
 
     Raises:
         UserError: the folder is missing or holds too few pictures, or an argument is out of range.
@@ -65,12 +67,15 @@ class ColorDataModule(OnDeviceDataModule):
         cache: Literal["none", "disk"] = "none",
         cache_dir: str | None = None,
         augment: Augmentation | None = None,
+        roots: list[WeightedRoot] | None = None,
     ) -> None:
         super().__init__(seed, augment, size)
         _check(size, batch_size, workers, cache, val_fraction, test_fraction)
         self.size, self.batch_size = size, batch_size
         self.workers = min(os.cpu_count() or 1, 8) if workers is None else workers
-        self.root, splits = self._find(root, val_fraction, test_fraction, split_seed)
+        if root is not None and roots is not None:
+            raise UserError("data.root and data.roots exclude each other: set one of them to null.")
+        self.root, splits = self._find(root if roots is None else roots, val_fraction, test_fraction, split_seed)
         self.names = {split: FileNames(chosen) for split, chosen in splits.items()}
         total = sum(map(len, self.names.values()))
         if not self.names["train"]:
@@ -78,16 +83,18 @@ class ColorDataModule(OnDeviceDataModule):
         self.cache: DiskCache | None = None
         if cache == "disk" and size is not None:
             place = Path(cache_dir).expanduser() if cache_dir else None
-            self.cache = DiskCache(Path(str(self.root)), FileNames(self.files("all")), size, place)
+            self.cache = DiskCache(self.root, FileNames(self.files("all")), size, place)
         self.photographs = {split: self._photographs(chosen, split == "train") for split, chosen in self.names.items()}
         self.skipped = SkippedPhotographs(self.root, total)
 
     def _find(
-        self, root: str | None, val_fraction: float, test_fraction: float, seed: int, /
+        self, root: str | Sequence[WeightedRoot] | None, val_fraction: float, test_fraction: float, seed: int, /
     ) -> tuple[Root, Mapping[Split, Iterable[str]]]:
         """Return where the photographs are, and the names in each split."""
-        folder = SAMPLES if root is None else Path(root).expanduser()
-        return folder, split_photographs(find_photographs(folder), val_fraction, test_fraction, seed)
+        if root is None or isinstance(root, str):
+            path = SAMPLES if root is None else Path(root).expanduser()
+            return find_source(path, val_fraction, test_fraction, seed)
+        return find_sources(root, val_fraction, test_fraction, seed)
 
     def _photographs(self, names: Iterable[str], fill: bool) -> Photographs:
         if self.cache is None:
@@ -137,7 +144,7 @@ class ColorDataModule(OnDeviceDataModule):
 
     def _order(self, processes: int, rank: int) -> EpochOrder:
         """Return the order of the training photographs, and the share of one process in it."""
-        return EpochOrder(self.photographs["train"], num_replicas=processes, rank=rank, seed=self.seed)
+        return order_of(self.photographs["train"], processes, rank, self.seed)
 
     def _settings(self, photographs: Photographs) -> dict[str, Any]:
         """Return the arguments that all loaders have in common; the cache is opened first."""

@@ -6,11 +6,11 @@ import multiprocessing.process
 import signal
 import weakref
 from collections.abc import Iterator
-from itertools import islice
 from typing import Any
 
-from torch.utils.data import DataLoader, DistributedSampler
+from torch.utils.data import DataLoader
 
+from colorlab.data.order import EpochOrder
 from colorlab.data.photographs import Photographs, Pictures
 
 
@@ -52,16 +52,6 @@ def _kill_workers() -> None:
     for worker in multiprocessing.active_children():
         if worker in _workers:
             worker.kill()
-
-
-class EpochOrder(DistributedSampler):
-    """The order of an epoch, without its first `skip` entries; it depends on the seed and the epoch alone."""
-
-    epoch: int
-    skip = 0
-
-    def __iter__(self) -> Iterator[int]:
-        return islice(super().__iter__(), self.skip, None)
 
 
 class ResumableLoader(Loader):

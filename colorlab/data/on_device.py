@@ -49,7 +49,7 @@ class OnDeviceDataModule(LightningDataModule):
         if trainer.training and not len(batch.index):
             raise UserError(f"data.root={self.root} holds no photograph with color to learn from.")
         rgb = self._augmented(batch) if trainer.training else batch.rgb
-        return split_lab(rgb, batch.index)
+        return split_lab(rgb, batch.index % max(1, len(self.photographs[split])))
 
     def _augmented(self, batch: Pictures) -> Tensor:
         epoch = self.trainer.current_epoch

@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 from torchvision.transforms import v2
 
 from colorlab.color import has_color, rgb_to_lab
-from colorlab.data.splits import FileNames, Root
+from colorlab.data.splits import FileNames, Root, folders_of
 from colorlab.errors import UserError, printable, reason_of
 from colorlab.images.decoding import read_photograph
 
@@ -47,7 +47,8 @@ class Pictures(NamedTuple):
     """A batch as the workers deliver it."""
 
     rgb: Tensor  # [B, 3, size, size] uint8; if size is None, [1, 3, H, W]
-    index: Tensor  # type: ignore[assignment]  # [B] int64 into Photographs.names; hides tuple.index
+    # [B] int64 into Photographs.names, plus their number for each earlier showing in the epoch; hides tuple.index
+    index: Tensor  # type: ignore[assignment]
     skipped: list[Skipped]
 
 
@@ -55,8 +56,8 @@ class Photographs(Dataset[Pictures]):
     """The photographs of one split.
 
     Args:
-        root: the folder or the shards.
-        names: paths below it.
+        root: where they are.
+        names: their names there.
         size: side of the square that pictures are stretched to, in pixels; None keeps their own size.
         fill: replace an unusable picture (unreadable or gray) with the next usable one, so that every
             training batch is full. Without it, gray pictures stay and unreadable ones are left out.
@@ -74,13 +75,14 @@ class Photographs(Dataset[Pictures]):
 
     def __getitem__(self, index: int) -> Pictures:
         skipped = []
-        for candidate in range(index, index + (len(self) if self.fill else 1)):
+        first = index % len(self)
+        for candidate in range(first, first + (len(self) if self.fill else 1)):
             candidate %= len(self)
             rgb, reason, _ = self.look(candidate, for_color=self.fill)
             if rgb is None or (self.fill and reason):
                 skipped.append(Skipped(candidate, reason))
                 continue
-            return Pictures(rgb[None], torch.tensor([candidate]), skipped)
+            return Pictures(rgb[None], torch.tensor([candidate + index - first]), skipped)
         side = self.size or 1
         return Pictures(torch.empty(0, 3, side, side, dtype=torch.uint8), torch.empty(0).long(), skipped)
 
@@ -116,8 +118,8 @@ class Photographs(Dataset[Pictures]):
         try:
             rgb = read_photograph(self.root / self.name(index))
         except OSError:
-            if isinstance(self.root, Path) and not _holds_anything(self.root):  # shards report their own loss
-                raise UserError(f"data.root={self.root} has vanished, or is empty: is its disk still there?") from None
+            if lost := [folder for folder in folders_of(self.root) if not _holds_anything(folder)]:
+                raise UserError(f"data.root={lost[0]} has vanished, or is empty: is its disk still there?") from None
             raise
         return resize(rgb, self.size)
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from colorlab.data.augmentation import Augmentation
 from colorlab.data.datamodule import ColorDataModule
-from colorlab.data.loader import EpochOrder
+from colorlab.data.order import DrawnOrder, EpochOrder, grouped_permutation
 from colorlab.data.photographs import Photographs
 from colorlab.data.shard_index import Shards
 from colorlab.data.shard_storage import ShardBucket, storage_at
@@ -53,7 +53,7 @@ class ShardedDataModule(ColorDataModule):
         self.window, self.disk_gigabytes = window, disk_gigabytes
         super().__init__(root, size, batch_size, seed=seed, workers=workers, augment=augment)
 
-    def _find(self, root: str | None, *_: float) -> tuple[Shards, dict[Split, list[str]]]:
+    def _find(self, root: object, *_: float) -> tuple[Shards, dict[Split, list[str]]]:
         shards = Shards(storage_at(str(root), int(self.disk_gigabytes * 1e9)))
         lengths = shards.index.lengths
         needed = min(self.window + AHEAD + 1, len(lengths)) * int(lengths.max())
@@ -72,7 +72,7 @@ class ShardedDataModule(ColorDataModule):
         return ShardOrder(self.photographs["train"], self.root, self.window, processes, rank, self.seed)
 
 
-class ShardOrder(EpochOrder):
+class ShardOrder(DrawnOrder):
     """The order of an epoch in which only about `window` shards are needed at a time.
 
     The shards follow each other in an order drawn for the epoch, and the photographs of each are spread
@@ -98,17 +98,12 @@ class ShardOrder(EpochOrder):
         _, self._shard_of = shards.locate("train")
 
     def __iter__(self) -> Iterator[int]:
-        indices = np.resize(self._draw(), self.total_size)[self.rank :: self.num_replicas][self.skip :]
-        return self._fetching(indices) if isinstance(self.shards.storage, ShardBucket) else map(int, indices)
+        return self._fetching(self.share()) if isinstance(self.shards.storage, ShardBucket) else super().__iter__()
 
-    def _draw(self) -> np.ndarray:
+    def draw(self) -> np.ndarray:
         """Return all photographs in the epoch's order: [N] int64."""
         random = np.random.RandomState((self.seed, self.epoch))  # draws the same in every version of numpy
-        shards, shard_of = np.unique(self._shard_of, return_inverse=True)
-        if len(shards) <= self.window:
-            return random.permutation(len(shard_of))
-        turns = random.permutation(len(shards))[shard_of]
-        return np.argsort(turns + self.window * random.random_sample(len(shard_of)), kind="stable")
+        return grouped_permutation(self._shard_of, self.window, random)
 
     def _fetching(self, indices: np.ndarray) -> Iterator[int]:
         """Yield the indices, and start to fetch each shard shortly before its first photograph is due."""

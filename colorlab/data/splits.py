@@ -27,9 +27,14 @@ MEANINGS: dict[str, Split] = {
 
 
 class Root(Protocol):
-    """Where photographs are found by name: a folder (`Path`), or `Shards`."""
+    """Where photographs are found by name: a folder (`Path`), `PathList`, `Table`, `Roots` or `Shards`."""
 
     def __truediv__(self, name: str, /) -> ReadableFile: ...
+
+
+def folders_of(root: Root) -> list[Path]:
+    """Return the folders that a source reads files from; if one is lost, no photograph of it can be read."""
+    return [root] if isinstance(root, Path) else list(getattr(root, "folders", []))
 
 
 class FileNames(Sequence[str]):
@@ -72,7 +77,7 @@ def find_photographs(root: Path) -> list[str]:
     """
     if not root.is_dir():
         raise UserError(f"data.root={root} is {'not a folder' if root.exists() else 'missing'}.")
-    found = [name for name in files_below(root) if _is_picture(name)]
+    found = [name for name in files_below(root) if is_picture(name)]
     if not found:
         raise UserError(f"data.root={root} holds no picture ({' '.join(sorted(PHOTOGRAPH_SUFFIXES))}).")
     return sorted(found)
@@ -106,7 +111,8 @@ def _identity(folder: str) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
-def _is_picture(name: str) -> bool:
+def is_picture(name: str) -> bool:
+    """Return whether a file is a photograph by its name."""
     file = name.rpartition("/")[2]
     return os.path.splitext(file)[1].lower() in PHOTOGRAPH_SUFFIXES and not file.startswith(".")
 

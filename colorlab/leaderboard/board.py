@@ -123,7 +123,7 @@ class Board:
 
 def _photographs(config: dict[str, Any]) -> dict[str, Any]:
     """Return the part of a configuration that decides which photographs a run is evaluated on."""
-    deciding = ("root", "size", "val_fraction", "test_fraction", "split_seed")
+    deciding = ("root", "roots", "size", "val_fraction", "test_fraction", "split_seed")
     return {key: value for key, value in (config.get("data") or {}).items() if key in deciding}
 
 

@@ -37,7 +37,7 @@ reproduce: $(READY)  ## repeat the trainings of docs/results.md; PHOTOS=FOLDER u
 		against=docs/results/$(if $(PHOTOS),full,small)/evaluation.json hydra.run.dir=$$at/evaluation
 
 test: $(READY) browser  ## run the tests
-	$(BIN)/python -m pytest --numprocesses $(TESTERS) --dist loadfile
+	$(BIN)/python -m pytest --numprocesses $(TESTERS) --dist loadfile --no-loadscope-reorder
 
 faults: $(READY)  ## inject every fault many times and write the table of docs/reliability.md: about half an hour
 	@mkdir -p runs && rm -f $(FAULTS)

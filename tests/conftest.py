@@ -23,6 +23,22 @@ if TYPE_CHECKING:
     from PIL import Image
 
 
+LONGEST_FIRST = (
+    "train/test_main.py", "loggers/test_trackers.py", "study/test_main.py", "export/test_main.py",
+    "evaluate/test_main.py", "faults/test_kill.py", "sweeps/test_search.py", "data/test_sharded_datamodule.py",
+    "faults/test_untrusted_files.py", "test_packaging.py", "demo/test_main.py", "faults/test_trackers.py",
+    "data/test_loader.py", "faults/test_photographs.py", "benchmark/test_train.py", "sweeps/test_report.py",
+    "leaderboard/test_main.py", "metrics/test_networks.py", "faults/test_signals.py", "runs/test_origin.py",
+)  # fmt: skip
+"""The files that take longest, of tests/. `make test` gives each file to one process, in this order."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the longest files first, so that no process is left with one at the end while the others are done."""
+    place = {Path(__file__).parent / name: number for number, name in enumerate(LONGEST_FIRST)}
+    items.sort(key=lambda item: place.get(item.path, len(place)))
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Iterator[object]:
     """Keep the garbage collector from scanning the imported modules, which are never freed."""

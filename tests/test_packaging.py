@@ -5,6 +5,7 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -24,21 +25,47 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "site"
 
 
-def test_an_installed_wheel_trains_from_an_empty_folder(installed: Path, tmp_path: Path) -> None:
+PROGRAM = """
+import runpy, sys
+from contextlib import suppress
+from hydra.core.global_hydra import GlobalHydra
+import colorlab
+print("package:", colorlab.__file__)
+then = sys.argv.index("then")
+for words in (sys.argv[1:then], sys.argv[then + 1 :]):
+    sys.argv = ["colorlab-train", *words]
+    GlobalHydra.instance().clear()
+    with suppress(SystemExit):
+        runpy.run_module("colorlab.train", run_name="__main__", alter_sys=True)
+"""
+"""Runs `python -m colorlab.train` twice in one process, which saves the imports."""
+
+
+@pytest.fixture(scope="module")
+def used(installed: Path, tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
+    """Show the configuration of two plugins, and train one batch, in an empty folder."""
+    folder = tmp_path_factory.mktemp("empty")
+    words = ("sweep=optuna", "hydra/launcher=ray", "--cfg", "hydra", "then", *SMALL, "debug=true")
     environment = {**os.environ, "PYTHONPATH": str(installed)}
-    script = "import colorlab; print(colorlab.__file__)"
-    found = subprocess.run(
-        [sys.executable, "-c", script], cwd=tmp_path, env=environment, text=True, capture_output=True
-    )
-    assert Path(found.stdout.strip()) == installed / "colorlab" / "__init__.py"
-    command = [sys.executable, "-m", "colorlab.train", *SMALL, "debug=true"]
-    done = subprocess.run(command, cwd=tmp_path, env=environment, text=True, capture_output=True)
+    command = [sys.executable, "-c", PROGRAM, *words]
+    done = subprocess.run(command, cwd=folder, env=environment, text=True, capture_output=True)
     assert done.returncode == 0, done.stderr
-    (runs,) = tmp_path.iterdir()
+    return SimpleNamespace(folder=folder, out=done.stdout, error=done.stderr)
+
+
+def test_an_installed_wheel_trains_from_an_empty_folder(installed: Path, used: SimpleNamespace) -> None:
+    assert used.out.splitlines()[0] == f"package: {installed / 'colorlab' / '__init__.py'}"
+    (runs,) = used.folder.iterdir()
+    assert runs.name == "runs", used.error
     (run,) = runs.glob("*/*_cunet")
-    assert runs.name == "runs"
     assert (run / "checkpoints" / "last.ckpt").exists()
-    assert "photographs: 153 train, 24 val, 24 test" in done.stdout
+    assert "photographs: 153 train, 24 val, 24 test" in used.out
+
+
+def test_the_wheel_contains_the_hydra_plugins(installed: Path, used: SimpleNamespace) -> None:
+    for name in ("optuna_sweeper.OptunaSweeper", "ray_launcher.RayLauncher"):
+        assert f"_target_: hydra_plugins.colorlab.{name}\n" in used.out
+        assert (installed / "hydra_plugins" / "colorlab" / f"{name.split('.')[0]}.py").is_file()
 
 
 def test_the_wheel_contains_configuration_pages_photographs_and_credits(installed: Path) -> None:
@@ -50,17 +77,6 @@ def test_the_wheel_contains_configuration_pages_photographs_and_credits(installe
     assert "colorlab/data/samples/CREDITS.csv" in inside
     assert "colorlab/models/built_in.safetensors" in inside
     assert sum(name.startswith("colorlab/data/samples/") and name.endswith(".jpg") for name in inside) == 201
-
-
-def test_the_wheel_contains_the_hydra_plugins(installed: Path, tmp_path: Path) -> None:
-    words = ("sweep=optuna", "hydra/launcher=ray", "--cfg", "hydra")
-    environment = {**os.environ, "PYTHONPATH": str(installed)}
-    command = [sys.executable, "-m", "colorlab.train", *words]
-    done = subprocess.run(command, cwd=tmp_path, env=environment, text=True, capture_output=True)
-    assert done.returncode == 0, done.stderr
-    for name in ("optuna_sweeper.OptunaSweeper", "ray_launcher.RayLauncher"):
-        assert f"_target_: hydra_plugins.colorlab.{name}\n" in done.stdout
-        assert (installed / "hydra_plugins" / "colorlab" / f"{name.split('.')[0]}.py").is_file()
 
 
 def test_every_command_is_a_console_script(installed: Path) -> None:

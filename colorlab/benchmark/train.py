@@ -185,11 +185,15 @@ def flop_per_picture(setting: Setting) -> int:
 
 
 def matmul_flops(device: str, dtype: torch.dtype) -> float:
-    """Measure the floating-point operations per second of the device in a product of square matrices."""
-    side, repeats = (8192, 20) if device == "cuda" else (512, 4)  # a CPU may emulate bf16, at a thousandth of that
+    """Measure the floating-point operations per second of the device in a product of square matrices.
+
+    It is the best of ten rounds, or of as many as take half a second, because a CPU may emulate bf16.
+    """
+    side, repeats = (8192, 20) if device == "cuda" else (512, 1)
     one, other = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
-    time, seconds = clock(device), []
-    for _ in range(10):
+    time = clock(device)
+    seconds: list[float] = []
+    while len(seconds) < 10 and repeats * sum(seconds) < 0.5:
         began = time()
         for _ in range(repeats):
             one @ other

@@ -28,6 +28,7 @@ from colorlab.colorize.jobs import Options, check_target
 from colorlab.colorize.muxing import CONTAINERS, add_copies, mux_film
 from colorlab.colorize.pictures import PIXELS_IN_FLIGHT
 from colorlab.colorize.pieces import Pieces, fingerprint_of
+from colorlab.colorize.threads import picture_threads
 from colorlab.colorize.video import Encoder, Orientation, decoded, refuse_hdr, rgb_of, video_stream
 from colorlab.errors import UserError
 from colorlab.files import atomic_path
@@ -81,7 +82,7 @@ def _color_pieces(
     seconds = film.duration / av.time_base if film.duration else 0
     frames, flicker_filter = decoded(film, stream), FlickerFilter(options.steady)
     number = 0
-    with ThreadPoolExecutor(os.cpu_count(), "frame", initializer=torch.set_num_threads, initargs=(1,)) as pool:
+    with picture_threads(os.cpu_count() or 1, "frame") as pool:
         while (first := next(frames, None)) is not None:
             piece = chain([first], islice(frames, PIECE - 1))
             if (last_frame := pieces.last_frame(number)) is not None:

@@ -4,7 +4,6 @@ import io
 import os
 import sys
 from collections.abc import Generator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +12,7 @@ from PIL import Image
 
 from colorlab.colorize.batching import BatchingPredictor, PixelBudget
 from colorlab.colorize.jobs import Failure, Job, Options, check_target
+from colorlab.colorize.threads import picture_threads
 from colorlab.errors import UserError
 from colorlab.files import atomic_path
 from colorlab.images.failures import explain_failure
@@ -32,18 +32,17 @@ def color_pictures(jobs: list[Job], model: Colorizer, options: Options) -> Gener
     """
     predictor, budget = BatchingPredictor(model, options), PixelBudget(PIXELS_IN_FLIGHT)
     workers = min(len(jobs), options.batch_size, (os.cpu_count() or 1) + 1)
-    pool = ThreadPoolExecutor(max(1, workers), "picture", initializer=torch.set_num_threads, initargs=(1,))
     targets: dict[Path, Job] = {}
-    try:
-        for job in jobs:
-            future = pool.submit(_failure_of, job, predictor, budget, options, targets)
-            future.add_done_callback(predictor.events.put)
-        for future in predictor.serve(len(jobs)):
-            yield future.result()
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
-        predictor.close()
-        pool.shutdown()
+    with picture_threads(max(1, workers), "picture") as pool:
+        try:
+            for job in jobs:
+                future = pool.submit(_failure_of, job, predictor, budget, options, targets)
+                future.add_done_callback(predictor.events.put)
+            for future in predictor.serve(len(jobs)):
+                yield future.result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+            predictor.close()
 
 
 def _failure_of(

@@ -16,8 +16,7 @@ from support.runs import same_run
 
 JOB = {"SLURM_JOB_ID": "7", "SLURM_STEP_ID": "0", "SLURM_PROCID": "0"}
 RUN = (
-    *SMALL, "data.size=16", "data.workers=0", "trainer.max_epochs=1", "metrics=[psnr]",
-    "callbacks.comparison=null", "callbacks.curves=null",
+    *SMALL, "data.size=16", "trainer.max_epochs=1",
     "+callbacks.requeue._target_=colorlab.callbacks.requeue.Requeue",
     "+callbacks.ema._target_=lightning.pytorch.callbacks.EMAWeightAveraging", "+callbacks.ema.decay=0.9",
     "callbacks.every.every_n_train_steps=7", "callbacks.every.filename='step{step}'",

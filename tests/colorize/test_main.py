@@ -1,11 +1,9 @@
 """The coloring command: its input and output, and its errors."""
 
 import contextlib
-import io
 import os
 import signal
 import struct
-import subprocess
 import sys
 import tempfile
 import threading
@@ -26,7 +24,7 @@ from colorlab.colorize import batching
 from colorlab.colorize.__main__ import main
 from colorlab.data.splits import SAMPLES
 from colorlab.models import ECCV16
-from support.command_process import CommandProcess
+from support.command_process import CommandProcess, read_standard_input_from
 from support.fault_injection import kill_during_file_write
 from support.picture_checks import is_colored, png_chunk
 
@@ -48,15 +46,16 @@ def test_without_a_checkpoint_the_built_in_model_is_used_and_reported(
 
 
 def test_standard_input_and_output(checkpoint: Path, tmp_path: Path, gray: Image.Image) -> None:
-    """In a process of its own, with a run's folder in place of a checkpoint."""
+    """With a run's folder in place of a checkpoint."""
     best = tmp_path / "run" / "checkpoints" / "cunet_epoch001_loss0.5.ckpt"
     best.parent.mkdir(parents=True)
     best.write_bytes(checkpoint.read_bytes())
-    gray.save(buffer := io.BytesIO(), "PNG")
-    command = [sys.executable, "-m", "colorlab.colorize", "-", "--checkpoint", "run", "-o", "-", "--size", "32"]
-    done = subprocess.run(command, cwd=tmp_path, input=buffer.getvalue(), capture_output=True)
-    assert done.returncode == 0, done.stderr
-    with Image.open(io.BytesIO(done.stdout)) as colored:
+    gray.save(tmp_path / "given", "PNG")
+    words = ("-", "--checkpoint", "run", "-o", "-", "--size", "32")
+    given = partial(read_standard_input_from, tmp_path / "given")
+    coloring = CommandProcess(*words, cwd=tmp_path, before=given, stdout="out", stderr="error", command="colorize")
+    assert coloring.wait() == 0, coloring.stderr.read_text()
+    with Image.open(coloring.stdout) as colored:
         assert colored.size == gray.size
         assert is_colored(np.asarray(colored))
 
@@ -187,7 +186,7 @@ def test_a_full_disk_is_reported_and_leaves_no_partial_files(
 def test_a_killed_command_leaves_only_complete_files(checkpoint: Path, tmp_path: Path, gray: Image.Image) -> None:
     (tmp_path / "album").mkdir()
     for number in range(20):
-        gray.resize((900, 600)).save(tmp_path / "album" / f"{number}.jpg")
+        gray.resize((90, 60)).save(tmp_path / "album" / f"{number}.jpg")
     words = ("album", "--checkpoint", str(checkpoint), "-o", "new", "--size", "32")
     coloring = CommandProcess(*words, cwd=tmp_path, before=partial(kill_during_file_write, 10), command="colorize")
     assert coloring.wait() == -signal.SIGKILL, coloring.output()

@@ -17,7 +17,7 @@ from colorlab.models import CUNet
 from colorlab.models.inference import predict
 from support.checkpoints import save_checkpoint
 from support.command_process import CommandProcess
-from support.fault_injection import at_call
+from support.fault_injection import at_call, call_all, set_value
 from support.films import make_film, read_film
 
 av = pytest.importorskip("av")
@@ -62,22 +62,20 @@ def test_pieces_with_other_options_are_not_reused(model: CUNet, tmp_path: Path) 
     assert fingerprint_of(source, CUNet(width=2), OPTIONS) != before
 
 
+@pytest.mark.usefixtures("small_pieces")
 def test_a_killed_command_resumes(tmp_path: Path) -> None:
     """With kill -9, in the middle of the second piece."""
     torch.manual_seed(0)
     save_checkpoint(CUNet(width=2), tmp_path / "cunet.ckpt")
-    make_film(tmp_path / "old.mp4", frames=130, sound=False)
+    make_film(tmp_path / "old.mp4", sound=False)
     words = ("old.mp4", "--checkpoint", "cunet.ckpt", "-o", "new.mp4", "--size", "32", "--batch-size", "4")
-    killed = partial(at_call, "colorlab.colorize.video:Encoder.write", 125)
-    coloring = CommandProcess(*words, cwd=tmp_path, before=killed, stdout=f"{tmp_path}_said", command="colorize")
+    small_pieces = partial(set_value, "colorlab.colorize.film:PIECE", 10)
+    killed = partial(call_all, small_pieces, partial(at_call, "colorlab.colorize.video:Encoder.write", 15))
+    out = f"{tmp_path}_said"
+    coloring = CommandProcess(*words, cwd=tmp_path, before=killed, stdout=out, command="colorize")
     assert coloring.wait() == -signal.SIGKILL, coloring.output()
     assert not (tmp_path / "new.mp4").exists()
-    again = color_film(
-        tmp_path / "old.mp4",
-        tmp_path / "new.mp4",
-        colorlab.load(tmp_path / "cunet.ckpt"),
-        Options(size=32, batch_size=4),
-    )
-    assert len(list(again)) == 3  # the last ten frames, four at a time
-    assert len(read_film(tmp_path / "new.mp4").times) == 130
+    again = color_film(tmp_path / "old.mp4", tmp_path / "new.mp4", colorlab.load(tmp_path / "cunet.ckpt"), OPTIONS)
+    assert len(list(again)) == 4  # the last 14 frames, at most four at a time
+    assert len(read_film(tmp_path / "new.mp4").times) == 24
     assert sorted(path.name for path in tmp_path.iterdir()) == ["cunet.ckpt", "new.mp4", "old.mp4"]

@@ -1,12 +1,15 @@
 """Workers of loaders, and programs that use colorlab beside workers of their own."""
 
+import json
 import subprocess
 import sys
 
+import pytest
+
 from colorlab.data import ColorDataModule
 
-OWN_CHILD = """
-import atexit, multiprocessing.util
+PROGRAM = """
+import atexit, json, multiprocessing.util
 
 def work(leave):
     leave.wait()
@@ -18,43 +21,38 @@ if __name__ == "__main__":
     child = fork.Process(target=work, args=(leave,), daemon=True)
     child.start()
     atexit.register(lambda: (leave.set(), child.join()))  # called after colorlab's exit function, if there is one
+    register, added = atexit.register, []
+    atexit.register = lambda function, *rest, **named: added.append(function) or register(function, *rest, **named)
     from colorlab.data import ColorDataModule
-    {use}
-"""
-
-FAILING_LOOP = """
-from colorlab.data import ColorDataModule
-
-if __name__ == "__main__":
-    batches = iter(ColorDataModule(size=16, batch_size=4, workers=2).reader("all"))
+    data = ColorDataModule(size=16, batch_size=32, workers=2)
+    for _ in data.reader("test"):
+        pass
+    ours = [str(function) for function in added if str(function.__module__).startswith("colorlab")]
+    print(json.dumps(ours), flush=True)
+    batches = iter(data.reader("all"))
     next(batches)
     raise RuntimeError("the traceback keeps the iterator, and so its workers")
 """
+"""A program that has a daemon child, reads pictures with two workers, and fails while two others read."""
 
 
-def run(program: str) -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=300)
+@pytest.fixture(scope="module")
+def ended() -> subprocess.CompletedProcess:
+    """Run the program to its end."""
+    return subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True)
 
 
-def test_importing_colorlab_data_registers_no_exit_function() -> None:
-    program = """
-import atexit, torch, lightning, kornia, matplotlib.figure, rich.progress, tifffile, imagecodecs, torchvision.transforms
-register, added = atexit.register, []
-atexit.register = lambda function, *arguments, **others: added.append(function) or function
-import colorlab.data
-print([function for function in added if function.__module__.startswith("colorlab")])
-"""
-    assert run(program).stdout == "[]\n"
+def test_importing_colorlab_data_registers_no_exit_function(ended: subprocess.CompletedProcess) -> None:
+    assert json.loads(ended.stdout.splitlines()[0]) == []
 
 
-def test_a_daemon_child_of_the_program_lives_on() -> None:
-    used = "for _ in ColorDataModule(size=16, batch_size=64, workers=2).reader('test'): pass"
-    for use in ("pass", used):
-        assert run(OWN_CHILD.format(use=use)).stdout == "finished\n"
+def test_a_daemon_child_of_the_program_lives_on(ended: subprocess.CompletedProcess) -> None:
+    assert ended.stdout.splitlines()[1:] == ["finished"]
 
 
-def test_workers_end_with_a_program_that_fails() -> None:
-    assert run(FAILING_LOOP).returncode == 1
+def test_workers_end_with_a_program_that_fails(ended: subprocess.CompletedProcess) -> None:
+    assert ended.returncode == 1
+    assert ended.stderr.rstrip().endswith("RuntimeError: the traceback keeps the iterator, and so its workers")
 
 
 def test_batches_of_a_loader_can_be_read_again() -> None:

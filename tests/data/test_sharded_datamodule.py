@@ -199,33 +199,30 @@ def test_a_shard_lost_during_training_ends_the_run_with_a_message(
 # -- from a bucket -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("workers", [0, 2])
 def test_a_bucket_gives_the_batches_of_local_shards_within_its_disk_limit(
-    folder: ColorDataModule,
-    packed: Path,
-    bucket: str,
-    tmp_path: Path,
-    workers: int,
+    folder: ColorDataModule, packed: Path, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """With and without worker processes."""
     pack(folder, Settings(bucket, megabytes=0.15))
-    largest = int(sharded(packed).root.index.lengths.max())
+    local, largest = list(loader(sharded(packed), epoch=1)), int(sharded(packed).root.index.lengths.max())
     limit = (3 + AHEAD + 1) * largest
-    copies = tmp_path / "cache" / "colorlab" / "shards"
-    copies.mkdir(parents=True)
-    killed = copies / "of-another-run-train-000000.tar.part"
-    killed.write_bytes(bytes(limit))
-    data = sharded(bucket, workers, disk_gigabytes=limit / 1e9)
-    fetching = loader(data, epoch=1)
-    begun = []
-    for batch in fetching:
-        begun.append(batch)
-        assert 0 < sum(map(size_now, copies.glob("*.tar*"))) <= limit
-    assert not killed.exists()
-    assert same(begun, list(loader(sharded(packed), epoch=1)))
-    assert same(list(data.reader("val")), list(folder.reader("val")))
-    resumed = loader(sharded(bucket, workers), epoch=1)
-    resumed.load_state_dict({"epoch": 1, "batch": 2})
-    assert same(list(resumed), begun[2:])
+    for workers in (0, 2):
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / f"cache{workers}"))
+        copies = tmp_path / f"cache{workers}" / "colorlab" / "shards"
+        copies.mkdir(parents=True)
+        killed = copies / "of-another-run-train-000000.tar.part"
+        killed.write_bytes(bytes(limit))
+        data = sharded(bucket, workers, disk_gigabytes=limit / 1e9)
+        begun = []
+        for batch in loader(data, epoch=1):
+            begun.append(batch)
+            assert 0 < sum(map(size_now, copies.glob("*.tar*"))) <= limit
+        assert not killed.exists()
+        assert same(begun, local)
+        assert same(list(data.reader("val")), list(folder.reader("val")))
+        resumed = loader(sharded(bucket, workers), epoch=1)
+        resumed.load_state_dict({"epoch": 1, "batch": 2})
+        assert same(list(resumed), begun[2:])
     with pytest.raises(UserError, match=r"disk_gigabytes=0.0001 is too small"):
         sharded(bucket, disk_gigabytes=1e-4)
 

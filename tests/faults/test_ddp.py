@@ -13,10 +13,10 @@ import pytest
 from colorlab.runs.folder import RunFolder
 from support.command_process import processes_in_session
 from support.commands import start_command
-from support.runs import QUICK, RUN, same_run
+from support.runs import RUN, same_run
 
 pytestmark = pytest.mark.faults
-TWO = (*RUN, *QUICK, "data.batch_size=8", "trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2")
+TWO = (*RUN, "data.batch_size=8", "trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2")
 
 
 @pytest.fixture(scope="module")

@@ -15,14 +15,14 @@ from colorlab.runs.folder import RunFolder
 from colorlab.runs.metrics_table import read_metrics
 from support.command_process import CommandProcess, processes_in_session
 from support.fault_injection import at_call, kill_during_checkpoint
-from support.runs import QUICK, RUN, resumes_identically, train_undisturbed
+from support.runs import RUN, RUN_WITH_PICTURES, resumes_identically, train_undisturbed
 
 
 def test_a_run_killed_repeatedly_at_random_moments_resumes_identically(tally, tmp_path: Path) -> None:
     times, seed = tally.times(1, 50), random.randrange(2**32)
     print(f"seed {seed}")  # shown by pytest if the test fails
     moments = random.Random(seed)
-    run, words = RunFolder(tmp_path / "run"), [*RUN, "trainer.max_epochs=1000"]
+    run, words = RunFolder(tmp_path / "run"), [*RUN_WITH_PICTURES, "trainer.max_epochs=1000"]
     with tally.injecting("kill -9 at random moments, repeatedly on one run", times):
         for _ in range(times):
             training = CommandProcess(*words, cwd=tmp_path)
@@ -39,7 +39,9 @@ def test_a_run_killed_repeatedly_at_random_moments_resumes_identically(tally, tm
         epochs = max(read_metrics(run).get("val/loss", {0: 0})) + 2
         print(f"killed {times} times in {epochs - 1} epochs")
         end = f"trainer.max_epochs={epochs}"
-        assert resumes_identically(train_undisturbed(tmp_path / "undisturbed", end), tmp_path, end)
+        assert resumes_identically(
+            train_undisturbed(tmp_path / "undisturbed", end, run=RUN_WITH_PICTURES), tmp_path, end
+        )
 
 
 def wait_for_a_checkpoint(run: RunFolder, training: CommandProcess) -> None:
@@ -53,7 +55,7 @@ def wait_for_a_checkpoint(run: RunFolder, training: CommandProcess) -> None:
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
-    return train_undisturbed(tmp_path_factory.mktemp("undisturbed"), *QUICK)
+    return train_undisturbed(tmp_path_factory.mktemp("undisturbed"))
 
 
 MOMENTS = {
@@ -84,7 +86,7 @@ def test_a_run_killed_at_a_chosen_moment_resumes_identically(
         where = tmp_path / str(call)
         where.mkdir()
         with tally.injecting(f"kill -9 {moment}"):
-            training = CommandProcess(*RUN, *QUICK, cwd=where, before=partial(kill_at, call))
+            training = CommandProcess(*RUN, cwd=where, before=partial(kill_at, call))
             assert training.wait() == -signal.SIGKILL, training.output()
             assert resumes_identically(undisturbed, where)
 
@@ -106,13 +108,13 @@ def test_a_run_killed_at_a_chosen_moment_resumes_identically(
 def test_a_run_killed_during_preparation_resumes_identically(
     tally, tmp_path: Path, what: str, place: str, calls: int, words: tuple
 ) -> None:
-    undisturbed = train_undisturbed(tmp_path / "undisturbed", *QUICK, *words)
+    undisturbed = train_undisturbed(tmp_path / "undisturbed", *words)
     for call in random.sample(range(1, calls + 1), tally.times(1, 5)):
         print(f"call {call}")
         where = tmp_path / str(call)
         where.mkdir()
         with tally.injecting(f"kill -9 while {what}"):
-            training = CommandProcess(*RUN, *QUICK, *words, cwd=where, before=partial(at_call, place, call))
+            training = CommandProcess(*RUN, *words, cwd=where, before=partial(at_call, place, call))
             assert training.wait() == -signal.SIGKILL, training.output()
             assert resumes_identically(undisturbed, where)
             assert not list((where / "cache").rglob("*.part"))
@@ -121,7 +123,7 @@ def test_a_run_killed_during_preparation_resumes_identically(
 @pytest.fixture
 def running(tmp_path: Path) -> Iterator[CommandProcess]:
     """Start a run of 1000 epochs and wait for its first checkpoint."""
-    training = CommandProcess(*RUN, *QUICK, "data.workers=2", "trainer.max_epochs=1000", cwd=tmp_path)
+    training = CommandProcess(*RUN, "data.workers=2", "trainer.max_epochs=1000", cwd=tmp_path)
     wait_for_a_checkpoint(RunFolder(tmp_path / "run"), training)
     yield training
     training.kill()

@@ -91,9 +91,8 @@ def overrides(known: dict[str, list[str]]) -> "SearchStrategy[str]":
     return word()
 
 
-@pytest.mark.parametrize("count", [25])
 def test_any_overrides_build_or_end_with_one_sentence(
-    count: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, tmp_path: Path, tally: Any
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, tmp_path: Path, tally: Any
 ) -> None:
     from hypothesis import HealthCheck, given, settings
     from hypothesis import strategies as st
@@ -106,10 +105,10 @@ def test_any_overrides_build_or_end_with_one_sentence(
     monkeypatch.setattr("colorlab.train.fit.largest_batch", lambda *_: 16)
     environment = set(os.environ)
     small = ("model.width=2", "logger=csv", "trainer=cpu")
-    known = keys(CHOICES[:: tally.times(4, 1)])
+    known = keys(CHOICES[:: tally.times(8, 1)])
 
     @settings(
-        max_examples=tally.times(count, 50 * count), deadline=None, database=None, derandomize=True,
+        max_examples=tally.times(10, 1250), deadline=None, database=None, derandomize=True,
         suppress_health_check=list(HealthCheck),
     )  # fmt: skip
     @given(st.lists(overrides(known), min_size=1, max_size=4))

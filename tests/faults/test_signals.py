@@ -13,7 +13,7 @@ from colorlab.runs.folder import RunFolder
 from colorlab.runs.metrics_table import read_metrics
 from support.command_process import CommandProcess
 from support.fault_injection import at_call, send_signals_to_self
-from support.runs import QUICK, RUN, resumes_identically, train_undisturbed
+from support.runs import RUN, resumes_identically, train_undisturbed
 
 SIGNALS = {"SIGTERM": 143, "Ctrl-C": 130}
 STEP = "lightning.pytorch.core.optimizer:LightningOptimizer.step"
@@ -22,14 +22,14 @@ VALIDATION = "colorlab.models.colorizer:Colorizer.validation_step"
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
-    return train_undisturbed(tmp_path_factory.mktemp("undisturbed"), *QUICK)
+    return train_undisturbed(tmp_path_factory.mktemp("undisturbed"))
 
 
 def start_signaled(where: Path, place: str, call: int, *numbers: int) -> CommandProcess:
     """Start a run that gets these signals at this call of a function."""
     where.mkdir()
     return CommandProcess(
-        *RUN, *QUICK, cwd=where, before=partial(at_call, place, call, do=partial(send_signals_to_self, *numbers))
+        *RUN, cwd=where, before=partial(at_call, place, call, do=partial(send_signals_to_self, *numbers))
     )
 
 
@@ -76,7 +76,7 @@ def test_two_signals_stop_at_once(tally, tmp_path: Path, undisturbed: RunFolder,
 def test_a_signal_to_the_whole_group_including_workers_saves_and_stops(tally, tmp_path: Path, name: str) -> None:
     """Ctrl-C, `timeout`, systemd and SLURM signal the whole group."""
     number = SIGNALS[name] - 128
-    workers = (*RUN, *QUICK, "data.workers=2", "trainer.max_epochs=1000")
+    workers = (*RUN, "data.workers=2", "trainer.max_epochs=1000")
     for time_ in range(tally.times(1, 5)):
         where = tmp_path / str(time_)
         where.mkdir()
@@ -93,7 +93,7 @@ def test_a_signal_to_the_whole_group_including_workers_saves_and_stops(tally, tm
             assert "Traceback" not in training.output(), training.output()
             epochs = max(read_metrics(run)["val/loss"]) + 2
             words = f"trainer.max_epochs={epochs}"
-            assert resumes_identically(train_undisturbed(where / "undisturbed", *QUICK, words), where, words)
+            assert resumes_identically(train_undisturbed(where / "undisturbed", words), where, words)
 
 
 @pytest.mark.parametrize("name", SIGNALS)
@@ -102,7 +102,7 @@ def test_a_signal_before_training_stops_at_once(tally, tmp_path: Path, name: str
         counting = partial(
             at_call, "colorlab.data.color_histogram:split_lab", 3, do=partial(send_signals_to_self, SIGNALS[name] - 128)
         )
-        words = (*RUN, *QUICK, "objective=rebalanced_classification")
+        words = (*RUN, "objective=rebalanced_classification")
         training = CommandProcess(*words, cwd=tmp_path, before=counting)
         assert training.wait() == SIGNALS[name], training.output()
         assert training.output().splitlines()[-1] == f"colorlab: {name}: resume=run continues it."
@@ -111,7 +111,7 @@ def test_a_signal_before_training_stops_at_once(tally, tmp_path: Path, name: str
 
 def test_an_interrupted_sweep_says_how_to_list_its_finished_runs(tally, tmp_path: Path) -> None:
     with tally.injecting("SIGTERM to a sweep"):
-        sweep = ("-m", *RUN[:-1], *QUICK, "seed=1,2,3", "hydra.sweep.dir=sweep")
+        sweep = ("-m", *RUN[:-1], "seed=1,2,3", "hydra.sweep.dir=sweep")
         interrupt = partial(at_call, STEP, 35, do=partial(send_signals_to_self, signal.SIGTERM))
         training = CommandProcess(*sweep, cwd=tmp_path, before=interrupt)
         assert training.wait() == 143, training.output()

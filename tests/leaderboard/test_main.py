@@ -20,7 +20,7 @@ from colorlab.leaderboard.__main__ import main
 from colorlab.runs.folder import RunFolder
 from colorlab.runs.metrics_table import read_metrics
 from support.browser import fits_width, set_screen_size
-from support.commands import SMALL, run_command
+from support.commands import WITH_PICTURES, run_command
 
 SCRIPT = "<img src=x onerror='document.title=1'></script><script>document.title=2</script>"
 
@@ -37,7 +37,7 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     few = ("trainer.limit_train_batches=1", "model.width=2", "model=cunet,eccv16", "logger=csv")
     decays = ("callbacks=plateau", "callbacks.plateau.patience=1", "callbacks.plateau.min_delta=1e9")
     places = ("hydra.sweep.dir=sweep", "hydra.sweep.subdir=${hydra.job.num}")
-    small = [word for word in SMALL if not word.startswith(("model", "logger"))]
+    small = [word for word in WITH_PICTURES if not word.startswith(("model", "logger"))]
     done = run_command("train", "-m", *small, *few, *decays, *places, cwd=where)
     assert done.returncode == 0, done.stderr
     folder = where / "sweep"

@@ -27,7 +27,7 @@ from colorlab.loggers import mlflow_logger, wandb_logger
 from colorlab.models import CUNet
 from colorlab.runs.folder import RunFolder
 from colorlab.runs.metrics_table import read_metrics
-from support.commands import SMALL, run_command
+from support.commands import WITH_PICTURES, run_command
 from support.mlflow_server import mlflow_server
 from support.wandb_server import WandbServer
 
@@ -70,7 +70,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def tracked(tmp_path_factory: pytest.TempPathFactory, server: str) -> SimpleNamespace:
     """Train a run with three trackers at once, without a wandb login."""
     where = tmp_path_factory.mktemp("tracked")
-    small = [word for word in SMALL if not word.startswith(("logger", "test"))]
+    small = [word for word in WITH_PICTURES if not word.startswith(("logger", "test"))]
     trackers = ("logger=[wandb,tensorboard,mlflow]", f"logger.mlflow.uri={server}")
     words = [*small, *trackers, "run.tags=[a,b]", "run.group=g", "run.notes='a note'"]
     with pytest.MonkeyPatch.context() as environment:
@@ -105,6 +105,7 @@ def parts(folder: RunFolder) -> list[Path]:
     return sorted((folder.path / "wandb").glob("offline-run-*"))
 
 
+@lru_cache
 def summary(part: Path) -> dict[str, Any]:
     return json.loads(wandb("leet", "inspect", "--summary", "--json", part, cwd=part))
 
@@ -294,7 +295,7 @@ def test_a_wandb_agent_trains_the_values_of_the_sweep_and_its_run_belongs_to_the
 ) -> None:
     """Run the real `wandb sweep` and `wandb agent` with conf/wandb_sweep.yaml and overrides for a small run."""
     sweep = yaml.safe_load((conf_folder() / "wandb_sweep.yaml").read_text())
-    small = {key: yaml.safe_load(value) for key, _, value in (word.partition("=") for word in SMALL)}
+    small = {key: yaml.safe_load(value) for key, _, value in (word.partition("=") for word in WITH_PICTURES)}
     fixed = {key: value for key, value in small.items() if key not in ("model", "logger")} | {"debug": True}
     sweep["parameters"] |= {key: {"value": value} for key, value in fixed.items()}
     (tmp_path / "sweep.yaml").write_text(yaml.safe_dump(sweep))

@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 from omegaconf import OmegaConf
@@ -15,7 +16,7 @@ from colorlab.runs.metrics_table import read_metrics
 from colorlab.runs.overrides import with_reproduced_overrides
 from support.commands import SMALL, train_exit_code
 
-QUICK = (*SMALL, "trainer.limit_train_batches=2", "callbacks.comparison=null", "callbacks.curves=null")
+QUICK = (*SMALL, "trainer.limit_train_batches=2")
 
 
 def test_a_job_of_a_sweep_trained_again_has_the_same_losses_and_what_differs_is_said(
@@ -140,12 +141,19 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return where
 
 
+def kept_code(run: RunFolder) -> dict[str, Any]:
+    """Return what a run's origin says of the code."""
+    origin.keep_origin(run, "command", 0, {})
+    return run.origin()["code"]
+
+
 def test_the_kept_changes_turn_the_commit_into_the_code_that_ran(repository: Path, tmp_path: Path) -> None:
-    code, diff = origin._code()
-    assert (set(code), diff) == ({"commit"}, "")
+    assert set(kept_code(RunFolder(tmp_path / "unchanged"))) == {"commit"}
+    assert not (tmp_path / "unchanged" / "origin.diff").exists()
     (repository / "colorlab" / "__init__.py").write_text("one\ntwo\n")
     (repository / "colorlab" / "new.py").write_text("new\n")
-    code, diff = origin._code()
+    code = kept_code(RunFolder(tmp_path / "changed"))
+    diff = (tmp_path / "changed" / "origin.diff").read_text()
     assert code["changed"] == ["colorlab/__init__.py", "colorlab/new.py"]
     elsewhere = tmp_path / "elsewhere"
     subprocess.run(["git", "clone", "-q", repository, elsewhere], check=True)
@@ -155,13 +163,17 @@ def test_the_kept_changes_turn_the_commit_into_the_code_that_ran(repository: Pat
         assert (elsewhere / name).read_text() == (repository / name).read_text()
 
 
-def test_code_outside_a_repository_of_its_own_is_called_that(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_code_outside_a_repository_of_its_own_is_called_that(
+    repository: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """Installed into an environment that lies in somebody's repository, say."""
     inside = repository / ".venv" / "site-packages"
     (inside / "colorlab").mkdir(parents=True)
     (inside / "colorlab" / "__init__.py").touch()
     monkeypatch.setattr(origin, "REPOSITORY", inside)
-    assert origin._code() == ({"commit": f"none: {inside} is no git repository of colorlab"}, "")
+    code = kept_code(RunFolder(tmp_path / "run"))
+    assert code == {"commit": f"none: {inside} is no git repository of colorlab"}
+    assert not (tmp_path / "run" / "origin.diff").exists()
 
 
 def test_the_files_are_json_that_any_program_reads(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from colorlab.data.splits import SAMPLES, find_photographs
 from colorlab.errors import UserError
 from colorlab.shards.__main__ import Settings, main, pack
 from support.command_process import CommandProcess
-from support.commands import SMALL, run_command
+from support.commands import WITH_PICTURES, run_command
 from support.fault_injection import at_call
 
 
@@ -75,7 +75,7 @@ def test_a_killed_build_is_unreadable_and_the_next_one_is_complete(tmp_path: Pat
 def test_a_run_trains_and_tests_from_a_bucket(tmp_path: Path, bucket: str) -> None:
     data = ColorDataModule(val_fraction=0.12, test_fraction=0.12, split_seed=1329, workers=0)
     pack(data, Settings(bucket, megabytes=1))
-    small = [word for word in SMALL if word != "test=false"]
+    small = [word for word in WITH_PICTURES if word != "test=false"]
     words = ("data=shards", f"data.root={bucket}", "trainer.max_epochs=1", "data.workers=2", "hydra.run.dir=run")
     done = run_command("train", *small, *words, cwd=tmp_path)
     assert done.returncode == 0, done.stderr

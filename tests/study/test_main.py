@@ -82,7 +82,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def wait(browser: webdriver.Chrome, condition: Callable[[webdriver.Chrome], bool]) -> None:
-    WebDriverWait(browser, 120, poll_frequency=0.02).until(condition)
+    WebDriverWait(browser, 120, poll_frequency=0.1).until(condition)
 
 
 def stage(browser: webdriver.Chrome) -> str:

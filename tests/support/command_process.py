@@ -6,6 +6,7 @@ import multiprocessing
 import multiprocessing.forkserver
 import multiprocessing.util
 import os
+import runpy
 import signal
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from wandb.sdk.data_types._private import MEDIA_TMP
 from support.commands import import_command
 
 PRELOADED = (
+    "support.no_garbage_collection",
     "lightning.pytorch", "colorlab.train.__main__", "colorlab.data.color_histogram", "colorlab.models",
     "colorlab.loggers", "colorlab.callbacks.evaluation", "colorlab.callbacks.interruption",
     "support.command_process", "support.fault_injection",
@@ -40,7 +42,7 @@ class CommandProcess:
         stdout: the file in `cwd` that gets standard output.
         stderr: the file in `cwd` that gets standard error; None: the one of standard output.
         env: environment variables; None: those of the tests.
-        command: the command's name.
+        command: the command's name, or a script.
     """
 
     def __init__(
@@ -51,10 +53,10 @@ class CommandProcess:
         stdout: str = "printed",
         stderr: str | None = None,
         env: Mapping[str, str] | None = None,
-        command: str = "train",
+        command: str | Path = "train",
     ) -> None:
         self.stdout, self.stderr = cwd / stdout, cwd / (stderr or stdout)
-        _start_server()
+        start_server()
         self.process = _context.Process(
             target=_run, args=(command, arguments, cwd, self.stdout, self.stderr, before, env)
         )
@@ -82,15 +84,18 @@ class CommandProcess:
 
 
 @cache
-def _start_server() -> None:
-    """Start the server that forks, once, with the tests' folder on its module path."""
+def start_server() -> None:
+    """Start the server that forks, once, with the tests' folder on its module path.
+
+    multiprocessing has one such server per process: a test that uses it by other means calls this first.
+    """
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("PYTHONPATH", str(Path(__file__).parents[1]), prepend=os.pathsep)
         multiprocessing.forkserver.ensure_running()
 
 
 def _run(
-    command: str,
+    command: str | Path,
     arguments: tuple[str, ...],
     cwd: Path,
     stdout: Path,
@@ -99,6 +104,7 @@ def _run(
     env: Mapping[str, str] | None,
 ) -> None:
     gc.freeze()  # the server's objects
+    gc.enable()
     multiprocessing.set_start_method("fork", force=True)  # the default, which the forkserver has replaced
     MEDIA_TMP.name = tempfile.mkdtemp(dir=os.environ["WANDB_DIR"])  # the first child to end removes the server's
     os.setsid()
@@ -112,16 +118,27 @@ def _run(
         os.dup2(out.fileno() if stderr == stdout else error.fileno(), 2)
     if before:
         before()
-    module = import_command(command)
-    sys.modules["__main__"].__spec__ = module.__spec__  # Lightning reads it to start the further processes of a run
-    sys.argv = [f"colorlab-{command}", *arguments]
     try:
-        module.main()
+        if isinstance(command, Path):
+            sys.argv = [str(command), *arguments]
+            runpy.run_path(str(command), run_name="__main__")
+        else:
+            module = import_command(command)
+            sys.modules["__main__"].__spec__ = module.__spec__  # Lightning reads it to start a run's further processes
+            sys.argv = [f"colorlab-{command}", *arguments]
+            module.main()
     finally:
         atexit._run_exitfuncs()  # multiprocessing ends a forked process without them
 
 
-def run_forked(command: str, *arguments: str, cwd: Path) -> subprocess.CompletedProcess:
+def read_standard_input_from(path: Path) -> None:
+    """Make a file the standard input of this process."""
+    with path.open("rb") as file:
+        os.dup2(file.fileno(), 0)
+    sys.stdin = os.fdopen(0)  # multiprocessing has replaced it
+
+
+def run_forked(command: str | Path, *arguments: str, cwd: Path) -> subprocess.CompletedProcess:
     """Run the command to its end, like `subprocess.run(..., text=True, capture_output=True)`."""
     outside = cwd.parent / f"{cwd.name}_output"  # tests check that the command leaves nothing else in `cwd`
     outside.mkdir(exist_ok=True)

@@ -31,6 +31,18 @@ def wrap_function(name: str, wrapper: Callable[[Callable], Callable]) -> None:
     setattr(owner, attribute, wraps(inner)(wrapper(inner)))
 
 
+def set_value(name: str, value: Any) -> None:
+    """Set a module's global variable."""
+    module, _, variable = name.partition(":")
+    setattr(importlib.import_module(module), variable, value)
+
+
+def call_all(*functions: Callable[[], None]) -> None:
+    """Call one function after another."""
+    for function in functions:
+        function()
+
+
 def at_call(name: str, number: int, after: bool = False, do: Callable[[], None] = kill_process_group) -> None:
     """Call `do` immediately before, or after, the `number`th call of the function."""
     calls = 0

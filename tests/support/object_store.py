@@ -13,7 +13,7 @@ from support.free_port import start_on_free_port
 SERVER = Path(sys.executable).with_name("moto_server")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def s3() -> Iterator[str]:
     """Start the server and return its address."""
     process, port = start_on_free_port(lambda port: [SERVER, "-p", str(port)])

@@ -1,8 +1,9 @@
 """Reference runs, and whether an interrupted and resumed run equals one that was not interrupted.
 
-The runs have ten steps an epoch, with augmentation, and write `last.ckpt` every third step as well.
+The runs have three epochs of ten steps, with augmentation, and write `last.ckpt` every third step as well.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -10,17 +11,17 @@ import torch
 from colorlab.runs.folder import RunFolder
 from colorlab.runs.metrics_table import read_metrics
 from support.command_process import CommandProcess
-from support.commands import SMALL
+from support.commands import SMALL, WITH_PICTURES
 
-RUN = (*SMALL, "data.workers=0", "callbacks.last.every_n_train_steps=3", "hydra.run.dir=run")
-QUICK = ("metrics=[psnr]", "callbacks.comparison=null", "callbacks.curves=null", "trainer.max_epochs=3")
-"""Three epochs, without pictures."""
+OFTEN_SAVED = ("trainer.max_epochs=3", "callbacks.last.every_n_train_steps=3", "hydra.run.dir=run")
+RUN = (*SMALL, *OFTEN_SAVED)
+RUN_WITH_PICTURES = (*WITH_PICTURES, *OFTEN_SAVED)
 
 
-def train_undisturbed(cwd: Path, *overrides: str) -> RunFolder:
+def train_undisturbed(cwd: Path, *overrides: str, run: Sequence[str] = RUN) -> RunFolder:
     """Train to the end and return the run."""
     cwd.mkdir(exist_ok=True)
-    training = CommandProcess(*RUN, *overrides, cwd=cwd)
+    training = CommandProcess(*run, *overrides, cwd=cwd)
     assert training.wait() == 0, training.output()
     return RunFolder(cwd / "run")
 

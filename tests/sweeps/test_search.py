@@ -27,7 +27,7 @@ from support.commands import SMALL, train_exit_code
 from support.fault_injection import at_call
 
 SEARCH = (
-    "sweep=optuna", *SMALL, "trainer.limit_train_batches=2", "callbacks.comparison=null", "callbacks.curves=null",
+    "sweep=optuna", *SMALL, "trainer.limit_train_batches=2",
     "callbacks.pruning.warmup=0", "hydra.sweep.dir=search",
 )  # fmt: skip
 SPACE = {"optim.lr": FloatDistribution(1e-5, 1e-2, log=True)}
@@ -89,7 +89,7 @@ def test_a_run_worse_than_the_median_is_pruned_not_failed(monkeypatch: pytest.Mo
     search = Search(Path("search"), SPACE, "val/psnr", trials=3, startup=1)
     for _ in range(2):
         finish_trial(search, "done", 50.0, (49.0, 50.0))
-    fixed = ("objective=mse", "optim.weight_decay=0", "callbacks.plateau.patience=5")
+    fixed = ("objective=mse", "optim.weight_decay=0", "callbacks.plateau.patience=5", "data.workers=1")
     words = (*SEARCH, *fixed, "sweep.trials=3", "sweep.startup=1")
     others = set(multiprocessing.active_children())  # of earlier tests
     workers = set()  # DataLoader workers that are still running

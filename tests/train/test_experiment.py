@@ -1,22 +1,24 @@
 """The experiment: checked once, changed by giving a new one, saved from itself."""
 
-from pathlib import Path
-
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from colorlab.config import conf_folder, plain
 from colorlab.errors import UserError
 from colorlab.train.experiment import Experiment
 
 
-@pytest.fixture
-def cfg(tmp_path: Path) -> dict:
+@pytest.fixture(scope="module")
+def composed() -> DictConfig:
     with initialize_config_dir(str(conf_folder()), version_base="1.3"):
-        words = ["experiment=demo", "callbacks=plateau", f"hydra.runtime.output_dir={tmp_path}"]
-        composed = compose("train", words, return_hydra_config=True)
+        words = ["experiment=demo", "callbacks=plateau", "hydra.runtime.output_dir=run"]
+        return compose("train", words, return_hydra_config=True)
+
+
+@pytest.fixture
+def cfg(composed: DictConfig) -> dict:
     HydraConfig.instance().set_config(composed)
     return plain(OmegaConf.masked_copy(composed, [key for key in composed if key != "hydra"]))
 

@@ -2,6 +2,7 @@
 
 import csv
 import runpy
+import shutil
 import subprocess
 import sys
 import time
@@ -20,11 +21,8 @@ from colorlab.runs.folder import RunFolder
 from colorlab.runs.metrics_table import read_metrics
 from colorlab.schedules import Constant
 from colorlab.train.__main__ import main
-from support.command_process import CommandProcess
-from support.commands import SMALL, Command, run_command, train_exit_code
-
-UNSEEN = ("metrics=[psnr]", "callbacks.comparison=null", "callbacks.curves=null")
-"""For runs at which nobody looks."""
+from support.command_process import CommandProcess, run_forked
+from support.commands import SMALL, WITH_PICTURES, Command, run_command, train_exit_code
 
 
 def read(path: Path) -> dict:
@@ -41,7 +39,8 @@ def largest_difference(one: Path, other: Path) -> float:
 def finished(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     """An uninterrupted run of four epochs."""
     where = tmp_path_factory.mktemp("finished")
-    done = run_command("train", *SMALL, "trainer.max_epochs=4", "test=true", "hydra.run.dir=run", cwd=where)
+    words = (*WITH_PICTURES, "data.workers=1", "trainer.max_epochs=4", "test=true", "hydra.run.dir=run")
+    done = run_command("train", *words, cwd=where)
     assert done.returncode == 0, done.stderr
     (where / "out.txt").write_text(done.stdout)
     return RunFolder(where / "run")
@@ -86,10 +85,9 @@ def test_one_checkpoint_every_few_epochs_is_kept_if_asked_beside_the_best(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     run = RunFolder(tmp_path / "run")
-    few = ("trainer.max_epochs=4", "trainer.limit_train_batches=1", "data.workers=0")
-    plain = ("callbacks.comparison=null", "callbacks.curves=null")
+    few = ("trainer.max_epochs=4", "trainer.limit_train_batches=1")
     asked = ("callbacks.every.every_n_epochs=2", "callbacks.best.save_top_k=1", f"hydra.run.dir={run.path}")
-    assert train_exit_code(monkeypatch, *SMALL, *few, *plain, *asked) == 0
+    assert train_exit_code(monkeypatch, *SMALL, *few, *asked) == 0
     kept = set(run.checkpoints.path.glob("cunet_*_kept.ckpt"))
     assert sorted(path.stem.split("_")[1] for path in kept) == ["epoch001", "epoch003"]
     assert len(set(run.checkpoints.path.glob("cunet_*.ckpt")) - kept) == 1
@@ -129,10 +127,8 @@ def test_averaged_weights_are_what_is_tested(monkeypatch: pytest.MonkeyPatch, tm
     """They are what the checkpoint gives to all who load it; the others are kept beside them, for a resume."""
     ema = ("+callbacks.ema._target_=lightning.pytorch.callbacks.EMAWeightAveraging", "+callbacks.ema.decay=0.9")
     run = RunFolder(tmp_path / "run")
-    assert (
-        train_exit_code(monkeypatch, *SMALL, *UNSEEN, *ema, "optim.lr=0.03", "test=true", f"hydra.run.dir={run.path}")
-        == 0
-    )
+    words = (*ema, "optim.lr=0.03", "test=true", f"hydra.run.dir={run.path}")
+    assert train_exit_code(monkeypatch, *SMALL, *words) == 0
     best, losses = run.checkpoints.best(), {}
     for weights in ("state_dict", "current_model_state"):
         model = colorlab.load(best)
@@ -150,7 +146,8 @@ def test_averaged_weights_are_what_is_tested(monkeypatch: pytest.MonkeyPatch, tm
 def test_an_optimizer_override_on_a_resume_is_applied(finished: RunFolder, train: Command, tmp_path: Path) -> None:
     folder = tmp_path / "copy"
     subprocess.run(["cp", "-r", finished.path, folder], check=True)
-    done = train(f"resume={folder}", "trainer.max_epochs=5", "optim.lr=1e-5", "optim.betas=[0.5,0.9]")
+    brief = ("test=false", "callbacks.comparison=null", "callbacks.curves=null")
+    done = train(f"resume={folder}", "trainer.max_epochs=5", "optim.lr=1e-5", "optim.betas=[0.5,0.9]", *brief)
     assert done.returncode == 0, done.stderr
     metrics = read_metrics(RunFolder(folder))
     assert metrics["optim/lr"][3] == pytest.approx(1e-3)
@@ -161,7 +158,7 @@ def test_an_optimizer_override_on_a_resume_is_applied(finished: RunFolder, train
 
 def test_a_plateau_decays_at_once_by_hand(train: Command, tmp_path: Path) -> None:
     endless = ("trainer.max_epochs=100000", "trainer.limit_train_batches=1")
-    training = CommandProcess(*SMALL, *UNSEEN, *endless, "hydra.run.dir=run", cwd=tmp_path)
+    training = CommandProcess(*SMALL, *endless, "hydra.run.dir=run", cwd=tmp_path)
     run = RunFolder(tmp_path / "run")
 
     def wait_for(rate: float) -> None:
@@ -182,7 +179,7 @@ def test_a_plateau_decays_at_once_by_hand(train: Command, tmp_path: Path) -> Non
 
 
 def test_debug_runs_one_batch_of_everything(train: Command, tmp_path: Path) -> None:
-    done = train(*SMALL, "debug=true", "test=true", "hydra.run.dir=run")
+    done = train(*WITH_PICTURES, "debug=true", "test=true", "hydra.run.dir=run")
     assert done.returncode == 0, done.stderr
     assert read(tmp_path / "run" / "checkpoints" / "last.ckpt")["global_step"] == 1
     assert (tmp_path / "run" / "comparison" / "test.png").exists()
@@ -304,7 +301,7 @@ def test_a_found_batch_size_trains_as_if_it_had_been_given(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("colorlab.train.hardware.MOST_PICTURES", {"cpu": 40})
     small = [word for word in SMALL if not word.startswith(("data.batch_size", "data.size", "model.width"))]
-    smaller = ("model.width=2", "data.size=16", "data.workers=0", "trainer.max_epochs=1", *UNSEEN)
+    smaller = ("model.width=2", "data.size=16", "trainer.max_epochs=1")
     run_here(monkeypatch, *small, *smaller, "trainer.scale_batch=true", "hydra.run.dir=found")
     assert "data.batch_size=32 found by trainer.scale_batch" in capsys.readouterr().out
     run_here(monkeypatch, *small, *smaller, "data.batch_size=32", "hydra.run.dir=given")
@@ -319,36 +316,6 @@ def test_a_found_batch_size_trains_as_if_it_had_been_given(
 
 
 # -- two processes -----------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def in_two_processes(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
-    """Two epochs that teach next to nothing, so that both have the same losses."""
-    where = tmp_path_factory.mktemp("ddp")
-    ddp = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2")
-    still = ("optim.lr=1e-9", "data.augment=null")
-    done = run_command("train", *SMALL, "callbacks.curves=null", *ddp, *still, "hydra.run.dir=run", cwd=where)
-    assert done.returncode == 0, done.stderr
-    return RunFolder(where / "run")
-
-
-def test_two_processes_write_one_file_with_every_epoch(in_two_processes: RunFolder) -> None:
-    assert [path.name for path in in_two_processes.path.rglob("*.csv")] == ["metrics.csv"]
-    rows = list(csv.DictReader(in_two_processes.metrics.open()))
-    assert [(row["epoch"], row["step"]) for row in rows] == [("0", "4"), ("1", "9")]
-    assert all(value for row in rows for value in row.values())
-    assert read(in_two_processes.checkpoints.newest())["global_step"] == 10
-
-
-def test_the_training_loss_of_two_processes_is_that_of_all_photographs(in_two_processes: RunFolder) -> None:
-    """Each epoch deals the photographs out anew: the losses of one process alone differ by a fifth."""
-    first, second = read_metrics(in_two_processes)["train/loss"].values()
-    assert first == pytest.approx(second, rel=0.03)
-
-
-def test_two_processes_show_ten_photographs_as_one_does(in_two_processes: RunFolder, finished: RunFolder) -> None:
-    here, there = (Image.open(run.comparison / "epoch001.png") for run in (in_two_processes, finished))
-    assert here.size == there.size
 
 
 PLAIN = """
@@ -371,50 +338,81 @@ main()
 """
 
 
-@pytest.fixture
-def plain(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Command:
-    """Train the model above, in a process of its own or in this one."""
-    monkeypatch.chdir(tmp_path)
-    script = tmp_path / "plain.py"
+@pytest.fixture(scope="module")
+def of_one_batch(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two epochs of the model above: in one process with 16 pictures at once; in two with 8 each; in parts of 8.
+
+    The latter two read from a cache.
+    """
+    where = tmp_path_factory.mktemp("batch")
+    script = where / "plain.py"
     script.write_text(PLAIN)
-
-    def run(*overrides: str, alone: bool = False) -> None:
-        if alone:
-            command = [sys.executable, str(script), *overrides]
-            subprocess.run(command, check=True, capture_output=True, timeout=300)
-        else:
-            GlobalHydra.instance().clear()
-            monkeypatch.setattr(sys, "argv", [str(script), *overrides])
-            runpy.run_path(str(script))
-
-    return run
-
-
-def test_one_batch_gives_the_same_weights_in_two_processes_or_in_two_parts(plain: Command, tmp_path: Path) -> None:
-    """8 pictures in each of two processes, or twice 8 accumulated, are 16 at once, from a cache too; so is the rate."""
     model = ("model._target_=colorlab.models.Plain", "schedule=cosine", "schedule.warmup=1", "trainer.max_epochs=2")
-    small = ("data.size=32", "data.workers=0", "logger=csv", "test=false", *UNSEEN, *model)
-    nine, twice_nine = ("trainer.limit_train_batches=9",), ("trainer.limit_train_batches=18",)
-    ddp = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2")
+    small = ("data.size=32", "data.workers=0", "logger=csv", "test=false", "metrics=[psnr]", "callbacks.curves=null")
+    two = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.limit_train_batches=9")
+    one, parts = (
+        ("trainer=cpu", f"trainer.limit_train_batches={count}", "callbacks.comparison=null") for count in (9, 18)
+    )
     kept = ("callbacks.every.every_n_train_steps=12", "callbacks.every.filename=kept")
-    parts = ("trainer=cpu", "trainer.accumulate_grad_batches=2", "data.cache=disk", *twice_nine, *kept)
-    plain(*small, *nine, "trainer=cpu", "data.batch_size=16", "hydra.run.dir=whole")
-    plain(*small, *nine, *ddp, "data.batch_size=8", "data.cache=disk", "hydra.run.dir=processes", alone=True)
-    plain(*small, *parts, "data.batch_size=8", "hydra.run.dir=parts")
-    ends = [RunFolder(tmp_path / name).checkpoints.newest() for name in ("whole", "processes", "parts")]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(where)
+        start_here(patch, script, *model, *small, *one, "data.batch_size=16", "hydra.run.dir=whole")
+        cached = (*model, *small, "data.batch_size=8", "data.cache=disk")
+        start_here(patch, script, *cached, *parts, "trainer.accumulate_grad_batches=2", *kept, "hydra.run.dir=parts")
+        done = run_forked(script, *cached, *two, "hydra.run.dir=processes", cwd=where)
+        assert done.returncode == 0, done.stderr
+    return where
+
+
+def start_here(monkeypatch: pytest.MonkeyPatch, script: Path, *overrides: str) -> None:
+    """Run the script in this process."""
+    GlobalHydra.instance().clear()
+    monkeypatch.setattr(sys, "argv", [str(script), *overrides])
+    runpy.run_path(str(script))
+
+
+def test_one_batch_gives_the_same_weights_in_two_processes_or_in_two_parts(of_one_batch: Path) -> None:
+    """So is the rate, which follows a schedule."""
+    ends = [RunFolder(of_one_batch / name).checkpoints.newest() for name in ("whole", "processes", "parts")]
     for end in ends:
         assert read(end)["global_step"] == 18
         assert largest_difference(ends[0], end) < 1e-5
-    end = ends[2].rename(tmp_path / "end.ckpt")
-    plain("resume=parts/checkpoints/kept.ckpt")  # in the middle of the second epoch
-    assert largest_difference(ends[2], end) == 0
+
+
+def test_a_resume_within_an_epoch_of_two_parts_ends_with_the_same_weights(
+    of_one_batch: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(of_one_batch)
+    run = RunFolder(of_one_batch / "parts")
+    whole = shutil.move(run.checkpoints.newest(), tmp_path / "end.ckpt")
+    start_here(monkeypatch, of_one_batch / "plain.py", "resume=parts/checkpoints/kept.ckpt")
+    assert read(run.checkpoints.newest())["global_step"] == 18
+    assert largest_difference(run.checkpoints.newest(), whole) == 0
+
+
+def test_two_processes_write_one_file_with_the_losses_of_all_photographs(of_one_batch: Path) -> None:
+    """The reference is the run in one process, with the same batches: the losses of half of them differ by a fifth."""
+    run, whole = (RunFolder(of_one_batch / name) for name in ("processes", "whole"))
+    assert [path.name for path in run.path.rglob("*.csv")] == ["metrics.csv"]
+    rows = list(csv.DictReader(run.metrics.open()))
+    assert [(row["epoch"], row["step"]) for row in rows] == [("0", "8"), ("1", "17")]
+    assert all(value for row in rows for value in row.values())
+    for name in ("train/loss", "val/loss", "val/psnr"):
+        assert read_metrics(run)[name] == pytest.approx(read_metrics(whole)[name], rel=1e-4), name
+
+
+def test_two_processes_show_ten_photographs_as_one_does(of_one_batch: Path, finished: RunFolder) -> None:
+    here, there = (
+        Image.open(folder / "comparison" / "epoch001.png") for folder in (of_one_batch / "processes", finished.path)
+    )
+    assert here.size == there.size
 
 
 # -- color bins --------------------------------------------------------------------------------------
 
 
 def test_a_rebalanced_run_counts_its_photographs_once_and_resumes_with_them(train: Command, tmp_path: Path) -> None:
-    done = train(*SMALL, "callbacks.curves=null", "objective=rebalanced_classification", "hydra.run.dir=run")
+    done = train(*WITH_PICTURES, "callbacks.curves=null", "objective=rebalanced_classification", "hydra.run.dir=run")
     assert done.returncode == 0, done.stderr
     run = RunFolder(tmp_path / "run")
     counted = run.prior.read_bytes()
@@ -450,7 +448,7 @@ def test_zhangs_whole_recipe_runs(train: Command, tmp_path: Path) -> None:
 
 def test_a_plateau_lowers_both_rates_and_a_resume_keeps_them_low(train: Command, tmp_path: Path) -> None:
     plateau = ("callbacks=plateau", "callbacks.plateau.patience=1", "callbacks.plateau.min_delta=1e9")
-    quick = ("trainer.limit_train_batches=1", *UNSEEN, "trainer.max_epochs=3")
+    quick = ("trainer.limit_train_batches=1", "trainer.max_epochs=3")
     done = train(*SMALL, *plateau, *quick, "hydra.run.dir=run")
     assert done.returncode == 0, done.stderr
     assert "after 1 validations without progress of val/loss: learning rate 0.001 → 0.0001." in done.stdout

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 LONGEST_FIRST = (
     "train/test_main.py", "loggers/test_trackers.py", "study/test_main.py", "export/test_main.py",
-    "evaluate/test_main.py", "faults/test_kill.py", "sweeps/test_search.py", "data/test_sharded_datamodule.py",
+    "train/test_processes.py", "evaluate/test_main.py", "faults/test_kill.py", "train/test_mistakes.py",
+    "sweeps/test_search.py", "data/test_sharded_datamodule.py",
     "faults/test_untrusted_files.py", "test_packaging.py", "demo/test_main.py", "faults/test_trackers.py",
     "data/test_loader.py", "faults/test_photographs.py", "benchmark/test_train.py", "sweeps/test_report.py",
     "leaderboard/test_main.py", "metrics/test_networks.py", "faults/test_signals.py", "runs/test_origin.py",

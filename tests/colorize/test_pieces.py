@@ -30,17 +30,21 @@ OPTIONS = Options(size=32, batch_size=4)
 def test_an_interrupted_film_resumes_and_equals_an_uninterrupted_one(
     model: CUNet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """The network's colors are compared before they are encoded, too."""
+    predicted: list[torch.Tensor] = []
+    monkeypatch.setattr(film, "predict", lambda *words: predicted.append(predict(*words)) or predicted[-1])
     source = make_film(tmp_path / "old.mp4")
     list(color_film(source, whole := tmp_path / "whole.mp4", model, OPTIONS))
+    expected = torch.cat(predicted)
     course = color_film(source, target := tmp_path / "new.mp4", model, OPTIONS)
     while next(course) < 0.6:  # in the second piece
         pass
     course.close()
     assert not target.exists()
-    asked = []
-    monkeypatch.setattr(film, "predict", lambda *words: asked.append(len(words[1])) or predict(*words))
+    predicted.clear()
     list(color_film(source, target, model, OPTIONS))
-    assert sum(asked) == 14  # of 24
+    assert [len(each) for each in (expected, torch.cat(predicted))] == [24, 14]
+    assert torch.equal(torch.cat(predicted), expected[-14:])
     first, second = read_film(whole), read_film(target)
     assert first.times == second.times
     pairs = zip(first.pictures, second.pictures, strict=True)

@@ -1,8 +1,5 @@
 """The training command, as real processes on the built-in photographs."""
 
-import csv
-import runpy
-import shutil
 import subprocess
 import sys
 import time
@@ -21,18 +18,9 @@ from colorlab.runs.folder import RunFolder
 from colorlab.runs.metrics_table import read_metrics
 from colorlab.schedules import Constant
 from colorlab.train.__main__ import main
-from support.command_process import CommandProcess, run_forked
+from support.checkpoints import largest_difference, read_checkpoint
+from support.command_process import CommandProcess
 from support.commands import SMALL, WITH_PICTURES, Command, run_command, train_exit_code
-
-
-def read(path: Path) -> dict:
-    return torch.load(path, weights_only=True)
-
-
-def largest_difference(one: Path, other: Path) -> float:
-    first, second = read(one)["state_dict"], read(other)["state_dict"]
-    assert first.keys() == second.keys()
-    return max((first[key].double() - second[key].double()).abs().max().item() for key in first)
 
 
 @pytest.fixture(scope="module")
@@ -132,7 +120,7 @@ def test_averaged_weights_are_what_is_tested(monkeypatch: pytest.MonkeyPatch, tm
     best, losses = run.checkpoints.best(), {}
     for weights in ("state_dict", "current_model_state"):
         model = colorlab.load(best)
-        model.load_state_dict(read(best)[weights])
+        model.load_state_dict(read_checkpoint(best)[weights])
         model.prepare_training(torch.nn.MSELoss(), torch.optim.Adam, Constant())
         data = ColorDataModule(size=32, val_fraction=0.12, test_fraction=0.12, split_seed=1329, workers=0)
         trainer = Trainer(accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False)
@@ -152,7 +140,7 @@ def test_an_optimizer_override_on_a_resume_is_applied(finished: RunFolder, train
     metrics = read_metrics(RunFolder(folder))
     assert metrics["optim/lr"][3] == pytest.approx(1e-3)
     assert metrics["optim/lr"][4] == pytest.approx(1e-5)
-    group = read(folder / "checkpoints" / "last.ckpt")["optimizer_states"][0]["param_groups"][0]
+    group = read_checkpoint(folder / "checkpoints" / "last.ckpt")["optimizer_states"][0]["param_groups"][0]
     assert tuple(group["betas"]) == (0.5, 0.9)
 
 
@@ -181,54 +169,8 @@ def test_a_plateau_decays_at_once_by_hand(train: Command, tmp_path: Path) -> Non
 def test_debug_runs_one_batch_of_everything(train: Command, tmp_path: Path) -> None:
     done = train(*WITH_PICTURES, "debug=true", "test=true", "hydra.run.dir=run")
     assert done.returncode == 0, done.stderr
-    assert read(tmp_path / "run" / "checkpoints" / "last.ckpt")["global_step"] == 1
+    assert read_checkpoint(tmp_path / "run" / "checkpoints" / "last.ckpt")["global_step"] == 1
     assert (tmp_path / "run" / "comparison" / "test.png").exists()
-
-
-MISTAKES = {
-    "optim.lrr=1": "did you mean optim.lr?",
-    "+optim.betaz=1": "did you mean optim.betas?",
-    "optim.lr=abc": "optim.lr=abc must be a number",
-    "model.width=3.5": "model.width=3.5 must be a whole number",
-    "model.widht=3": "did you mean model.width?",
-    "model=eccv17": "did you mean model=eccv16? Else choose from: cunet, eccv16.",
-    "schedule=linear": "does not exist: choose from: constant, cosine, staged.",
-    "modle=eccv16": "did you mean model?",
-    "sede=1": "did you mean seed?",
-    "seed=null": "seed=None must be a whole number",
-    "seed=5000000000": "seed=5000000000 must be a whole number from 0 to",
-    "run.notse=hi": "Unknown key run.notse: did you mean run.notes?",
-    "run.tags=new": "run.tags=new must be a list of texts",
-    "sweep.metrc=val/psnr": "Unknown key sweep.metrc: did you mean sweep.metric?",
-    "sweep=wandb": "sweep=wandb does not exist: choose from: grid, optuna, recipe.",
-    "sweep.metric=5": "sweep.metric=5 must be a text",
-    "optim.lr=-1": "optim: Invalid learning rate: -1.0",
-    "callbacks.best.save_top_k=-2": "callbacks.best: Invalid value for save_top_k=-2",
-    "callbacks.nope=1": "Unknown key callbacks.nope: choose from: best, ",
-    "callbacks.plateua.patience=3": "Unknown key callbacks.plateua: did you mean callbacks.plateau?",
-    "logger=null": "logger=null chooses nothing",
-    "schedule=null": "schedule=null chooses nothing",
-    "trainer.max_epoch=1": "did you mean trainer.max_epochs?",
-    "data=folder": "data.root is missing: add data.root=…",
-    "data.root=/nowhere": "data.root=/nowhere is missing",
-    "data=shards data.root=/nowhere data.cache=disk": "Unknown key data.cache: choose from: augment",
-    "resume=/nowhere": "/nowhere does not exist",
-    "schedule.lr=[[0,1],[20,0.1],[10,0.2]]": "each later than the one before",
-    "model.activation=gelu": "model.activation=gelu must be one of sigmoid, relu",
-    "model.weights=/nowhere.pth": "There is no checkpoint at /nowhere.pth",
-    "model._target_=os.system": "is not allowed",
-    "objective=classification model.head=ab": "cunet has none: add model.head=bins",
-    "objective=rebalanced_classification objective.prior=/nowhere": "There is no prior at /nowhere",
-    "model.head=bins model.temperature=0": "model.temperature=0 must be above 0",
-    "model.compile=maybe": "model.compile=maybe must be true or false",
-    "trainer.scale_batch=64": "trainer.scale_batch=64 must be true or false",
-    "trainer.scale_batch=true trainer=ddp trainer.accelerator=cpu trainer.devices=2": "works on one device",
-    "optim.fused=true trainer.gradient_clip_val=1 trainer.precision=bf16-mixed": "do not go together in bf16-mixed",
-    "callbacks.best.monitor=val/psnr": "callbacks.best.monitor=val/psnr should rise: add callbacks.best.mode=max.",
-    "callbacks.plateau.mode=max": "callbacks.plateau.monitor=val/loss should fall: add callbacks.plateau.mode=min.",
-    "callbacks.plateau.factor=2": "must lie between 0 and 1",
-    "callbacks=plateau callbacks.plateau.monitor=val/los": "is not logged; did you mean val/loss?",
-}
 
 
 def run_here(monkeypatch: pytest.MonkeyPatch, *overrides: str) -> None:
@@ -236,37 +178,6 @@ def run_here(monkeypatch: pytest.MonkeyPatch, *overrides: str) -> None:
     GlobalHydra.instance().clear()
     monkeypatch.setattr(sys, "argv", ["colorlab-train", *overrides])
     main()
-
-
-@pytest.mark.parametrize("words", MISTAKES)
-def test_a_mistake_gets_one_sentence_and_exit_code_2(
-    words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, tmp_path: Path
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    overrides = words.split()
-    chosen = {override.partition("=")[0] for override in overrides}
-    small = [override for override in SMALL if override.partition("=")[0] not in chosen]
-    if "model" in chosen:
-        small.remove("model.width=4")
-    assert train_exit_code(monkeypatch, *small, *overrides, "hydra.run.dir=run") == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("colorlab: ")
-    assert MISTAKES[words] in line
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
-def test_without_a_gpu_its_trainer_says_so(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, tmp_path: Path
-) -> None:
-    assert train_exit_code(monkeypatch, *SMALL, "trainer=gpu", f"hydra.run.dir={tmp_path / 'run'}") == 2
-    assert capsys.readouterr().err == "colorlab: trainer: No supported gpu backend found!\n"
-
-
-def test_a_mistake_in_a_real_process_shows_no_traceback(train: Command) -> None:
-    done = train("optim.lrr=1", "hydra.run.dir=run")
-    assert done.returncode == 2
-    assert "Traceback" not in done.stderr
-    assert done.stderr.strip().splitlines()[-1].endswith("did you mean optim.lr?")
 
 
 def test_a_run_of_another_model_cannot_be_resumed(finished: RunFolder, train: Command) -> None:
@@ -308,104 +219,11 @@ def test_a_found_batch_size_trains_as_if_it_had_been_given(
     found, given = RunFolder(tmp_path / "found"), RunFolder(tmp_path / "given")
     assert largest_difference(found.checkpoints.newest(), given.checkpoints.newest()) == 0
     assert read_metrics(found)["train/loss"] == read_metrics(given)["train/loss"]
-    here, there = (read(run.checkpoints.newest())["callbacks"]["RandomState"] for run in (found, given))
+    here, there = (read_checkpoint(run.checkpoints.newest())["callbacks"]["RandomState"] for run in (found, given))
     assert torch.equal(here["torch"], there["torch"])
     run_here(monkeypatch, "resume=found", "trainer.max_epochs=2")  # and looks no more
-    assert read(found.checkpoints.newest())["global_step"] == 10
+    assert read_checkpoint(found.checkpoints.newest())["global_step"] == 10
     assert "found by" not in capsys.readouterr().out
-
-
-# -- two processes -----------------------------------------------------------------------------------
-
-
-PLAIN = """
-import colorlab.models
-from torch import nn
-from colorlab.models import Colorizer
-from colorlab.train.__main__ import main
-
-class Plain(Colorizer):  # without BatchNorm, whose statistics are each process's own
-    def __init__(self) -> None:
-        super().__init__()
-        self.layers = nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 2, 3, padding=1))
-        self.initialize()
-
-    def network(self, lightness):
-        return self.layers((lightness - 50) / 50)
-
-colorlab.models.Plain = Plain
-main()
-"""
-
-
-@pytest.fixture(scope="module")
-def of_one_batch(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two epochs of the model above: in one process with 16 pictures at once; in two with 8 each; in parts of 8.
-
-    The latter two read from a cache.
-    """
-    where = tmp_path_factory.mktemp("batch")
-    script = where / "plain.py"
-    script.write_text(PLAIN)
-    model = ("model._target_=colorlab.models.Plain", "schedule=cosine", "schedule.warmup=1", "trainer.max_epochs=2")
-    small = ("data.size=32", "data.workers=0", "logger=csv", "test=false", "metrics=[psnr]", "callbacks.curves=null")
-    two = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.limit_train_batches=9")
-    one, parts = (
-        ("trainer=cpu", f"trainer.limit_train_batches={count}", "callbacks.comparison=null") for count in (9, 18)
-    )
-    kept = ("callbacks.every.every_n_train_steps=12", "callbacks.every.filename=kept")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(where)
-        start_here(patch, script, *model, *small, *one, "data.batch_size=16", "hydra.run.dir=whole")
-        cached = (*model, *small, "data.batch_size=8", "data.cache=disk")
-        start_here(patch, script, *cached, *parts, "trainer.accumulate_grad_batches=2", *kept, "hydra.run.dir=parts")
-        done = run_forked(script, *cached, *two, "hydra.run.dir=processes", cwd=where)
-        assert done.returncode == 0, done.stderr
-    return where
-
-
-def start_here(monkeypatch: pytest.MonkeyPatch, script: Path, *overrides: str) -> None:
-    """Run the script in this process."""
-    GlobalHydra.instance().clear()
-    monkeypatch.setattr(sys, "argv", [str(script), *overrides])
-    runpy.run_path(str(script))
-
-
-def test_one_batch_gives_the_same_weights_in_two_processes_or_in_two_parts(of_one_batch: Path) -> None:
-    """So is the rate, which follows a schedule."""
-    ends = [RunFolder(of_one_batch / name).checkpoints.newest() for name in ("whole", "processes", "parts")]
-    for end in ends:
-        assert read(end)["global_step"] == 18
-        assert largest_difference(ends[0], end) < 1e-5
-
-
-def test_a_resume_within_an_epoch_of_two_parts_ends_with_the_same_weights(
-    of_one_batch: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.chdir(of_one_batch)
-    run = RunFolder(of_one_batch / "parts")
-    whole = shutil.move(run.checkpoints.newest(), tmp_path / "end.ckpt")
-    start_here(monkeypatch, of_one_batch / "plain.py", "resume=parts/checkpoints/kept.ckpt")
-    assert read(run.checkpoints.newest())["global_step"] == 18
-    assert largest_difference(run.checkpoints.newest(), whole) == 0
-
-
-def test_two_processes_write_one_file_with_the_losses_of_all_photographs(of_one_batch: Path) -> None:
-    """The reference is the run in one process, with the same batches: the losses of half of them differ by a fifth."""
-    run, whole = (RunFolder(of_one_batch / name) for name in ("processes", "whole"))
-    assert [path.name for path in run.path.rglob("*.csv")] == ["metrics.csv"]
-    rows = list(csv.DictReader(run.metrics.open()))
-    assert [(row["epoch"], row["step"]) for row in rows] == [("0", "8"), ("1", "17")]
-    assert all(value for row in rows for value in row.values())
-    for name in ("train/loss", "val/loss", "val/psnr"):
-        assert read_metrics(run)[name] == pytest.approx(read_metrics(whole)[name], rel=1e-4), name
-
-
-def test_two_processes_show_ten_photographs_as_one_does(of_one_batch: Path, finished: RunFolder) -> None:
-    here, there = (
-        Image.open(folder / "comparison" / "epoch001.png") for folder in (of_one_batch / "processes", finished.path)
-    )
-    assert here.size == there.size
 
 
 # -- color bins --------------------------------------------------------------------------------------
@@ -435,7 +253,7 @@ def test_zhangs_whole_recipe_runs(train: Command, tmp_path: Path) -> None:
     )  # fmt: skip
     done = train("experiment=zhang2016", *small, "debug=true", "hydra.run.dir=run")
     assert done.returncode == 0, done.stderr
-    checkpoint = read(RunFolder(tmp_path / "run").checkpoints.newest())
+    checkpoint = read_checkpoint(RunFolder(tmp_path / "run").checkpoints.newest())
     assert checkpoint["colorizer"] == "colorlab.models.eccv16.ECCV16"
     assert checkpoint["state_dict"]["model8.6.weight"].shape == (313, 32, 1, 1)
     (group,) = checkpoint["optimizer_states"][0]["param_groups"]

@@ -1,0 +1,84 @@
+"""Mistakes on the command line of the training, each answered in one sentence."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from support.commands import SMALL, Command, train_exit_code
+
+MISTAKES = {
+    "optim.lrr=1": "did you mean optim.lr?",
+    "+optim.betaz=1": "did you mean optim.betas?",
+    "optim.lr=abc": "optim.lr=abc must be a number",
+    "model.width=3.5": "model.width=3.5 must be a whole number",
+    "model.widht=3": "did you mean model.width?",
+    "model=eccv17": "did you mean model=eccv16? Else choose from: cunet, eccv16.",
+    "schedule=linear": "does not exist: choose from: constant, cosine, staged.",
+    "modle=eccv16": "did you mean model?",
+    "sede=1": "did you mean seed?",
+    "seed=null": "seed=None must be a whole number",
+    "seed=5000000000": "seed=5000000000 must be a whole number from 0 to",
+    "run.notse=hi": "Unknown key run.notse: did you mean run.notes?",
+    "run.tags=new": "run.tags=new must be a list of texts",
+    "sweep.metrc=val/psnr": "Unknown key sweep.metrc: did you mean sweep.metric?",
+    "sweep=wandb": "sweep=wandb does not exist: choose from: grid, optuna, recipe.",
+    "sweep.metric=5": "sweep.metric=5 must be a text",
+    "optim.lr=-1": "optim: Invalid learning rate: -1.0",
+    "callbacks.best.save_top_k=-2": "callbacks.best: Invalid value for save_top_k=-2",
+    "callbacks.nope=1": "Unknown key callbacks.nope: choose from: best, ",
+    "callbacks.plateua.patience=3": "Unknown key callbacks.plateua: did you mean callbacks.plateau?",
+    "logger=null": "logger=null chooses nothing",
+    "schedule=null": "schedule=null chooses nothing",
+    "trainer.max_epoch=1": "did you mean trainer.max_epochs?",
+    "data=folder": "data.root is missing: add data.root=…",
+    "data.root=/nowhere": "data.root=/nowhere is missing",
+    "data=shards data.root=/nowhere data.cache=disk": "Unknown key data.cache: choose from: augment",
+    "resume=/nowhere": "/nowhere does not exist",
+    "schedule.lr=[[0,1],[20,0.1],[10,0.2]]": "each later than the one before",
+    "model.activation=gelu": "model.activation=gelu must be one of sigmoid, relu",
+    "model.weights=/nowhere.pth": "There is no checkpoint at /nowhere.pth",
+    "model._target_=os.system": "is not allowed",
+    "objective=classification model.head=ab": "cunet has none: add model.head=bins",
+    "objective=rebalanced_classification objective.prior=/nowhere": "There is no prior at /nowhere",
+    "model.head=bins model.temperature=0": "model.temperature=0 must be above 0",
+    "model.compile=maybe": "model.compile=maybe must be true or false",
+    "trainer.scale_batch=64": "trainer.scale_batch=64 must be true or false",
+    "trainer.scale_batch=true trainer=ddp trainer.accelerator=cpu trainer.devices=2": "works on one device",
+    "optim.fused=true trainer.gradient_clip_val=1 trainer.precision=bf16-mixed": "do not go together in bf16-mixed",
+    "callbacks.best.monitor=val/psnr": "callbacks.best.monitor=val/psnr should rise: add callbacks.best.mode=max.",
+    "callbacks.plateau.mode=max": "callbacks.plateau.monitor=val/loss should fall: add callbacks.plateau.mode=min.",
+    "callbacks.plateau.factor=2": "must lie between 0 and 1",
+    "callbacks=plateau callbacks.plateau.monitor=val/los": "is not logged; did you mean val/loss?",
+}
+
+
+@pytest.mark.parametrize("words", MISTAKES)
+def test_a_mistake_gets_one_sentence_and_exit_code_2(
+    words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    overrides = words.split()
+    chosen = {override.partition("=")[0] for override in overrides}
+    small = [override for override in SMALL if override.partition("=")[0] not in chosen]
+    if "model" in chosen:
+        small.remove("model.width=4")
+    assert train_exit_code(monkeypatch, *small, *overrides, "hydra.run.dir=run") == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("colorlab: ")
+    assert MISTAKES[words] in line
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
+def test_without_a_gpu_its_trainer_says_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, tmp_path: Path
+) -> None:
+    assert train_exit_code(monkeypatch, *SMALL, "trainer=gpu", f"hydra.run.dir={tmp_path / 'run'}") == 2
+    assert capsys.readouterr().err == "colorlab: trainer: No supported gpu backend found!\n"
+
+
+def test_a_mistake_in_a_real_process_shows_no_traceback(train: Command) -> None:
+    done = train("optim.lrr=1", "hydra.run.dir=run")
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert done.stderr.strip().splitlines()[-1].endswith("did you mean optim.lr?")

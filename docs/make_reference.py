@@ -21,7 +21,7 @@ PAGE = Path(__file__).with_name("reference.md")
 GROUPS = {
     "model": "The network. Its constructor's arguments describe the architecture.",
     "optim": "The optimizer. `optim.lr` and `optim.weight_decay` are base values; the schedule multiplies them.",
-    "schedule": "Factors of the learning rate and of the weight decay over the epochs.",
+    "schedule": "Factors of the learning rate and of the weight decay over time.",
     "objective": "The loss. A plain torch loss is called with (predicted ab, true ab).",
     "data": "The photographs, and how they are split, read and augmented.",
     "callbacks": "What happens during a training. `callbacks.NAME=null` removes one.",

@@ -20,8 +20,7 @@ class PlateauDecay(Callback):
 
     A plateau is `patience` validations in which the monitored value does not improve by more than `min_delta`. A
     person requests a decay with `python -m colorlab.decay RUN_FOLDER`; it takes effect at the end of the epoch. The
-    product of all decays is the model's `plateau_factor`, which multiplies the schedule's factors and survives a
-    resume.
+    product of all decays multiplies the schedule's factors for all parameter groups, and survives a resume.
 
     Args:
         monitor: name of the logged value.
@@ -29,7 +28,7 @@ class PlateauDecay(Callback):
         patience: number of validations without progress before a decay; None decays on request only.
         factor: factor of one decay.
         min_delta: an improvement up to this is no progress.
-        min_lr: no decay lowers the learning rate below this.
+        min_lr: no decay lowers the learning rate of a parameter group below this.
 
     Raises:
         UserError: factor or patience is out of range, or in training the monitored value is not logged.
@@ -57,7 +56,7 @@ class PlateauDecay(Callback):
 
     def on_train_start(self, trainer: Trainer, model: Colorizer) -> None:
         """Apply the decays of a resumed run."""
-        model.plateau_factor = self.plateau_factor
+        model.rates.plateau_factor, model.rates.min_lr = self.plateau_factor, self.min_lr
 
     def on_train_epoch_end(self, trainer: Trainer, model: Colorizer) -> None:
         """Decay on request, at the end of the epoch, so that it also works without validation."""
@@ -84,14 +83,14 @@ class PlateauDecay(Callback):
     def decay(self, trainer: Trainer, model: Colorizer, why: str) -> None:
         """Apply one decay, and wait `patience` validations again before the next."""
         self.waited = 0
-        lr, _ = model.effective_rates(trainer.current_epoch)
+        lr = model.rates.highest(trainer)
         factor = self.factor if lr == 0 else min(1.0, max(self.factor, self.min_lr / lr))
-        if factor == 1.0:
+        if math.isclose(factor, 1.0):
             log.info("No decay %s: the learning rate is at its minimum, %g.", why, lr)
             return
         self.plateau_factor *= factor
         self.decays.append(trainer.current_epoch)
-        model.plateau_factor = self.plateau_factor
+        model.rates.plateau_factor = self.plateau_factor
         log.info("Decay in epoch %d, %s: learning rate %g → %g.", trainer.current_epoch, why, lr, lr * factor)
 
     def state_dict(self) -> dict[str, Any]:

@@ -81,5 +81,5 @@ def _kinds() -> tuple[type, ...]:
     return (
         nn.Module, optim.Optimizer, LightningDataModule, Callback, loggers.Logger, Trainer, accelerators.Accelerator,
         strategies.Strategy, profilers.Profiler, plugins.Precision, plugins.CheckpointIO, plugins.LayerSync,
-        ClusterEnvironment,
+        ClusterEnvironment, optim.lr_scheduler.LRScheduler,
     )  # fmt: skip

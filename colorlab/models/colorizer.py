@@ -1,6 +1,6 @@
 """Colorizer: a color network and how it learns."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -14,10 +14,10 @@ from colorlab.metrics import IN_TRAINING, scores
 from colorlab.models.host_copy import DelayedValue
 from colorlab.models.losses import Losses
 from colorlab.models.network import ColorNetwork
+from colorlab.models.parameter_groups import freeze_groups
+from colorlab.models.rates import OptimizerFactory, Rates, Unit
 from colorlab.objectives import ColorBatch, Prediction
 from colorlab.schedules import Constant, Schedule
-
-OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
 
 
 class Colorizer(ColorNetwork, LightningModule):
@@ -29,11 +29,9 @@ class Colorizer(ColorNetwork, LightningModule):
     def __init__(self) -> None:
         super().__init__()
         self.loss_terms = Losses(nn.MSELoss())
-        self.optim: OptimizerFactory = torch.optim.Adam
-        self.schedule: Schedule = Constant()
+        self.rates = Rates(torch.optim.Adam, Constant())
         self.metrics: Sequence[str] = IN_TRAINING
         self.compile_network = False
-        self.plateau_factor = 1.0
         self._shown_loss = DelayedValue()
 
     def prepare_training(
@@ -43,17 +41,21 @@ class Colorizer(ColorNetwork, LightningModule):
         schedule: Schedule,
         metrics: Sequence[str] = IN_TRAINING,
         compile_network: bool = False,
+        unit: Unit = "epochs",
+        decay_norms_and_biases: bool = True,
     ) -> None:
         """Set what the model is trained with.
 
         Args:
             objective: an `Objective`, or a loss on (predicted ab, true ab). It is no submodule of the model: what it
                 owns is not in the model's parameters, nor in its state dict.
-            optim: returns the optimizer of the parameters.
+            optim: returns the optimizer of parameter groups.
             schedule: factors of the learning rate and the weight decay over time.
             metrics: names of the metrics of validation and test.
             compile_network: train with `torch.compile`d code, which takes about a minute to compile and
                 then makes steps on a GPU faster. Validation, with batches of more sizes, is not compiled.
+            unit: whether the schedule counts time in epochs or in steps.
+            decay_norms_and_biases: whether they take part in the weight decay.
 
         Raises:
             UserError: the objective needs bins and the model has none.
@@ -63,46 +65,39 @@ class Colorizer(ColorNetwork, LightningModule):
             raise UserError(
                 f"This objective classifies into color bins, and {self.title} has none: add model.head=bins."
             )
-        self.loss_terms, self.optim, self.schedule, self.metrics = losses, optim, schedule, metrics
-        self.compile_network = compile_network
+        self.loss_terms, self.metrics, self.compile_network = losses, metrics, compile_network
+        self.rates = Rates(optim, schedule, unit, decay_norms_and_biases)
 
     def setup(self, stage: str) -> None:
-        """Compile the network for training, and move the losses to the device.
+        """Move the losses to the device; for training, freeze parts of the network, and compile it.
 
         Compiling a function keeps the names in checkpoints.
         """
         self.loss_terms.to(self.trainer.strategy.root_device)
-        if stage == "fit" and self.compile_network:
+        if stage != "fit":
+            return
+        freeze_groups(self)
+        if self.compile_network:
             self._compiled_network = torch.compile(self.network, dynamic=False)
 
     def teardown(self, stage: str) -> None:
         self._compiled_network = None
 
     def configure_optimizers(self) -> Optimizer:
-        return self.optim(self.parameters())
+        return self.rates.build_optimizer(self)
+
+    def on_fit_start(self) -> None:
+        """Fit a checkpoint to the optimizer, which then loads it."""
+        self.rates.meet(self.trainer.optimizers[0], self)
 
     def on_train_start(self) -> None:
         """Replace the optimizer settings of a resumed checkpoint by the configured ones."""
-        optimizer = self.trainer.optimizers[0]
-        for group in optimizer.param_groups:
-            group.update({key: value for key, value in optimizer.defaults.items() if key in group})
-            _match_state_to_weights(group, optimizer.state)
+        self.rates.begin(self.trainer)
         self._shown_loss = DelayedValue()
 
     def on_train_batch_start(self, batch: object, batch_idx: int) -> None:
         """Set the learning rate and the weight decay of the step."""
-        batch_idx -= batch_idx % self.trainer.accumulate_grad_batches  # accumulated batches are one step
-        lr, weight_decay = self.effective_rates(self.current_epoch + batch_idx / self.trainer.num_training_batches)
-        for group in self.trainer.optimizers[0].param_groups:
-            group["lr"], group["weight_decay"] = lr, weight_decay
-
-    def effective_rates(self, epoch: float) -> tuple[float, float]:
-        """Return the learning rate and the weight decay at a fractional epoch: base × schedule × plateau factor."""
-        base = self.trainer.optimizers[0].defaults
-        return (
-            base["lr"] * self.schedule.lr_factor(epoch) * self.plateau_factor,
-            base["weight_decay"] * self.schedule.weight_decay_factor(epoch) * self.plateau_factor,
-        )
+        self.rates.set(self.trainer, batch_idx)
 
     def training_step(self, batch: ColorBatch, batch_idx: int) -> Tensor:
         loss = self.loss_terms.in_training(_predict(self, batch), batch)
@@ -117,8 +112,7 @@ class Colorizer(ColorNetwork, LightningModule):
 
     def on_train_epoch_end(self) -> None:
         """Log the rates, and the mean training loss and its terms over all processes."""
-        group = self.trainer.optimizers[0].param_groups[0]
-        self.log_dict({"optim/lr": group["lr"], "optim/weight_decay": group["weight_decay"]})
+        self.log_dict(self.rates.named(self.trainer))
         # Reduced in this hook, which all processes reach: self.log(..., sync_dist=True) in each step would let the
         # progress bar, which only the first process has, wait for the others forever.
         self.log_dict(self.loss_terms.epoch_means(partial(self.trainer.strategy.reduce, reduce_op="sum")))
@@ -142,30 +136,18 @@ class Colorizer(ColorNetwork, LightningModule):
     test_step = validation_step  # type: ignore[assignment]  # as above
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Save the name of the class, and the state of the losses."""
+        """Save the name of the class, the state of the losses, and the names of the trained parameters."""
         checkpoint["colorizer"] = self.qualified_name()
         self.loss_terms.save(checkpoint, self.all_gather)
+        self.rates.save(checkpoint, self, self.trainer.optimizers)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Restore the state of the losses."""
         self.loss_terms.load(checkpoint, self.global_rank, self.trainer.world_size)
+        if self.trainer.training:
+            self.rates.load(checkpoint)
 
 
 def _predict(model: ColorNetwork, batch: ColorBatch) -> Prediction:
     output = model.raw_output(batch.L, batch.hints)
     return Prediction(lambda: model.decode(output, batch.L.shape[-2:]).float(), output if model.predicts_bins else None)
-
-
-def _match_state_to_weights(group: dict[str, Any], state: Mapping[Tensor, dict[str, Any]]) -> None:
-    """Give an optimizer's state, which may come from another machine, the devices and layouts of its weights.
-
-    A fused optimizer on a GPU keeps its step counts there, others keep them on the CPU.
-    """
-    on_device = group.get("fused") or group.get("capturable")
-    for weight in group["params"]:
-        moments = state.get(weight, {})
-        for name, value in moments.items():
-            if name == "step" and isinstance(value, Tensor):
-                moments[name] = value.to(weight.device if on_device else "cpu")
-            elif isinstance(value, Tensor) and value.shape == weight.shape and value.stride() != weight.stride():
-                moments[name] = torch.empty_like(weight, requires_grad=False).copy_(value)

@@ -11,10 +11,11 @@ from torch import Tensor, nn
 from colorlab.bins import STRIDE, annealed_mean
 from colorlab.errors import UserError
 from colorlab.models.inference import Picture, colorize
+from colorlab.models.parameter_groups import TrainableModule
 from colorlab.models.pretrained import PretrainedMixin
 
 
-class ColorNetwork(PretrainedMixin, HyperparametersMixin, nn.Module):
+class ColorNetwork(PretrainedMixin, HyperparametersMixin, TrainableModule):
     """A network that predicts ab from L.
 
     A subclass defines its layers, `multiple_of` and `network`, and calls `initialize` at the end of its

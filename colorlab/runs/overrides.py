@@ -19,6 +19,9 @@ REPLACED = {
 }
 """Overrides of earlier versions, by `key` or `key=value`, and the ones that mean the same now."""
 
+RENAMED = {"schedule.epochs": "schedule.length"}
+"""Keys of earlier versions, and their names now."""
+
 
 def with_resumed_overrides(arguments: list[str]) -> list[str]:
     """On `resume=PATH`, put the run's own overrides before the new ones, and continue in its folder.
@@ -106,6 +109,8 @@ def in_todays_names(words: list[str]) -> list[str]:
 
 def _in_todays_name(word: str) -> tuple[str, ...]:
     key = key_of(word)
+    if key in RENAMED:
+        return (word.replace(key, RENAMED[key], 1),)
     exact = f"{key}={word.partition('=')[2].strip(QUOTES)}"
     return REPLACED.get(exact, REPLACED.get(key, (word,)))
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pydantic import StrictBool, StrictInt
 
@@ -55,10 +55,36 @@ class ModelSwitches:
     Args:
         compile: train with `torch.compile`d code.
         weights: a checkpoint to start from, ours or one in the authors' published layout.
+        freeze: names of submodules that are not trained, such as [encoder], or patterns, such as [decoder.*.norm]; the
+            statistics of their norms stay, too.
     """
 
     compile: StrictBool = False
     weights: str | None = None
+    freeze: list[str] | None = None
+
+
+@dataclass(frozen=True)
+class OptimSwitches:
+    """Keys of the group `optim` that are not the optimizer's.
+
+    Args:
+        decay_norms_and_biases: whether norms, biases and other parameters of one dimension take part in the weight
+            decay.
+    """
+
+    decay_norms_and_biases: StrictBool = True
+
+
+@dataclass(frozen=True)
+class ScheduleSwitches:
+    """Keys of the group `schedule` that every schedule takes.
+
+    Args:
+        unit: what times of the schedule count: epochs, or steps of the optimizer.
+    """
+
+    unit: Literal["epochs", "steps"] = "epochs"
 
 
 @dataclass(frozen=True)
@@ -73,7 +99,11 @@ class TrainerSwitches:
 
 
 KEYS = (*(group for group in GROUPS if group != "experiment"), *SETTINGS)
-SWITCHES: dict[str, type] = {"model": ModelSwitches, "trainer": TrainerSwitches}
+SWITCHES: dict[str, type] = {
+    "model": ModelSwitches, "optim": OptimSwitches, "schedule": ScheduleSwitches, "trainer": TrainerSwitches,
+}  # fmt: skip
+GIVEN = {"optim": ("params",), "schedule": ("optimizer",)}
+"""Arguments that are not configured: an optimizer's parameters, and the optimizer of a scheduler of torch's."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +127,8 @@ class Experiment:
     settings: Settings
     run: Filing
     model_switches: ModelSwitches = field(default_factory=ModelSwitches)
+    optim_switches: OptimSwitches = field(default_factory=OptimSwitches)
+    schedule_switches: ScheduleSwitches = field(default_factory=ScheduleSwitches)
     trainer_switches: TrainerSwitches = field(default_factory=TrainerSwitches)
 
     @classmethod
@@ -118,10 +150,9 @@ class Experiment:
             given = {key: value for key, value in cfg[group].items() if key in known}
             switches[f"{group}_switches"] = check_arguments(kind, given, group).build()
             node = {key: value for key, value in cfg[group].items() if key not in known}
-            plans[group] = check(node, group, kind=kinds[group])
-        for group in ("schedule", "objective", "data"):
+            plans[group] = check(node, group, GIVEN.get(group, ()), kinds[group])
+        for group in ("objective", "data"):
             plans[group] = check(cfg[group], group, kind=kinds[group])
-        plans["optim"] = check(cfg["optim"], "optim", given=("params",), kind=kinds["optim"])
         for group in COLLECTIONS:
             plans[group] = _check_collection(cfg[group] or {}, group, kinds[group])
         for name, plan in plans["callbacks"].items():
@@ -138,6 +169,11 @@ class Experiment:
         """Refuse settings that are right by themselves and contradict each other."""
         if self.settings.resume and self.trainer_switches.scale_batch:
             raise UserError("trainer.scale_batch=true is for a new run: a resumed one keeps its own batch size.")
+        limits = self.trainer.arguments
+        endless = limits.get("max_epochs") == -1 and limits.get("max_steps", -1) == -1
+        if endless and self.schedule.accepts("length") and self.schedule.arguments.get("length") is None:
+            raise UserError("This schedule needs a length, and the training has no last epoch: add schedule.length=N.")
+        self._check_optimizer()
         metric = self.sweep.metric
         if metric is None:
             return
@@ -150,6 +186,18 @@ class Experiment:
         if not measured or (metric.startswith("test/") and not self.settings.test):
             raise UserError(f"sweep.metric={metric} is not measured: see metrics, test and callbacks=evaluation.")
 
+    def _check_optimizer(self) -> None:
+        """Refuse what would end the training in its first step, or make it wrong."""
+        from torch import optim
+
+        trainer, kind = self.trainer.arguments, self.optim.target
+        if kind is optim.SparseAdam:
+            raise UserError("optim: SparseAdam is for sparse gradients, which no network here has: optim=adam.")
+        if kind is optim.LBFGS and trainer.get("accumulate_grad_batches", 1) != 1:
+            raise UserError("optim: LBFGS evaluates a batch several times: leave out trainer.accumulate_grad_batches.")
+        if kind is optim.LBFGS and trainer.get("precision") in ("16-mixed", "16", 16):
+            raise UserError("optim: LBFGS does not work in trainer.precision=16-mixed: take bf16-mixed or 32-true.")
+
     def with_arguments(self, group: str, **arguments: Any) -> Self:
         """Return the experiment with other arguments for the object of one group."""
         return replace(self, **{group: getattr(self, group).with_arguments(**arguments)})
@@ -159,12 +207,13 @@ class Experiment:
         cfg: dict[str, Any] = {group: getattr(self, group).node() for group in PLANS}
         for group in COLLECTIONS:
             cfg[group] = {name: plan.node() for name, plan in getattr(self, group).items()}
-        for group in SWITCHES:
-            cfg[group] |= {key: value for key, value in asdict(getattr(self, f"{group}_switches")).items() if value}
+        for group, kind in SWITCHES.items():
+            given, standard = asdict(getattr(self, f"{group}_switches")), asdict(kind())
+            cfg[group] |= {key: value for key, value in given.items() if value != standard[key]}
         return {**cfg, "sweep": asdict(self.sweep), **asdict(self.settings), "run": asdict(self.run)}
 
 
-def _kinds() -> dict[str, type]:
+def _kinds() -> dict[str, Any]:
     """Return what each group's targets must make."""
     from lightning import Callback, LightningDataModule, Trainer
     from lightning.pytorch.loggers import Logger
@@ -174,8 +223,9 @@ def _kinds() -> dict[str, type]:
     from colorlab.schedules import Schedule
 
     return {
-        "model": Colorizer, "optim": optim.Optimizer, "schedule": Schedule, "objective": nn.Module,
-        "data": LightningDataModule, "trainer": Trainer, "callbacks": Callback, "logger": Logger,
+        "model": Colorizer, "optim": optim.Optimizer, "schedule": Schedule | optim.lr_scheduler.LRScheduler,
+        "objective": nn.Module, "data": LightningDataModule, "trainer": Trainer, "callbacks": Callback,
+        "logger": Logger,
     }  # fmt: skip
 
 
@@ -193,7 +243,7 @@ def _check_keys(cfg: Mapping[str, Any]) -> None:
             raise UserError(f"{group}={cfg[group]} must be one of its group's files, {group}=NAME.")
 
 
-def _check_collection(group: Mapping[str, Any], path: str, kind: type) -> dict[str, Plan]:
+def _check_collection(group: Mapping[str, Any], path: str, kind: Any) -> dict[str, Plan]:
     nodes = {name: node for name, node in group.items() if node}
     known = [name for name, node in nodes.items() if isinstance(node, dict) and "_target_" in node]
     for name in nodes.keys() - known:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from colorlab.callbacks.interruption import Interruption
     from colorlab.data import ColorDataModule
     from colorlab.models import Colorizer
+    from colorlab.schedules import Schedule
 
 DEFAULTS = {"log_every_n_steps": 10, "num_sanity_val_steps": 0, "enable_model_summary": False}
 """Arguments of Lightning's Trainer in place of its own defaults."""
@@ -121,7 +122,8 @@ def _tracker_finished() -> Iterator[None]:
 
 
 def _build_model(experiment: Experiment, start: bool) -> "Colorizer":
-    """Build the model; at the start of a training, read the weights that it starts from."""
+    """Build the model, frozen in parts; at the start of a training, read the weights that it starts from."""
+    from colorlab.models.parameter_groups import freeze
     from colorlab.models.weights import read_weights
 
     model: Colorizer = experiment.model.build()
@@ -129,6 +131,7 @@ def _build_model(experiment: Experiment, start: bool) -> "Colorizer":
         read_weights(model, Path(experiment.model_switches.weights).expanduser())
     elif start:
         model.load_pretrained_parts()
+    freeze(model, experiment.model_switches.freeze or [])
     return model
 
 
@@ -139,11 +142,35 @@ def _prepare(model: "Colorizer", experiment: Experiment, data: "ColorDataModule"
     from colorlab.metrics import metric_names
 
     objective = _build_objective(experiment, data, folder)
-    optim = experiment.optim.partial()
-    optim([torch.nn.Parameter(torch.zeros(1))])  # refuse wrong arguments now, not when training has begun
-    metrics = metric_names(experiment.settings.metrics)
-    model.prepare_training(objective, optim, experiment.schedule.build(), metrics, experiment.model_switches.compile)
+    model.prepare_training(
+        objective,
+        experiment.optim.partial(),
+        _build_schedule(experiment),
+        metric_names(experiment.settings.metrics),
+        experiment.model_switches.compile,
+        experiment.schedule_switches.unit,
+        experiment.optim_switches.decay_norms_and_biases,
+    )
+    model.configure_optimizers()  # refuse wrong arguments now, not when training has begun
     torch.set_float32_matmul_precision("high")
+
+
+def _build_schedule(experiment: Experiment) -> "Schedule":
+    """Build the schedule; a `length` of null is that of the training, if the configuration says it."""
+    from torch.optim.lr_scheduler import LRScheduler
+
+    from colorlab.schedules import TorchSchedule
+
+    plan = experiment.schedule
+    if isinstance(plan.target, type) and issubclass(plan.target, LRScheduler):
+        return TorchSchedule(plan.partial())
+    if plan.accepts("length") and plan.arguments.get("length") is None:
+        limits = experiment.trainer.arguments
+        epochs, steps = limits.get("max_epochs") or -1, limits.get("max_steps") or -1
+        if min(epochs, steps) == -1 and experiment.schedule_switches.unit == ("epochs" if steps == -1 else "steps"):
+            plan = plan.with_arguments(length=max(epochs, steps))
+    schedule: Schedule = plan.build()
+    return schedule
 
 
 def _build_objective(experiment: Experiment, data: "ColorDataModule", folder: RunFolder) -> "nn.Module":

@@ -24,8 +24,11 @@ def check_processes(trainer: "Trainer", in_sweep: bool) -> None:
     """Refuse a Trainer whose further processes would lose what they log, or would each run the sweep.
 
     Raises:
-        UserError: the strategy spawns or forks, or starts the command again in a sweep.
+        UserError: the strategy spawns or forks, or starts the command again in a sweep; or a callback unfreezes
+            weights, whose gradients DDP would not average.
     """
+    from lightning.pytorch.callbacks import BaseFinetuning
+
     method, devices = process_start_method(trainer), trainer.num_devices
     by_slurm = f"hydra/launcher=submitit_slurm hydra.launcher.tasks_per_node={devices}"
     if method not in (None, "command"):  # such processes log to copies of the loggers, which are thrown away
@@ -41,3 +44,9 @@ def check_processes(trainer: "Trainer", in_sweep: bool) -> None:
             f"trainer.strategy=ddp with {devices} devices starts the whole command again in each process,"
             f" and each would run the sweep: choose trainer.devices=1, or let SLURM start the processes: {by_slurm}."
         )
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]  # set by Lightning's callback connector
+        if isinstance(callback, BaseFinetuning) and trainer.world_size > 1:
+            raise UserError(
+                f"{type(callback).__name__} works in one process, since DDP does not average the gradients of weights"
+                " that are unfrozen later: trainer.devices=1, or model.freeze=[…] and later resume=RUN model.freeze=[]."
+            )

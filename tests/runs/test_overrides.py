@@ -40,6 +40,7 @@ def test_new_overrides_replace_recorded_ones(folder: RunFolder) -> None:
         (["++data.cache='ram'"], ["++data.cache=disk"]),
         (["++data.cache=disk"], ["++data.cache=disk"]),
         (["schedule=short_cosine"], ["schedule=recipes/short_cosine"]),
+        (["++schedule.epochs=20"], ["++schedule.length=20"]),
     ],
 )
 def test_overrides_of_earlier_versions_are_translated(folder: RunFolder, recorded: list[str], today: list[str]) -> None:

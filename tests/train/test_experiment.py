@@ -24,7 +24,9 @@ def cfg(composed: DictConfig) -> dict:
 
 
 def test_what_is_saved_is_what_was_configured(cfg: dict) -> None:
-    cfg["model"] |= {"compile": True, "weights": "start.ckpt"}
+    cfg["model"] |= {"compile": True, "weights": "start.ckpt", "freeze": ["encoder"]}
+    cfg["optim"]["decay_norms_and_biases"] = False
+    cfg["schedule"]["unit"] = "steps"
     experiment = Experiment.of(cfg)
     assert experiment.configuration() == cfg
     assert Experiment.of(experiment.configuration()) == experiment
@@ -62,3 +64,26 @@ def test_a_wrong_key_or_value_is_refused_in_a_sentence(cfg: dict, key: str, valu
     with pytest.raises(UserError) as refused:
         Experiment.of(cfg | {key: value})
     assert str(refused.value).startswith(sentence)
+
+
+@pytest.mark.parametrize(
+    ("optim", "trainer", "sentence"),
+    [
+        ({"_target_": "torch.optim.SparseAdam"}, {}, "optim: SparseAdam is for sparse gradients"),
+        ({"_target_": "torch.optim.LBFGS"}, {"accumulate_grad_batches": 2}, "optim: LBFGS evaluates a batch several"),
+        ({"_target_": "torch.optim.LBFGS"}, {"precision": "16-mixed"}, "optim: LBFGS does not work in"),
+    ],
+)
+def test_an_optimizer_that_could_not_train_is_refused(cfg: dict, optim: dict, trainer: dict, sentence: str) -> None:
+    with pytest.raises(UserError) as refused:
+        Experiment.of(cfg | {"optim": optim, "trainer": cfg["trainer"] | trainer})
+    assert str(refused.value).startswith(sentence)
+
+
+def test_a_cosine_needs_a_length_if_nothing_but_time_ends_the_training(cfg: dict) -> None:
+    cosine = {"_target_": "colorlab.schedules.Cosine"}
+    endless = cfg | {"schedule": cosine, "trainer": cfg["trainer"] | {"max_epochs": -1, "max_time": "00:01:00:00"}}
+    with pytest.raises(UserError, match=r"has no last epoch: add schedule\.length=N"):
+        Experiment.of(endless)
+    Experiment.of(endless | {"schedule": cosine | {"length": 20}})
+    Experiment.of(endless | {"trainer": endless["trainer"] | {"max_steps": 1000}})

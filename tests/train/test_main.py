@@ -1,5 +1,6 @@
 """The training command, as real processes on the built-in photographs."""
 
+import math
 import subprocess
 import sys
 import time
@@ -129,6 +130,25 @@ def test_averaged_weights_are_what_is_tested(monkeypatch: pytest.MonkeyPatch, tm
     (tested,) = read_metrics(run)["test/loss"].values()
     assert tested == pytest.approx(losses["state_dict"], rel=1e-5)
     assert tested != pytest.approx(losses["current_model_state"], rel=1e-3)
+
+
+def test_a_frozen_part_keeps_its_weights_and_a_resume_may_train_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    run = RunFolder(tmp_path / "run")
+    short = (*SMALL, "model.freeze=[encoder]", "schedule=cosine", "schedule.warmup=1", "schedule.unit=steps")
+    ends = ("trainer.max_epochs=-1", "trainer.max_steps=10")
+    assert train_exit_code(monkeypatch, *short, *ends, f"hydra.run.dir={run.path}") == 0
+    (rate,) = read_metrics(run)["optim/lr"].values()
+    assert rate == pytest.approx(1e-3 * (1 + math.cos(math.pi * 8 / 9)) / 2)
+    frozen = read_checkpoint(run.checkpoints.newest())["state_dict"]
+    assert train_exit_code(monkeypatch, f"resume={run.path}", "model.freeze=[]", "trainer.max_steps=20") == 0
+    trained = read_checkpoint(run.checkpoints.newest())["state_dict"]
+    for part, steps in (("encoder.0.0.2", (0, 10)), ("bottom.0.2", (10, 20))):
+        counts = [int(state[f"{part}.num_batches_tracked"]) for state in (frozen, trained)]
+        assert tuple(counts) == steps
+    assert not frozen["encoder.0.0.2.running_mean"].any()
+    assert trained["encoder.0.0.2.running_mean"].any()
 
 
 def test_an_optimizer_override_on_a_resume_is_applied(finished: RunFolder, train: Command, tmp_path: Path) -> None:

@@ -24,12 +24,13 @@ if TYPE_CHECKING:
 
 
 LONGEST_FIRST = (
-    "train/test_main.py", "loggers/test_trackers.py", "study/test_main.py", "export/test_main.py",
-    "train/test_processes.py", "evaluate/test_main.py", "faults/test_kill.py", "train/test_mistakes.py",
-    "sweeps/test_search.py", "data/test_sharded_datamodule.py",
-    "faults/test_untrusted_files.py", "test_packaging.py", "demo/test_main.py", "faults/test_trackers.py",
-    "data/test_loader.py", "faults/test_photographs.py", "benchmark/test_train.py", "sweeps/test_report.py",
-    "leaderboard/test_main.py", "metrics/test_networks.py", "faults/test_signals.py", "runs/test_origin.py",
+    "export/test_main.py", "train/test_main.py", "loggers/test_trackers.py", "sweeps/test_search.py",
+    "study/test_main.py", "evaluate/test_main.py", "faults/test_kill.py", "train/test_processes.py",
+    "train/test_mistakes.py", "sweeps/test_report.py", "faults/test_untrusted_files.py", "models/test_colorizer.py",
+    "metrics/test_networks.py", "test_packaging.py", "test_plugins.py", "faults/test_trackers.py",
+    "faults/test_photographs.py", "faults/test_signals.py", "benchmark/test_train.py", "data/test_loader.py",
+    "demo/test_main.py", "data/test_sharded_datamodule.py", "leaderboard/test_main.py", "runs/test_origin.py",
+    "shards/test_main.py", "faults/test_overrides.py",
 )  # fmt: skip
 """The files that take longest, of tests/. `make test` gives each file to one process, in this order."""
 

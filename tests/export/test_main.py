@@ -93,11 +93,14 @@ def colorful(kind: str) -> Colorizer:
 # -- graphs --------------------------------------------------------------------------------------------
 
 
-def compare(model: Colorizer, program: Callable[[Tensor], Tensor], rgb: bool) -> None:
-    """Compare the program with the model, for sizes other than those it was traced with."""
-    for batch, height, width in SIZES:
-        picture = torch.rand(batch, 3, height, width) if rgb else 100 * torch.rand(batch, 1, height, width)
-        found = program(picture)
+def draw_pictures(rgb: bool) -> list[Tensor]:
+    """Draw pictures of sizes other than those that a program was traced with."""
+    return [torch.rand(count, 3, *size) if rgb else 100 * torch.rand(count, 1, *size) for count, *size in SIZES]
+
+
+def compare(model: Colorizer, pictures: list[Tensor], colored: list[Tensor], rgb: bool) -> None:
+    """Compare what a program gave for the pictures with what the model gives."""
+    for picture, found in zip(pictures, colored, strict=True):
         if rgb:
             lab = rgb2lab(picture.double().movedim(1, -1).numpy())
             ab = model(torch.from_numpy(lab[..., :1]).movedim(-1, 1).float())
@@ -107,7 +110,7 @@ def compare(model: Colorizer, program: Callable[[Tensor], Tensor], rgb: bool) ->
                 true = torch.from_numpy(lab2rgb(lab)).movedim(-1, 1)
             assert (found - true).abs().max() < 2e-3
         else:
-            assert found.shape == (batch, 2, height, width)
+            assert found.shape == (len(picture), 2, *picture.shape[2:])
             assert (found - model(picture)).abs().max() < 1e-2
             assert found.std() > 1
 
@@ -123,7 +126,9 @@ def test_onnx_gives_the_colors_of_the_model_at_any_batch_and_size(
     onnx.checker.check_model(tmp_path / "model.onnx", full_check=True)
     session = onnxruntime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
     names = ("rgb", "colored") if rgb else ("L", "ab")
-    compare(model, lambda picture: torch.from_numpy(session.run([names[1]], {names[0]: picture.numpy()})[0]), rgb)
+    pictures = draw_pictures(rgb)
+    colored = [torch.from_numpy(session.run([names[1]], {names[0]: each.numpy()})[0]) for each in pictures]
+    compare(model, pictures, colored, rgb)
     about = session.get_modelmeta().custom_metadata_map
     assert about["colorizer"] == model.qualified_name()
     assert json.loads(about["hyper_parameters"]) == dict(model.hparams)
@@ -131,20 +136,25 @@ def test_onnx_gives_the_colors_of_the_model_at_any_batch_and_size(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model.ckpt", "model.onnx"]
 
 
+ALONE = """
+import sys, torch
+facts = {"colorlab.json": ""}
+program = torch.export.load("model.pt2", extra_files=facts).module()
+torch.save([program(picture) for picture in torch.load("pictures.pt")], "colored.pt")
+print(facts["colorlab.json"])
+assert "colorlab" not in sys.modules
+"""
+
+
 def test_a_torch_archive_gives_the_colors_of_the_model_without_colorlab(export: Export, tmp_path: Path) -> None:
-    """The archive is also run in a process that does not import colorlab."""
-    model = colorful("cunet bins")
+    """It is run in a process that does not import colorlab."""
+    model, pictures = colorful("cunet bins"), draw_pictures(rgb=True)
     export(save_checkpoint(model, tmp_path / "model.ckpt"), "--to", "torch", "--rgb")
-    facts = {"colorlab.json": ""}
-    compare(model, torch.export.load(tmp_path / "model.pt2", extra_files=facts).module(), rgb=True)
-    assert json.loads(facts["colorlab.json"])["colorizer"] == model.qualified_name()
-    alone = (
-        "import sys, torch; program = torch.export.load('model.pt2').module();"
-        "print(*program(torch.rand(2, 3, 19, 22)).shape); assert 'colorlab' not in sys.modules"
-    )
-    done = subprocess.run([sys.executable, "-c", alone], text=True, capture_output=True, cwd=tmp_path)
-    assert done.stdout.split() == ["2", "3", "19", "22"], done.stderr
+    torch.save(pictures, tmp_path / "pictures.pt")
+    done = subprocess.run([sys.executable, "-c", ALONE], text=True, capture_output=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["colorizer"] == model.qualified_name()
+    compare(model, pictures, torch.load(tmp_path / "colored.pt"), rgb=True)
 
 
 def test_a_file_with_other_colors_is_removed(

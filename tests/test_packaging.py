@@ -1,6 +1,8 @@
 """The wheel: its content, and its commands in an environment without the repository."""
 
+import json
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -10,6 +12,7 @@ from types import SimpleNamespace
 import pytest
 
 from support.commands import SMALL
+from support.image_files import MACAW
 
 ROOT = Path(__file__).parent.parent
 
@@ -85,3 +88,48 @@ def test_every_command_is_a_console_script(installed: Path) -> None:
     modules |= {path.parent.name: path for path in (ROOT / "colorlab").glob("*/__main__.py")}
     commands = {name for name, path in modules.items() if "\ndef main(" in path.read_text()}
     assert scripts == {f"colorlab-{command}" for command in commands}
+
+
+COMMANDS = """
+import json, runpy, sys
+from hydra.core.global_hydra import GlobalHydra
+for module, *words in json.loads(sys.argv[1]):
+    sys.argv = [f"colorlab-{module}", *words]
+    GlobalHydra.instance().clear()
+    try:
+        runpy.run_module(f"colorlab.{module}", run_name="__main__", alter_sys=True)
+    except SystemExit as end:
+        assert not end.code, (module, end.code)
+"""
+"""Runs several commands in one process, which saves the imports."""
+
+
+def test_an_installed_package_brings_a_model_a_loss_and_a_source_beside_an_installed_colorlab(
+    installed: Path, tmp_path: Path
+) -> None:
+    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
+    example = shutil.copytree(ROOT / "docs" / "example", tmp_path / "example")
+    subprocess.run([*pip, "wheel", "--no-deps", "--no-build-isolation", "-w", tmp_path, example], check=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    subprocess.run([*pip, "install", "--no-deps", "--no-index", "--target", tmp_path / "site", wheel], check=True)
+    (empty := tmp_path / "empty").mkdir()
+    few = ("data=animals", "data.size=32", "data.batch_size=4", "data.workers=0", "trainer=cpu", "test=false")
+    brought = ("model=tiny", "model.width=4", "objective=charbonnier", *few, "trainer.max_epochs=1", "logger=csv")
+    commands = [
+        ["train", "-m", *brought, "optim.lr=1e-3,1e-2", "hydra.sweep.dir=sweep", "hydra.sweep.subdir=${hydra.job.num}"],
+        ["train", "resume=sweep/1", "trainer.max_epochs=2"],
+        ["evaluate", "checkpoint=sweep/0,sweep/1", "metrics=psnr,mylab.metrics.ChromaError", "data=animals",
+         "data.workers=0", "trainer=cpu", "logger=csv"],
+        ["colorize", str(MACAW), "--checkpoint", "sweep/1", "-o", "colored.png"],
+        ["export", "sweep/1", "--to", "safetensors", "-o", "tiny.safetensors"],
+    ]  # fmt: skip
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (tmp_path / "site", installed)))}
+    done = subprocess.run(
+        [sys.executable, "-c", COMMANDS, json.dumps(commands)],
+        cwd=empty,
+        env=environment,
+        text=True,
+        capture_output=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert {"sweep", "colored.png", "tiny.safetensors"} <= {path.name for path in empty.iterdir()}

@@ -75,7 +75,7 @@ class ColorDataModule(OnDeviceDataModule):
         self.workers = min(os.cpu_count() or 1, 8) if workers is None else workers
         if root is not None and roots is not None:
             raise UserError("data.root and data.roots exclude each other: set one of them to null.")
-        self.root, splits = self._find(root if roots is None else roots, val_fraction, test_fraction, split_seed)
+        self.root, splits = self.find(root if roots is None else roots, val_fraction, test_fraction, split_seed)
         self.names = {split: FileNames(chosen) for split, chosen in splits.items()}
         total = sum(map(len, self.names.values()))
         if not self.names["train"]:
@@ -87,10 +87,18 @@ class ColorDataModule(OnDeviceDataModule):
         self.photographs = {split: self._photographs(chosen, split == "train") for split, chosen in self.names.items()}
         self.skipped = SkippedPhotographs(self.root, total)
 
-    def _find(
+    def find(
         self, root: str | Sequence[WeightedRoot] | None, val_fraction: float, test_fraction: float, seed: int, /
     ) -> tuple[Root, Mapping[Split, Iterable[str]]]:
-        """Return where the photographs are, and the names in each split."""
+        """Return where the photographs are, and the names in each split; a subclass may find others.
+
+        Args:
+            root: `root` or `roots` as configured.
+            val_fraction, test_fraction, seed: of the splits that are drawn.
+
+        Returns:
+            The source: `source / name` is a file, as of a folder's `Path`; and the names of each split.
+        """
         if root is None or isinstance(root, str):
             path = SAMPLES if root is None else Path(root).expanduser()
             return find_source(path, val_fraction, test_fraction, seed)

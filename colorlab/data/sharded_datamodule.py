@@ -53,7 +53,7 @@ class ShardedDataModule(ColorDataModule):
         self.window, self.disk_gigabytes = window, disk_gigabytes
         super().__init__(root, size, batch_size, seed=seed, workers=workers, augment=augment)
 
-    def _find(self, root: object, *_: float) -> tuple[Shards, dict[Split, list[str]]]:
+    def find(self, root: object, *_: float) -> tuple[Shards, dict[Split, list[str]]]:
         shards = Shards(storage_at(str(root), int(self.disk_gigabytes * 1e9)))
         lengths = shards.index.lengths
         needed = min(self.window + AHEAD + 1, len(lengths)) * int(lengths.max())

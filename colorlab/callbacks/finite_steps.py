@@ -46,9 +46,9 @@ class FiniteSteps(Callback):
     """Skip each step whose loss, gradient or statistics are NaN or infinite: name its photographs, save its batch.
 
     Weights, the optimizer's state, BatchNorm's statistics and the epoch's `train/loss` stay as they were before the
-    step. All processes skip it, and all of its accumulated batches. A fused optimizer skips it on the device, so
-    training does not wait for the device, and the step is reported one step later. With other optimizers, in
-    16-mixed, and on MPS, training waits for the device in each step.
+    step; those of an objective's critic, too. All processes skip it, and all of its accumulated batches. A fused
+    optimizer skips it on the device, so training does not wait for the device, and the step is reported one step
+    later. With other optimizers, in 16-mixed, and on MPS, training waits for the device in each step.
 
     A batch is saved as `nonfinite/epochNNN_stepNNNNNN.pt` in the run's folder; `torch.load` returns its names, epoch,
     step, seed, loss, L and ab.
@@ -92,7 +92,9 @@ class FiniteSteps(Callback):
 
     def on_before_optimizer_step(self, trainer: Trainer, model: Colorizer, optimizer: Optimizer) -> None:
         """Let the optimizer's step change nothing if a value is not finite, and undo the forward pass."""
-        tensors = [*self._step.losses, *(buffer for buffer in model.buffers() if buffer.is_floating_point())]
+        critics = model.loss_terms.critics
+        changed = [tensor for tensor in _changed_by_forward(model) if tensor.is_floating_point()]
+        tensors = [*self._step.losses, *changed, *critics.gradients()]
         scaler = getattr(trainer.precision_plugin, "scaler", None)  # expects overflows, and skips the step itself
         if scaler is None:
             tensors += [weight.grad for weight in model.parameters() if weight.grad is not None]
@@ -101,12 +103,15 @@ class FiniteSteps(Callback):
             torch.distributed.all_reduce(nonfinite)
         self._decide_last()
         self._undecided = self._step, HostCopy(nonfinite)
-        if scaler is None and _skips_on_device(optimizer, nonfinite.device):
-            set_found_inf(optimizer, (nonfinite > 0).float())
+        optimizers = [optimizer, *critics.optimizers.values()]
+        if scaler is None and all(_skips_on_device(each, nonfinite.device) for each in optimizers):
+            for each in optimizers:
+                set_found_inf(each, (nonfinite > 0).float())
             for state, before in zip(_changed_by_forward(model), self._before, strict=True):
                 torch.where(nonfinite > 0, before, state, out=state)
         elif self._decide_last():
-            _skip_next_step(optimizer, scaler)
+            for each in optimizers:
+                _skip_next_step(each, scaler)
             for state, before in zip(_changed_by_forward(model), self._before, strict=True):
                 state.copy_(before)
 
@@ -147,10 +152,10 @@ class FiniteSteps(Callback):
         with suppress(Exception):  # it must not replace the exception that ends the training
             self._decide_last()
             self._report(trainer)
-        self._reset(trainer.optimizers)
+        self._reset([*trainer.optimizers, *model.loss_terms.critics.optimizers.values()])
 
     def on_train_end(self, trainer: Trainer, model: Colorizer) -> None:
-        self._reset(trainer.optimizers)
+        self._reset([*trainer.optimizers, *model.loss_terms.critics.optimizers.values()])
 
     def _report(self, trainer: Trainer) -> None:
         """Report all skipped steps, and then stop the run if it should.
@@ -205,8 +210,8 @@ def _save(step: Step, names: list[str], trainer: Trainer) -> str:
 
 
 def _changed_by_forward(model: Colorizer) -> list[Tensor]:
-    """Return what a forward pass changes: BatchNorm's statistics and the sums for the epoch's loss."""
-    return [*model.buffers(), model.loss_terms.sums]
+    """Return what forward passes change: statistics of BatchNorm, also the critics', and the sums of the losses."""
+    return [*model.buffers(), *model.loss_terms.critics.buffers(), model.loss_terms.sums]
 
 
 def _skips_on_device(optimizer: Optimizer, device: torch.device) -> bool:

@@ -69,11 +69,11 @@ class Colorizer(ColorNetwork, LightningModule):
         self.rates = Rates(optim, schedule, unit, decay_norms_and_biases)
 
     def setup(self, stage: str) -> None:
-        """Move the losses to the device; for training, freeze parts of the network, and compile it.
+        """Prepare the losses; for training, freeze parts of the network, and compile it.
 
         Compiling a function keeps the names in checkpoints.
         """
-        self.loss_terms.to(self.trainer.strategy.root_device)
+        self.loss_terms.begin(self.trainer)
         if stage != "fit":
             return
         freeze_groups(self)
@@ -84,7 +84,9 @@ class Colorizer(ColorNetwork, LightningModule):
         self._compiled_network = None
 
     def configure_optimizers(self) -> Optimizer:
-        return self.rates.build_optimizer(self)
+        optimizer = self.rates.build_optimizer(self)
+        self.loss_terms.critics.check_optimizer(optimizer)
+        return optimizer
 
     def on_fit_start(self) -> None:
         """Fit a checkpoint to the optimizer, which then loads it."""
@@ -97,10 +99,10 @@ class Colorizer(ColorNetwork, LightningModule):
 
     def on_train_batch_start(self, batch: object, batch_idx: int) -> None:
         """Set the learning rate and the weight decay of the step."""
-        self.rates.set(self.trainer, batch_idx)
+        self.loss_terms.critics.set_lr_factor(self.rates.set(self.trainer, batch_idx))
 
     def training_step(self, batch: ColorBatch, batch_idx: int) -> Tensor:
-        loss = self.loss_terms.in_training(_predict(self, batch), batch)
+        loss = self.loss_terms.in_training(_predict(self, batch), batch, self.trainer.accumulate_grad_batches)
         if self.shows_progress(batch_idx) and (shown := self._shown_loss.update(loss)) is not None:
             self.log("loss", shown, prog_bar=True, logger=False)
         return loss
@@ -109,6 +111,10 @@ class Colorizer(ColorNetwork, LightningModule):
         """Return whether the progress bar is updated in this step; doing it in each would slow training down."""
         every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]  # set by Lightning's logger connector
         return every > 0 and batch_idx % every == 0
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """Let the critics take their steps together with the network, and after the callbacks have looked at both."""
+        self.loss_terms.critics.step()
 
     def on_train_epoch_end(self) -> None:
         """Log the rates, and the mean training loss and its terms over all processes."""

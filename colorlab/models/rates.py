@@ -95,8 +95,8 @@ class Rates:
             self.schedule = copy.copy(self.schedule)
             self.schedule.length = self._length(trainer)  # type: ignore[attr-defined]  # not every schedule has one
 
-    def set(self, trainer: Trainer, batch: int) -> None:
-        """Set the rates of the step that begins with a batch.
+    def set(self, trainer: Trainer, batch: int) -> float:
+        """Set the rates of the step that begins with a batch; return the factor of the schedule and the plateau.
 
         Args:
             trainer: the Trainer in whose first optimizer they are set.
@@ -117,6 +117,7 @@ class Rates:
                 group["weight_decay"] = (
                     base["weight_decay"] * base.get("weight_decay_factor", 1.0) * decay_factor * plateau
                 )
+        return lr_factor * self.plateau_factor
 
     def highest(self, trainer: Trainer) -> float:
         """Return the highest learning rate of the groups in the last step."""

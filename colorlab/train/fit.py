@@ -84,6 +84,7 @@ def train(
             status.add_overrides(f"data.batch_size={size}", "trainer.scale_batch=false")
         trainer = _build_trainer(experiment, folder, interruption)
         check_processes(trainer, in_sweep)
+        model.loss_terms.critics.check(trainer)
         if first:
             folder.write_configuration(experiment.configuration(), status.overrides)
             status.begin()
@@ -228,9 +229,11 @@ def _fit(trainer: "Trainer", model: "Colorizer", data: "ColorDataModule", checkp
 
 def _test(trainer: "Trainer", model: "Colorizer", data: "ColorDataModule", best: Path | None) -> None:
     from colorlab.models.weights import read_weights
+    from colorlab.runs.weight_files import read_checkpoint
 
     if best:  # not by ckpt_path: Lightning's weight averaging would put back the weights that are not averaged
         read_weights(model, best)
+        model.loss_terms.critics.load_state_dict(read_checkpoint(best).get("critics", {}))
     with enough_memory(data, trainer):
         trainer.test(model, datamodule=data, verbose=False)
 

@@ -11,7 +11,9 @@ import torch
 
 from colorlab.config import check
 from colorlab.data.batch import Batch
+from colorlab.models import CUNet
 from colorlab.objectives import Prediction
+from colorlab.schedules import Constant
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -75,6 +77,12 @@ def test_the_objectives_of_the_examples_return_terms() -> None:
     ab = torch.full((1, 2, 4, 4), 10.0)
     terms = names["LightL1"]()(Prediction(ab), Batch(torch.full((1, 1, 4, 4), 50.0), ab - 2, torch.zeros(1)))
     assert {name: term.item() for name, term in terms.items()} == pytest.approx({"l1": 1.0, "strength": 0.1})
+    model = CUNet(width=2)
+    model.prepare_training(names["Fooling"](), torch.optim.Adam, Constant())
+    model.loss_terms.critics.begin()
+    batch = Batch(torch.rand(2, 1, 16, 16), torch.rand(2, 2, 16, 16), torch.zeros(2))
+    assert model.loss_terms.in_training(Prediction(torch.rand(2, 2, 16, 16)), batch) > 0
+    assert model.loss_terms.names == ["critic"]
 
 
 def test_the_readme_lists_all_choices() -> None:

@@ -23,7 +23,7 @@ from colorlab.data.batch import Batch
 from colorlab.data.color_histogram import write_prior
 from colorlab.errors import Stopped
 from colorlab.models import ECCV16, Colorizer, CUNet
-from colorlab.objectives import Classification, Prediction, RebalancedClassification
+from colorlab.objectives import Classification, LearningObjective, Prediction, RebalancedClassification
 from colorlab.runs.checkpoints import find_checkpoint
 from colorlab.runs.folder import RunFolder
 from colorlab.schedules import Constant
@@ -393,3 +393,44 @@ def test_a_batch_without_color_has_a_finite_gradient(tally, tmp_path: Path, buil
                 loss.backward()
                 assert loss.isfinite()
                 assert all(weight.grad.isfinite().all() for weight in model.parameters() if weight.grad is not None)
+
+
+# -- critics -----------------------------------------------------------------------------------------
+
+
+class Critical(LearningObjective):
+    """A critic whose own loss is NaN for one batch, or whose gradient is."""
+
+    def __init__(self, bad: int, fused: bool) -> None:
+        super().__init__()
+        self.critic = nn.Sequential(nn.Conv2d(2, 3, 3, bias=False), nn.BatchNorm2d(3), nn.ReLU(), nn.Conv2d(3, 1, 3))
+        self.bad, self.fused = bad, fused
+
+    def configure_optimizer(self) -> torch.optim.Optimizer:
+        return torch.optim.Adam(self.critic.parameters(), lr=1e-2, fused=self.fused)
+
+    def forward(self, prediction: Prediction, batch: Batch) -> Tensor:
+        return (prediction.ab - batch.ab).abs().mean() - self.critic(prediction.ab).mean()
+
+    def learn(self, prediction: Prediction, batch: Batch) -> Tensor:
+        loss = self.critic(prediction.ab).mean() - self.critic(batch.ab).mean()
+        return loss * float("nan") if self.bad in batch.index // 2 else loss
+
+
+@pytest.mark.parametrize("fused", [False, True])
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_a_nonfinite_step_of_a_critic_equals_training_without_its_batch(
+    tally, tmp_path: Path, fused: bool, accumulate: int
+) -> None:
+    ends = []
+    for bad in (2, -1):
+        torch.manual_seed(0)
+        objective = Critical(bad, fused)
+        data = RandomBatches(6)
+        if bad < 0:
+            data = data.without(*range(2, 2 + accumulate))
+        with tally.injecting("a NaN in a critic's loss"):
+            ends.append(fit(data, tmp_path, CUNet, objective, fused=fused, accumulate_grad_batches=accumulate))
+        ends[-1].state += objective.critic.state_dict().values()
+    assert all(map(torch.equal, ends[0].state, ends[1].state))
+    assert ends[0].loss == ends[1].loss

@@ -20,6 +20,10 @@ QUIET = {
 """Arguments of a Trainer that only trains."""
 
 
+OPTIM = partial(torch.optim.Adam, lr=0.1, eps=1.0)
+"""With a large eps: differences by rounding must not decide the direction of a step."""
+
+
 def pictures(count: int, seed: int = 0) -> list[Batch]:
     """Return random pictures of 16×16."""
     draw = torch.Generator().manual_seed(seed)
@@ -50,15 +54,14 @@ def trained(
         folder: the Trainer's folder.
         epochs: when it ends.
         resume: a checkpoint to go on from.
-        schedule, optim: others than a constant rate and Adam.
+        schedule, optim: others than a constant rate and OPTIM.
         head: the network's.
         compiled: whether the network is compiled.
         arguments: of the Trainer.
     """
     seed_everything(0, verbose=False)
     model = CUNet(width=2, head=head)
-    optim = optim or partial(torch.optim.Adam, lr=1e-2)
-    model.prepare_training(objective, optim, schedule or Constant(), compile_network=compiled)
+    model.prepare_training(objective, optim or OPTIM, schedule or Constant(), compile_network=compiled)
     trainer = Trainer(max_epochs=epochs, default_root_dir=folder, **(QUIET | arguments))
     seven = pictures(7)
     order = EpochOrder(seven, num_replicas=trainer.world_size, rank=trainer.global_rank)

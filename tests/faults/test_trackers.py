@@ -18,7 +18,7 @@ from colorlab.runs.metrics_table import read_metrics
 from support.command_process import CommandProcess
 from support.fault_injection import at_call, kill_children_named, replace_folder_by_file
 from support.mlflow_server import mlflow_server
-from support.runs import RUN
+from support.runs import RUN_WITH_PICTURES
 from support.wandb_server import WandbServer, logged_in, logged_out, serve_wandb
 
 SHORT = (
@@ -40,7 +40,7 @@ def train_with_tracker(
     """Train, assert that the run itself lost nothing, and return the lines that the run printed about its tracker."""
     before = fault and partial(at_call, STEP, MIDWAY, do=fault)
     environment = {**environment, **IMPATIENT}
-    training = CommandProcess(*RUN, *SHORT, *words, cwd=where, before=before, env=environment)
+    training = CommandProcess(*RUN_WITH_PICTURES, *SHORT, *words, cwd=where, before=before, env=environment)
     code, printed, run = training.wait(), training.output(), RunFolder(where / "run")
     assert code == 0, printed
     assert "Traceback" not in printed, printed

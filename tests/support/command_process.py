@@ -25,6 +25,7 @@ PRELOADED = (
     "support.no_garbage_collection",
     "lightning.pytorch", "colorlab.train.__main__", "colorlab.data.color_histogram", "colorlab.models",
     "colorlab.loggers", "colorlab.callbacks.evaluation", "colorlab.callbacks.interruption",
+    "wandb.sdk.launch",  # wandb.init imports it, which takes seconds
     "support.command_process", "support.fault_injection",
 )  # fmt: skip
 

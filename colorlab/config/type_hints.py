@@ -21,7 +21,7 @@ def classes_in(hint: Any) -> Iterator[type]:
     if get_origin(hint) in (Union, UnionType, Annotated):
         for inner in get_args(hint):
             yield from classes_in(inner)
-    elif inspect.isclass(hint) and not is_plain(hint) and hint is not object:
+    elif inspect.isclass(hint) and not is_plain(hint) and hint not in (Any, object):
         yield hint
 
 

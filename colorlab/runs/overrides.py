@@ -40,10 +40,10 @@ def with_resumed_overrides(arguments: list[str]) -> list[str]:
         arguments = [argument for argument in arguments if key_of(argument) != "resume"]
     else:
         folder = RunFolder.of(find_checkpoint(given))
-    _check_plugins(folder)
     recorded = folder.overrides()
     if recorded is None:  # a checkpoint without its run's folder: the command says how to train
         return arguments
+    _check_plugins(folder)
     new = {key_of(argument) for argument in arguments}
     run = folder.settings("run")
     filed = {key: run[key] for key in ("name", "group") if run.get("group")}
@@ -65,10 +65,10 @@ def with_reproduced_overrides(arguments: list[str]) -> list[str]:
     given = _last_path(arguments, "reproduce")
     if given is None:
         return arguments
-    _check_plugins(RunFolder(given))
     recorded = RunFolder(given).overrides()
     if recorded is None:
         raise UserError(f"reproduce={given} is not the folder of a run (it has no overrides.yaml).")
+    _check_plugins(RunFolder(given))
     return [*_repeatable(recorded, {key_of(argument) for argument in arguments} | {"resume"}), *arguments]
 
 

@@ -47,7 +47,21 @@ def test_overrides_of_earlier_versions_are_translated(folder: RunFolder, recorde
     assert resumed(folder, recorded) == today
 
 
-@pytest.mark.parametrize("word", ["hydra/launcher=joblib", "++oops=1", "model=../../elsewhere", "run.name=${oc.env:X}"])
+def test_a_checkpoint_without_its_runs_folder_is_resumed_with_what_is_typed(tmp_path: Path) -> None:
+    (tmp_path / "saved.ckpt").touch()
+    words = [f"resume={tmp_path / 'saved.ckpt'}", "model=cunet"]
+    assert with_resumed_overrides(words) == words
+
+
+def test_a_run_of_another_packages_network_names_the_word_that_allows_it(folder: RunFolder) -> None:
+    folder.write_configuration({"model": {"_target_": "mylab.networks.Tiny"}}, ["model=tiny"])
+    for command, words in ((with_resumed_overrides, "resume"), (with_reproduced_overrides, "reproduce")):
+        with pytest.raises(UserError, match=r"trained with classes of mylab\. If .* add plugins=\[mylab\]"):
+            command([f"{words}={folder.path}"])
+
+
+@pytest.mark.parametrize("word", ["hydra/launcher=joblib", "++oops=1", "model=../../elsewhere", "run.name=${oc.env:X}",
+                                  "plugins=[json]", "+plugins=[json]", "--plugins=json"])  # fmt: skip
 def test_an_override_that_does_more_than_choose_is_never_repeated(folder: RunFolder, word: str) -> None:
     folder.write_configuration({}, [word])
     for command, words in ((with_resumed_overrides, "resume"), (with_reproduced_overrides, "reproduce")):

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 import hydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
@@ -42,6 +43,7 @@ def run(name: str, job: Callable[[DictConfig], Any], keys: tuple[str, ...]) -> N
         nonlocal composed
         composed = True
         try:
+            plugins.check_environment(HydraConfig.get().job.env_set)
             return job(cfg)
         except (UserError, Stopped) as error:
             leave(error)  # if it reached Hydra, Hydra would print a line of its own first
@@ -76,10 +78,12 @@ def parse_arguments(parser: argparse.ArgumentParser) -> argparse.Namespace:
         "--plugins", default=argparse.SUPPRESS, metavar="PACKAGES", help="packages of your own, separated by commas"
     )
     try:
-        words = plugins.take_typed(sys.argv[1:])
+        arguments = parser.parse_args(plugins.take_typed(sys.argv[1:]))
+        if "plugins" in arguments:  # shortened, as --plugin: the parser knows it, `take_typed` does not
+            plugins.take_typed([f"plugins={vars(arguments).pop('plugins')}"])
     except UserError as error:
         leave(error)
-    return parser.parse_args(words)
+    return arguments
 
 
 def leave(error: Exception, keys: tuple[str, ...] = ()) -> NoReturn:

@@ -13,6 +13,8 @@ out like colorlab's, adds choices to the groups.
 import os
 import re
 import sys
+from collections.abc import Iterable
+from functools import cache
 from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
@@ -25,13 +27,12 @@ GROUP = "colorlab"
 VARIABLE = "COLORLAB_PLUGINS"
 """Environment variable that hands the typed names on to the processes of launchers and of DDP."""
 
-_WORD = re.compile(r"(?:--)?plugins=(.*)")
+_WORD = re.compile(r"(?:--|\+{1,2})?plugins=(.*)")
 
 
 def packages() -> list[str]:
     """Return the names of the top-level packages that extend colorlab; none of them is imported."""
-    declared = {entry.value.partition(":")[0].partition(".")[0] for entry in entry_points(group=GROUP)}
-    return sorted(declared.union(_typed()))
+    return sorted(_declared().union(_typed()))
 
 
 def conf_folders() -> dict[str, Path]:
@@ -67,10 +68,26 @@ def take_typed(arguments: list[str]) -> list[str]:
     return others
 
 
+def check_environment(names: Iterable[str]) -> None:
+    """Refuse a configuration that sets the variable of the typed names, in `hydra.job.env_set`.
+
+    Raises:
+        UserError: the variable is one of `names`.
+    """
+    if VARIABLE in names:
+        raise UserError(f"hydra.job.env_set.{VARIABLE}: plugins=[…] must be typed on the command line.")
+
+
 def hint(package: str) -> str:
     """Return the end of a sentence that refuses a package: how to allow it, unless it is one of Python's own."""
     own = package in sys.stdlib_module_names or not re.fullmatch(r"[A-Za-z]\w*", package)
     return "." if own else f". If {package} is a package of yours, add plugins=[{package}] to the command."
+
+
+@cache
+def _declared() -> frozenset[str]:
+    """Return the packages that declare themselves; to find them, the metadata of all packages are read."""
+    return frozenset(entry.value.partition(":")[0].partition(".")[0] for entry in entry_points(group=GROUP))
 
 
 def _typed() -> list[str]:
@@ -78,7 +95,10 @@ def _typed() -> list[str]:
 
 
 def _require(name: str) -> None:
-    """Make a module importable, in the processes that this one starts, too; a console script does not search here."""
+    """Check that a module can be imported, here and in the processes that this one starts.
+
+    The working folder is added to the places to search: Python does not search it for console scripts.
+    """
     if not re.fullmatch(r"[A-Za-z]\w*", name):
         raise UserError(f"plugins={name} must be the name of a package: plugins=[mylab].")
     here = os.getcwd()
@@ -87,8 +107,9 @@ def _require(name: str) -> None:
         if find_spec(name) is None:
             sys.path.remove(here)
             raise UserError(f"plugins={name} is neither installed nor in {here}.")
-    if here in sys.path or "" in sys.path:
-        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (os.environ.get("PYTHONPATH"), here)))
+    places = list(filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep)))
+    if (here in sys.path or "" in sys.path) and here not in places:
+        os.environ["PYTHONPATH"] = os.pathsep.join((*places, here))
 
 
 def _places(name: str) -> list[Path]:

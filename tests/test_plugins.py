@@ -3,6 +3,7 @@
 import os
 import shutil
 import sys
+from argparse import ArgumentParser
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import torch
 from hydra.core.global_hydra import GlobalHydra
 
 from colorlab import plugins
+from colorlab.command_line import parse_arguments
 from colorlab.config import check
 from colorlab.data.splits import SAMPLES
 from colorlab.errors import UserError
@@ -54,12 +56,22 @@ def test_plugins_are_taken_from_the_words_of_a_command(tmp_path: Path, monkeypat
     for name in ("labone", "labtwo"):
         (tmp_path / name / "conf").mkdir(parents=True)
     others = ["model=x", "optim.lr=1"]
-    for typed in (["plugins=[labone,labtwo]"], ["--plugins=labone,labtwo"], ["--plugins", "labone,labtwo"]):
+    for typed in (["plugins=[labone,labtwo]"], ["++plugins=[labone,labtwo]"], ["--plugins=labone,labtwo"],
+                  ["--plugins", "labone,labtwo"]):  # fmt: skip
         monkeypatch.setenv(plugins.VARIABLE, "")
         assert plugins.take_typed([others[0], *typed, others[1]]) == others
         assert {"labone", "labtwo"} <= set(plugins.packages())
         assert plugins.words() == ["plugins=[labone,labtwo]"]
         assert plugins.conf_folders()["labtwo"] == tmp_path / "labtwo" / "conf"
+        assert os.environ["PYTHONPATH"].split(os.pathsep).count(str(tmp_path)) == 1
+
+
+def test_the_option_may_be_shortened_as_all_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "labone").mkdir()
+    monkeypatch.setattr(sys, "argv", ["command", "--plugin", "labone"])
+    assert vars(parse_arguments(ArgumentParser())) == {}
+    assert "labone" in plugins.packages()
 
 
 @pytest.mark.parametrize(
@@ -129,10 +141,11 @@ def test_without_the_word_nothing_of_a_run_folder_is_imported(folder: Path) -> N
     assert sorted(folder.rglob("*.ckpt")) == before
 
 
-def test_a_configuration_file_cannot_bring_a_plugin_in(folder: Path) -> None:
+@pytest.mark.parametrize("setting", ["plugins: [mylab]", "hydra: {job: {env_set: {COLORLAB_PLUGINS: mylab}}}"])
+def test_a_configuration_file_cannot_bring_a_plugin_in(folder: Path, setting: str) -> None:
     mine = folder / "mine" / "experiment"
-    mine.mkdir(parents=True)
-    (mine / "evil.yaml").write_text("# @package _global_\nplugins: [mylab]\n")
+    mine.mkdir(parents=True, exist_ok=True)
+    (mine / "evil.yaml").write_text(f"# @package _global_\n{setting}\n")
     done = run_command("train", *SMALL, "experiment=evil", "--config-dir", "mine", cwd=folder)
     assert done.returncode == 2
     assert "must be typed on the command line" in done.stderr

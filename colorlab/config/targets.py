@@ -51,7 +51,11 @@ def locate(name: Any, where: str, kind: Any = None) -> Callable[..., Any]:
     made = target if inspect.isclass(target) else hints_of(target).get("return")
     kinds = list(classes_in(kind))
     if not inspect.isclass(made) or not _is_part(made) or (kinds and not any(_is_kind(made, each) for each in kinds)):
-        belongs = wanted(kind) if kinds else "a part of an experiment: a model, an optimizer, a callback, …"
+        belongs = (
+            " or ".join(map(wanted, kinds))
+            if kinds
+            else "a part of an experiment: a model, an optimizer, a callback, …"
+        )
         raise UserError(f"{where}{name} does not make what belongs here: {belongs}.")
     return target
 

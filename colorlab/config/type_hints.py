@@ -1,11 +1,22 @@
 """Type hints of constructors: what they allow, in words for messages, and the classes in them."""
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+
+NOUNS = {
+    int: ("a whole number", "whole numbers"),
+    float: ("a number", "numbers"),
+    str: ("a text", "texts"),
+    bool: ("true or false", "truth values"),
+    NoneType: ("null", "nulls"),
+    Path: ("a path", "paths"),
+    timedelta: ("a time", "times"),
+}
+"""Plain types in words, one and several."""
 
 
 def hints_of(target: Callable[..., Any]) -> dict[str, Any]:
@@ -35,21 +46,37 @@ def is_plain(hint: Any) -> bool:
 
 
 def wanted(hint: Any) -> str:
-    words = {
-        list[str]: "a list of texts",
-        int: "a whole number",
-        float: "a number",
-        str: "a text",
-        bool: "true or false",
-        NoneType: "null",
-    }
+    """Return what a type hint allows, in words for a message: "a list of numbers or null"."""
     if get_origin(hint) is Annotated:
         return wanted(get_args(hint)[0])
-    if hint in words:
-        return words[hint]
+    if get_origin(hint) in (Union, UnionType):
+        return " or ".join(dict.fromkeys(map(wanted, get_args(hint))))
     if get_origin(hint) is Literal:
         return "one of " + ", ".join(map(str, get_args(hint)))
+    if hint in NOUNS:
+        return NOUNS[hint][0]
+    container = get_origin(hint) or hint
+    if not inspect.isclass(container) or container.__module__ not in ("builtins", "collections.abc"):
+        return f"of type {hint.__name__ if inspect.isclass(hint) else hint}"
+    if issubclass(container, Mapping):
+        return "a dictionary"
+    return _list_of(get_args(hint)) if issubclass(container, Iterable) else f"of type {hint}"
+
+
+def _list_of(kinds: tuple[Any, ...]) -> str:
+    """Return the words for a list, or for a tuple with its length."""
+    fixed = f"{len(kinds)} " if len(kinds) > 1 and kinds[-1] is not Ellipsis else ""
+    nouns = dict.fromkeys(_plural(kind) for kind in kinds if kind is not Ellipsis)
+    return f"a list of {fixed}{' or '.join(nouns)}" if nouns else "a list"
+
+
+def _plural(hint: Any) -> str:
+    """Return what the elements of a list are."""
     if get_origin(hint) in (Union, UnionType):
-        kinds = [kind for kind in get_args(hint) if kind in words or get_origin(kind) is not None]
-        return " or ".join(dict.fromkeys(map(wanted, kinds or get_args(hint))))
-    return f"of type {hint.__name__ if inspect.isclass(hint) and not get_args(hint) else hint}"
+        return " or ".join(dict.fromkeys(map(_plural, get_args(hint))))
+    if hint in NOUNS:
+        return NOUNS[hint][1]
+    container = get_origin(hint) or hint
+    if inspect.isclass(container) and issubclass(container, Mapping):
+        return "dictionaries"
+    return f"{hint.__name__}s" if inspect.isclass(hint) and hint is not Any and not get_args(hint) else "values"

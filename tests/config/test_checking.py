@@ -79,6 +79,11 @@ def test_a_plan_builds_what_it_checked() -> None:
         ({"_target_": "colorlab.models.CUNet", "widht": 1}, r"did you mean thing\.width\?"),
         ({"_target_": "colorlab.models.CUNet", "width": "wide"}, r"thing\.width=wide must be a whole number"),
         ({"_target_": "lightning.Trainer", "max_epochs": "many"}, r"thing\.max_epochs=many must be a whole number"),
+        ({"_target_": "colorlab.data.ColorDataModule", "roots": 3}, r"roots=3 must be a list of texts or dictionaries"),
+        (
+            {"_target_": "colorlab.data.ColorDataModule", "augment": 3},
+            r"augment=3 must be of type Augmentation or null",
+        ),
         (
             {"_target_": "colorlab.data.ColorDataModule", "augment": {"_target_": "subprocess.run"}},
             r"thing\.augment\._target_=subprocess\.run is not allowed",

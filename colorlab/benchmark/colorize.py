@@ -20,7 +20,6 @@ from colorlab.colorize.pictures import color_pictures
 from colorlab.data.splits import SAMPLES
 from colorlab.models import ECCV16, Colorizer
 from colorlab.models.weights import load
-from colorlab.runs.checkpoints import find_checkpoint
 
 SIZES = {"500 pixels": (500, 375), "12 megapixels": (4000, 3000), "100 megapixels": (11_600, 8700)}
 """Width and height of the photographs."""
@@ -77,7 +76,7 @@ METHODS = {"colorlab": _colorlab, DEMO: _demo}
 def measure(case: Case, checkpoint: Path | None, device: str) -> Measurement:
     """Time one method; called in a new process, for its peak memory."""
     torch.manual_seed(0)
-    model = load(find_checkpoint(checkpoint, best=True)) if checkpoint else ECCV16().eval()
+    model = load(checkpoint) if checkpoint else ECCV16().eval()
     model = model.to(device)
     color = METHODS[case.method]
     with tempfile.TemporaryDirectory() as folder:

@@ -26,7 +26,6 @@ from colorlab.metrics import colorfulness_of
 from colorlab.models import Colorizer
 from colorlab.models.inference import network_input, pixels_of, predict
 from colorlab.models.weights import load
-from colorlab.runs.checkpoints import find_checkpoint
 
 WINDOW, STEP = (256, 320), (1, 2)
 """Height and width of a frame, and its motion down and right per frame, in pixels of the network's input."""
@@ -72,7 +71,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> Result:
     """Color each clip once, and steady it with different strengths."""
-    model: Colorizer = load(find_checkpoint(options.checkpoint, best=True))
+    model: Colorizer = load(options.checkpoint)
     files = sorted(SAMPLES.glob("*.jpg"))
     chosen = files[:: len(files) // options.photographs][: options.photographs]
     measured: dict[float, list[tuple[float, float]]] = {steady: [] for steady in (0.0, 0.5, 0.8, 0.9)}

@@ -17,7 +17,7 @@ from colorlab.images.failures import explain_failure
 from colorlab.models.colorizer import Colorizer
 from colorlab.models.inference import check_options
 from colorlab.models.weights import load
-from colorlab.runs.checkpoints import BUILT_IN, find_checkpoint
+from colorlab.runs.checkpoints import BUILT_IN
 
 
 def color_files(paths: list[str], out: str, checkpoint: str, device: str | None, options: Options) -> list[Failure]:
@@ -33,7 +33,7 @@ def color_files(paths: list[str], out: str, checkpoint: str, device: str | None,
         UserError: nothing can be colored with these arguments.
     """
     jobs, failures = plan_jobs(paths, out)
-    model = load(find_checkpoint(Path(checkpoint).expanduser(), best=True))
+    model = load(Path(checkpoint).expanduser())
     if checkpoint == BUILT_IN:
         print("by the small model that comes with colorlab: --checkpoint names one of yours", file=sys.stderr)
     _move_to_device(model, device)

@@ -1,4 +1,4 @@
-"""PretrainedMixin: where a network's weights come from, and whom they are written for."""
+"""PretrainedMixin: loads and saves the weights of a network."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Self, cast

@@ -53,13 +53,14 @@ def load(path: str | Path = BUILT_IN) -> Colorizer:
     colorlab (`colorlab.plugins`), or already imported.
 
     Args:
-        path: a checkpoint of a training, an exported .safetensors file, or a folder written by
-            `save_pretrained`; by default the small model that comes with colorlab.
+        path: the folder of a run, for its best checkpoint; a checkpoint; an exported .safetensors file; or a folder
+            written by `save_pretrained`. By default the small model that comes with colorlab.
 
     Raises:
-        UserError: the file holds no model, or one of a class that is not known.
+        UserError: there is no such file, or it holds no model, or one of a class that is not known.
     """
-    checkpoint = read_checkpoint(find_checkpoint(Path(path)) if path == BUILT_IN else path)
+    path = find_checkpoint(Path(path), best=True)
+    checkpoint = read_checkpoint(path)
     name = checkpoint.get("colorizer")
     if not isinstance(name, str):
         raise UserError(f"{path} does not say which model it holds: pass it as model.weights={path} instead.")

@@ -279,7 +279,7 @@ def test_a_mistake_is_answered_in_one_sentence_and_nothing_is_overwritten(
         ((cunet, "--to", "published"), "cunet has no published layout"),
         ((narrow, "--to", "published"), "The published eccv16 has width 64, this one 2"),
         ((narrow, "--to", "published", "-o", tmp_path / "taken.pth"), "taken.pth exists"),
-        ((tmp_path / "none.ckpt", "--to", "onnx"), "There is no checkpoint at"),
+        ((tmp_path / "none.ckpt", "--to", "onnx"), "none.ckpt does not exist"),
         ((tmp_path / "note.ckpt", "--to", "onnx"), "note.ckpt is not a checkpoint"),
         ((tmp_path, "--to", "torch"), "holds no checkpoint"),
         ((cunet, "--to", "safetensors", "--rgb"), "--rgb goes with --to onnx or torch."),

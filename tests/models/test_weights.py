@@ -12,7 +12,7 @@ import colorlab
 from colorlab.data import ColorDataModule
 from colorlab.errors import UserError
 from colorlab.models import ECCV16, CUNet
-from colorlab.models.weights import read_weights, write_safetensors
+from colorlab.models.weights import model_config, read_weights, write_safetensors
 from colorlab.runs.checkpoints import find_checkpoint
 from colorlab.schedules import Constant
 from support.checkpoints import save_checkpoint
@@ -42,6 +42,16 @@ def test_a_pretrained_folder_has_hugging_faces_layout_and_loads(model: CUNet, fo
         assert same_weights(loaded, model)
     with pytest.raises(UserError, match="holds a cunet, not a eccv16"):
         ECCV16.from_pretrained(folder)
+
+
+def test_of_a_runs_folder_the_best_checkpoint_is_loaded(model: CUNet, tmp_path: Path) -> None:
+    (tmp_path / "checkpoints").mkdir()
+    for name, kept in (("last", CUNet(width=2)), ("cunet_epoch003_loss0.50000", model)):
+        checkpoint = {"state_dict": kept.state_dict(), **model_config(kept)}
+        torch.save(checkpoint, tmp_path / "checkpoints" / f"{name}.ckpt")
+    assert same_weights(colorlab.load(tmp_path), model)
+    with pytest.raises(UserError, match="none does not exist: give the folder of a run"):
+        colorlab.load(tmp_path / "none")
 
 
 def test_exported_weights_can_start_a_training(model: CUNet, folder: Path) -> None:

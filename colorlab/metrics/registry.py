@@ -75,21 +75,32 @@ def metric_names(entries: Iterable[str | Mapping[str, Any]]) -> list[str]:
     Raises:
         UserError: one of them is no metric, or has the name of another one.
     """
-    names = []
+    names: list[str] = []
     for entry in entries:
-        if isinstance(entry, str) and "." not in entry:
-            check_names([entry])
-            names.append(entry)
-            continue
-        node = {"_target_": entry} if isinstance(entry, str) else entry
-        names.append(_register(check(node, "metrics", kind=PictureMetric).build()))
+        if isinstance(entry, Mapping) or (isinstance(entry, str) and "." in entry):
+            node = entry if isinstance(entry, Mapping) else {"_target_": entry}
+            if "_target_" not in node:
+                raise UserError(f"metrics has {entry}: an entry is a name, or {{_target_: CLASS}} with its arguments.")
+            name = _register(check(node, "metrics", kind=PictureMetric).build())
+            if name in names:
+                raise UserError(f"metrics has two metrics with the name {name}: give one of them another name.")
+        else:
+            check_names([name := entry])
+        names.append(name)
     return names
 
 
 def _register(metric: PictureMetric) -> str:
-    known = MEASURES.get(metric.name)
-    if metric.name in METRICS and type(known) is not type(metric):
-        raise UserError(f"metrics={type(metric).__name__}: the name {metric.name} is another metric's.")
+    kind = f"{type(metric).__module__}.{type(metric).__qualname__}"
+    for attribute in ("name", "title"):
+        if not isinstance(getattr(metric, attribute, None), str):
+            raise UserError(f"metrics={kind} has no {attribute}: a PictureMetric has the attributes name and title.")
+    if not metric.name.isidentifier() or metric.name == "loss":
+        raise UserError(f"metrics={kind} has the name {metric.name!r}: use letters, digits and _, and not loss.")
+    if metric.direction not in ("min", "max", None):
+        raise UserError(f"metrics={kind} has the direction {metric.direction!r}: it must be min, max or None.")
+    if metric.name in METRICS and type(MEASURES.get(metric.name)) is not type(metric):
+        raise UserError(f"metrics={kind} has the name {metric.name}, which is another metric's: give it another name.")
     METRICS[metric.name] = MetricInfo(metric.title, metric.direction, metric.digits)
     MEASURES[metric.name] = metric
     return metric.name

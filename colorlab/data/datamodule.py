@@ -69,8 +69,8 @@ class ColorDataModule(OnDeviceDataModule):
         augment: Augmentation | None = None,
         roots: list[WeightedRoot] | None = None,
     ) -> None:
-        super().__init__(seed, augment, size)
         _check(size, batch_size, workers, cache, val_fraction, test_fraction)
+        super().__init__(seed, augment, size)
         self.size, self.batch_size = size, batch_size
         self.workers = min(os.cpu_count() or 1, 8) if workers is None else workers
         if root is not None and roots is not None:

@@ -60,6 +60,11 @@ class Share(NamedTuple):
     photographs: int  # how many there are
     weight: float  # how often each is shown in an epoch: 0.5 is half of them once
 
+    @property
+    def shown(self) -> int:
+        """How many photographs of these an epoch shows."""
+        return round(self.photographs * self.weight)
+
 
 class WeightedOrder(DrawnOrder):
     """The order of an epoch that shows some photographs more often than others, and reads few groups at a time.
@@ -86,14 +91,15 @@ class WeightedOrder(DrawnOrder):
     ) -> None:
         super().__init__(dataset, processes, rank, seed=seed)
         self.shares, self.groups, self.window = shares, groups, window
-        self.num_samples = -(-sum(round(share.photographs * share.weight) for share in shares) // processes)
+        self.num_samples = -(-sum(share.shown for share in shares) // processes)
         self.total_size = self.num_samples * processes
 
     def draw(self) -> np.ndarray:
         random = np.random.RandomState((self.seed, self.epoch))  # draws the same in every version of numpy
         start, shown = 0, []
-        for count, weight in self.shares:
-            times, rest = divmod(round(count * weight), count) if count else (0, 0)
+        for share in self.shares:
+            count = share.photographs
+            times, rest = divmod(share.shown, count) if count else (0, 0)
             again = len(self.groups) * np.arange(times + 1)
             shown += [start + number + np.arange(count) for number in again[:times]]
             shown.append(start + again[times] + random.permutation(count)[:rest])

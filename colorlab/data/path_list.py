@@ -16,8 +16,8 @@ SUFFIXES = (".txt", ".csv")
 class PathList:
     """The paths in a text or CSV file; `paths / name` is one of them, as it is in a folder.
 
-    A text file has one path per line. A CSV file has them in the column `path`, or in the first, and may have a column
-    `split`. Paths are relative to the file's folder.
+    A text file has one path per line. A CSV file has them in the column `path`, or in the first but `split`, which it
+    may have, too. Paths are relative to the file's folder.
 
     Args:
         path: the file.
@@ -72,7 +72,7 @@ def _csv_rows(path: Path, reader: Iterator[list[str]]) -> Iterator[tuple[int, st
         if number == 1:
             head = [cell.strip().lower() for cell in row]
             if "path" in head or not any(os.path.splitext(cell)[1] in PHOTOGRAPH_SUFFIXES for cell in head):
-                place = head.index("path") if "path" in head else 0
+                place = head.index("path") if "path" in head else int(head[:1] == ["split"])
                 split = head.index("split") if "split" in head else None
                 continue
         if not any(row):

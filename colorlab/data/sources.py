@@ -1,6 +1,8 @@
 """Where photographs come from: a folder, a list of paths, a Parquet table, or several of these with weights."""
 
 from collections.abc import Mapping, Sequence
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,7 +29,6 @@ class Part(NamedTuple):
 
     root: Root
     weight: float
-    train: int  # how many training photographs it has
 
 
 class Roots:
@@ -87,9 +88,11 @@ def find_sources(
         path, weight = _check_entry(entry)
         root, found = find_source(path, val_fraction, test_fraction, seed)
         label = name = path.resolve().name or "root"
+        number = len(parts)
         while label in parts:
-            label = f"{name}-{len(parts) + 1}"
-        parts[label] = Part(root, weight, len(found["train"]))
+            number += 1
+            label = f"{name}-{number}"
+        parts[label] = Part(root, weight)
         for split, names in found.items():
             splits[split] += [f"{label}/{each}" for each in names]
     if not parts:
@@ -98,29 +101,38 @@ def find_sources(
 
 
 def order_of(photographs: Photographs, processes: int, rank: int, seed: int) -> EpochOrder:
-    """Return the order of the training photographs of a source, and the share of one process in it."""
+    """Return the order of the training photographs of a source, and the share of one process in it.
+
+    Raises:
+        UserError: the weights are so small that an epoch shows no photograph.
+    """
     root, names = photographs.root, photographs.names
-    parts = list(root.parts.values()) if isinstance(root, Roots) else [Part(root, 1.0, len(names))]
-    tables = [part.root for part in parts if isinstance(part.root, Table)]
-    if not tables and all(part.weight == 1 for part in parts):
+    parts = root.parts if isinstance(root, Roots) else {"": Part(root, 1.0)}
+    tables = [part.root for part in parts.values() if isinstance(part.root, Table)]
+    if not tables and all(part.weight == 1 for part in parts.values()):
         return EpochOrder(photographs, processes, rank, seed=seed)
-    groups, start, numbered = np.full(len(names), -1), 0, 0
-    for part in parts:
-        if isinstance(part.root, Table):
-            own = names[start : start + part.train]
-            own = [name.partition("/")[2] for name in own] if isinstance(root, Roots) else own
-            groups[start : start + part.train] = numbered + part.root.groups(own)
-            numbered += part.root.group_count
-        start += part.train
+    split = [name.partition("/")[::2] for name in names] if isinstance(root, Roots) else [("", name) for name in names]
+    first_group = dict(zip(tables, np.cumsum([0, *(table.group_count for table in tables)]), strict=False))
+    shares, groups = [], [np.empty(0, dtype=np.int64)]
+    for label, run in groupby(split, key=itemgetter(0)):
+        own, part = [name for _, name in run], parts[label]
+        shares.append(Share(len(own), part.weight))
+        table = part.root if isinstance(part.root, Table) else None
+        groups.append(first_group[table] + table.groups(own) if table else np.full(len(own), -1))
+    if not any(share.shown for share in shares):
+        raise UserError("data.roots shows no photograph in an epoch: raise a weight.")
     window = min((table.window for table in tables), default=WINDOW)
-    shares = [Share(part.train, part.weight) for part in parts]
-    return WeightedOrder(photographs, shares, groups, window, processes, rank, seed)
+    return WeightedOrder(photographs, shares, np.concatenate(groups), window, processes, rank, seed)
 
 
 def _holds_tables(folder: Path) -> bool:
     """Return whether there are tables and no pictures under a folder."""
-    names = list(files_below(folder))
-    return any(map(is_table, names)) and not any(map(is_picture, names))
+    found = False
+    for name in files_below(folder):
+        if is_picture(name):  # the first is enough: the folder may hold millions
+            return False
+        found = found or is_table(name)
+    return found
 
 
 def _check_entry(entry: WeightedRoot) -> tuple[Path, float]:

@@ -29,6 +29,7 @@ def test_a_text_file_has_one_path_per_line_relative_to_its_folder(tmp_path: Path
         ("file,width\na.jpg,3\nb.jpg,4\n", ["a.jpg", "b.jpg"], None),
         ("a.jpg,3\n\nb.JPG,4\n", ["a.jpg", "b.JPG"], None),
         ("split,path\ntest,a.jpg\n", ["a.jpg"], ["test"]),
+        ("split,file\ntest,a.jpg\ntest,b.jpg\n", ["a.jpg", "b.jpg"], ["test", "test"]),
     ],
 )
 def test_a_csv_file_has_paths_in_a_column_and_perhaps_splits(

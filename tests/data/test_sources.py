@@ -3,6 +3,7 @@
 import shutil
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from colorlab.data import ColorDataModule, RandomCropFlip
 from colorlab.data.batch import Batch
 from colorlab.data.color_histogram import count_colors
+from colorlab.data.sources import order_of
 from colorlab.data.splits import SAMPLES, content_fingerprint, find_photographs
 from colorlab.errors import UserError
 from colorlab.models import CUNet
@@ -146,6 +148,33 @@ def test_roots_of_one_name_are_told_apart(sources: dict[str, str], tmp_path: Pat
     assert content_fingerprint(data.root, data.files("val")[:2]) == content_fingerprint(alone.root, alone.files("val"))
 
 
+def test_a_name_that_another_root_already_has_is_not_given_twice(sources: dict[str, str], tmp_path: Path) -> None:
+    places = [Path(shutil.copytree(sources["folder"], tmp_path / name)) for name in ("a/x-3", "b/x", "c/x")]
+    data = module(roots=[str(place) for place in places])
+    assert {name.split("/")[0] for name in data.files("all")} == {"x-3", "x", "x-4"}
+
+
+class Some(ColorDataModule):
+    """Every second photograph, the last ones first."""
+
+    def find(self, *settings: Any) -> Any:
+        root, splits = super().find(*settings)
+        return root, {split: names[::-2] for split, names in splits.items()}
+
+
+def test_weights_hold_for_a_source_that_chooses_among_the_photographs_of_several_roots(
+    sources: dict[str, str],
+) -> None:
+    write_table(table := Path(sources["folder"]).parent / "train-0.parquet", NAMES, group=3)
+    roots = [{"root": sources["folder"], "weight": 2}, {"root": str(table), "weight": 0.5}]
+    data = Some(roots=roots, size=24, workers=0, val_fraction=0.2)
+    photographs = data.photographs["train"]
+    order = order_of(photographs, 1, 0, seed=0)
+    shown = Counter(photographs.name(entry % len(photographs)).split("/")[0] for entry in order)
+    there = Counter(name.split("/")[0] for name in photographs.names)
+    assert shown == {"folder": 2 * there["folder"], table.name: round(there[table.name] / 2)}
+
+
 def test_pictures_come_before_tables_in_a_folder(sources: dict[str, str]) -> None:
     write_table(Path(sources["folder"]) / "metadata.parquet", NAMES[:2])
     assert len(module(sources["folder"]).files("all")) == 12
@@ -162,13 +191,14 @@ def test_pictures_come_before_tables_in_a_folder(sources: dict[str, str]) -> Non
         ({"roots": [{"root": "X", "weight": "much"}]}, r"has weight much for X"),
         ({"roots": [{"root": "X", "weight": float("nan")}]}, r"has weight nan for X"),
         ({"roots": ["nowhere"]}, r"data\.root=nowhere is missing"),
+        ({"roots": [{"root": str(SAMPLES), "weight": 0.001}]}, r"data\.roots shows no photograph in an epoch"),
         ({"root": "nowhere.csv"}, r"data\.root=nowhere\.csv is missing"),
         ({"root": "nowhere.parquet"}, r"data\.root=nowhere\.parquet is missing"),
     ],
 )
 def test_roots_with_a_mistake_are_refused(arguments: dict, sentence: str) -> None:
     with pytest.raises(UserError, match=sentence):
-        module(**arguments)
+        order_of(module(**arguments).photographs["train"], 1, 0, seed=0)
 
 
 def test_a_lost_folder_of_several_is_named(sources: dict[str, str]) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
@@ -151,7 +152,8 @@ def make_board(runs: list[RunSummary], sort: str = "loss") -> Board:
 
 def _add_columns(runs: list[RunSummary]) -> None:
     """Add a column for each metric that a run measured with a class of a plugin."""
-    for entry in (entry for run in runs for entry in run.config.get("metrics") or ()):
+    lists = [metrics for run in runs if isinstance(metrics := run.config.get("metrics"), list)]
+    for entry in chain.from_iterable(lists):
         with suppress(UserError):  # the plugin is not known here, or the configuration is damaged
             (name,) = metric_names([entry])
             if isinstance(entry, str) and entry in METRICS:  # one of colorlab's own

@@ -124,7 +124,8 @@ def split_photographs(
 
     Labels such as train, val or Validation (see `MEANINGS`) say which split a photograph belongs to. If
     some are labeled train and none val, validation is drawn from train; a test set is not. If none is
-    labeled train, both are drawn from all photographs. A drawn split depends on the photograph's name
+    labeled train, both are drawn from all photographs; but if a list or a table labels others val or test,
+    those without a label are for training. A drawn split depends on the photograph's name
     and the seed alone, so it is the same on every machine and stays the same when others are added.
 
     Args:
@@ -139,9 +140,12 @@ def split_photographs(
     Raises:
         UserError: two labels mean the same split.
     """
+    given = labels is not None
     if labels is None:
         labels = [name.split("/", 1)[0] if "/" in name else "" for name in names]
     meanings = {label: meaning for label in set(labels) if (meaning := MEANINGS.get(label.lower()))}
+    if given and "" in labels and meanings and "train" not in meanings.values():
+        meanings[""] = "train"
     if "train" not in meanings.values():
         return _draw(names, {"val": val_fraction, "test": test_fraction}, seed)
     splits: dict[Split, list[str]] = {"train": [], "val": [], "test": []}

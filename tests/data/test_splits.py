@@ -140,3 +140,9 @@ def test_a_content_fingerprint_changes_with_the_bytes_alone(tmp_path: Path) -> N
     assert content_fingerprint(tmp_path, names) == content_fingerprint(SAMPLES, names)
     shutil.copy(SAMPLES / names[1], tmp_path / names[0])
     assert content_fingerprint(tmp_path, names) != content_fingerprint(SAMPLES, names)
+
+
+def test_beside_labels_of_val_and_test_what_has_none_is_for_training() -> None:
+    names = [f"{number}.jpg" for number in range(6)]
+    splits = split_photographs(names, 0.5, 0.5, 0, ["", "", "test", "validation", "", "test"])
+    assert splits == {"train": ["0.jpg", "1.jpg", "4.jpg"], "val": ["3.jpg"], "test": ["2.jpg", "5.jpg"]}

@@ -104,7 +104,7 @@ class Colorizer(ColorNetwork, LightningModule):
     def training_step(self, batch: ColorBatch, batch_idx: int) -> Tensor:
         loss = self.loss_terms.in_training(_predict(self, batch), batch, self.trainer.accumulate_grad_batches)
         if self.shows_progress(batch_idx) and (shown := self._shown_loss.update(loss)) is not None:
-            self.log("loss", shown, prog_bar=True, logger=False)
+            self.log("loss", shown, prog_bar=True, logger=False, batch_size=len(batch.L))
         return loss
 
     def shows_progress(self, batch_idx: int) -> bool:

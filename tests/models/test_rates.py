@@ -47,7 +47,7 @@ class Net(Colorizer):
         self.rates_seen.append([(group["lr"], group.get("weight_decay")) for group in optimizer.param_groups])
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        self.log("val/loss", self.val_loss[self.current_epoch])
+        self.log("val/loss", self.val_loss[self.current_epoch], batch_size=len(batch.L))
 
     def on_train_end(self) -> None:
         self.logged = {name: float(value) for name, value in self.trainer.logged_metrics.items()}

@@ -132,6 +132,7 @@ def test_averaged_weights_are_what_is_tested(monkeypatch: pytest.MonkeyPatch, tm
     assert tested != pytest.approx(losses["current_model_state"], rel=1e-3)
 
 
+@pytest.mark.filterwarnings("ignore:.*could not find the monitored key")  # Lightning resumes at the end of an epoch
 def test_a_frozen_part_keeps_its_weights_and_a_resume_may_train_it(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

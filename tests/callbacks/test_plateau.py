@@ -29,7 +29,7 @@ class Scripted(CUNet):
         self.prepare_training(nn.MSELoss(), lambda params: torch.optim.Adam(params, 1.0, weight_decay=0.1), schedule)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        self.log("val/loss", self.losses[self.current_epoch])
+        self.log("val/loss", self.losses[self.current_epoch], batch_size=len(batch.L))
 
     def on_train_epoch_end(self) -> None:
         group = self.optimizers().param_groups[0]

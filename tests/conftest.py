@@ -23,7 +23,11 @@ if TYPE_CHECKING:
     from PIL import Image
 
 
+FORKING = ("callbacks/test_interruption.py", "faults/test_nonfinite.py", "models/test_critics.py")
+"""Files with tests that fork this process for DDP, which torch refuses after some uses of autograd in other files."""
+
 LONGEST_FIRST = (
+    *FORKING,
     "export/test_main.py", "train/test_main.py", "loggers/test_trackers.py", "sweeps/test_search.py",
     "study/test_main.py", "evaluate/test_main.py", "faults/test_kill.py", "train/test_processes.py",
     "train/test_mistakes.py", "sweeps/test_report.py", "faults/test_untrusted_files.py", "models/test_colorizer.py",
@@ -32,7 +36,7 @@ LONGEST_FIRST = (
     "demo/test_main.py", "data/test_sharded_datamodule.py", "leaderboard/test_main.py", "runs/test_origin.py",
     "shards/test_main.py", "faults/test_overrides.py",
 )  # fmt: skip
-"""The files that take longest, of tests/. `make test` gives each file to one process, in this order."""
+"""The files that fork, then those that take longest. `make test` gives each file to one process, in this order."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

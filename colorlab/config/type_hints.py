@@ -50,7 +50,10 @@ def wanted(hint: Any) -> str:
     if get_origin(hint) is Annotated:
         return wanted(get_args(hint)[0])
     if get_origin(hint) in (Union, UnionType):
-        return " or ".join(dict.fromkeys(map(wanted, get_args(hint))))
+        kinds = get_args(hint)
+        if any(is_plain(kind) and kind is not NoneType for kind in kinds):  # an object is not what is typed then
+            kinds = tuple(filter(is_plain, kinds))
+        return " or ".join(dict.fromkeys(map(wanted, kinds)))
     if get_origin(hint) is Literal:
         return "one of " + ", ".join(map(str, get_args(hint)))
     if hint in NOUNS:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pytest
-from torch import nn
+from torch import Tensor, nn
 
 from colorlab.config.type_hints import wanted
 from colorlab.data.sources import WeightedRoot
@@ -26,6 +26,7 @@ from colorlab.data.sources import WeightedRoot
         (list, "a list"),
         (Mapping[str, int], "a dictionary"),
         (nn.Module | None, "of type Module or null"),
+        (float | Tensor, "a number"),
         (dict[str, nn.Module] | list[nn.Module], "a dictionary or a list of Modules"),
     ],
 )

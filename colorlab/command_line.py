@@ -118,7 +118,7 @@ def quiet_libraries() -> None:
         r"The '(test|predict)_dataloader' does not have many workers", r"predict returned None",
         r"Checkpoint directory .* exists and is not empty", r"The `srun` command is available on your system",
         r"The number of training batches \(\d+\) is smaller than the logging interval",  # we log epochs
-        r"Found \d+ module\(s\) in eval mode at the start of training",  # frozen ones
+        r"Found \d+ module\(s\) in eval mode at the start of training",  # frozen parts
         r"It is recommended to use `self.log\('(speed|optim|train)/",  # the same in each process, or of all of them
     ):  # fmt: skip
         warnings.filterwarnings("ignore", message)

@@ -41,7 +41,7 @@ def conf_folders() -> dict[str, Path]:
     return {name: place / "conf" for name, place in places.items() if (place / "conf").is_dir()}
 
 
-def words() -> list[str]:
+def typed_words() -> list[str]:
     """Return what has to be typed again in another command: `plugins=[…]`, or nothing."""
     return [f"plugins=[{','.join(_typed())}]"] if _typed() else []
 
@@ -78,7 +78,7 @@ def check_environment(names: Iterable[str]) -> None:
         raise UserError(f"hydra.job.env_set.{VARIABLE}: plugins=[…] must be typed on the command line.")
 
 
-def hint(package: str) -> str:
+def how_to_allow(package: str) -> str:
     """Return the end of a sentence that refuses a package: how to allow it, unless it is one of Python's own."""
     own = package in sys.stdlib_module_names or not re.fullmatch(r"[A-Za-z]\w*", package)
     return "." if own else f". If {package} is a package of yours, add plugins=[{package}] to the command."

@@ -61,7 +61,7 @@ def test_plugins_are_taken_from_the_words_of_a_command(tmp_path: Path, monkeypat
         monkeypatch.setenv(plugins.VARIABLE, "")
         assert plugins.take_typed([others[0], *typed, others[1]]) == others
         assert {"labone", "labtwo"} <= set(plugins.packages())
-        assert plugins.words() == ["plugins=[labone,labtwo]"]
+        assert plugins.typed_words() == ["plugins=[labone,labtwo]"]
         assert plugins.conf_folders()["labtwo"] == tmp_path / "labtwo" / "conf"
         assert os.environ["PYTHONPATH"].split(os.pathsep).count(str(tmp_path)) == 1
 

@@ -5,7 +5,7 @@ the arguments' types. A mistake is answered in one sentence.
 """
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from types import UnionType
 from typing import Any, Union, get_args, get_origin
@@ -19,7 +19,13 @@ from colorlab.config.type_hints import hints_of, is_plain, wanted
 from colorlab.errors import UserError, did_you_mean
 
 
-def check(node: Mapping[str, Any], path: str, given: tuple[str, ...] = (), kind: Any = None) -> Plan:
+def check(
+    node: Mapping[str, Any],
+    path: str,
+    given: tuple[str, ...] = (),
+    kind: Any = None,
+    switches: Iterable[str] = (),
+) -> Plan:
     """Check a node against the signature and the type hints of its target.
 
     Args:
@@ -27,6 +33,7 @@ def check(node: Mapping[str, Any], path: str, given: tuple[str, ...] = (), kind:
         path: the node's place in the configuration, for messages.
         given: arguments that are passed to `build`, and so may not be in the node.
         kind: the type hint of what the node must make; None for any part of an experiment.
+        switches: keys of the group that the node does not hold; a misspelled one is suggested.
 
     Raises:
         UserError: an unknown target or key, a value of the wrong type, a missing argument.
@@ -35,11 +42,15 @@ def check(node: Mapping[str, Any], path: str, given: tuple[str, ...] = (), kind:
         raise UserError(f"{path} has no _target_: choose one of its group's files, {path}=NAME.")
     arguments = {key: value for key, value in node.items() if key != "_target_"}
     target = locate(node["_target_"], f"{path}._target_=", kind)
-    return replace(check_arguments(target, arguments, path, given), name=node["_target_"])
+    return replace(check_arguments(target, arguments, path, given, switches), name=node["_target_"])
 
 
 def check_arguments(
-    target: Callable[..., Any], values: Mapping[str, Any], path: str = "", given: tuple[str, ...] = ()
+    target: Callable[..., Any],
+    values: Mapping[str, Any],
+    path: str = "",
+    given: tuple[str, ...] = (),
+    switches: Iterable[str] = (),
 ) -> Plan:
     """Check arguments against the signature and the type hints of their target, as `check` does.
 
@@ -55,7 +66,7 @@ def check_arguments(
     arguments = {}
     for key, value in values.items():
         if (key not in parameters and not open_ended) or key in given:
-            raise UserError(f"Unknown key {prefix}{key}: {did_you_mean(key, list(parameters), prefix)}")
+            raise UserError(f"Unknown key {prefix}{key}: {did_you_mean(key, [*parameters, *switches], prefix)}")
         arguments[key] = _check_value(value, hints.get(key, Any), f"{prefix}{key}")
     for key, parameter in parameters.items():
         variadic = parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)

@@ -41,7 +41,8 @@ def locate(name: Any, where: str, kind: Any = None) -> Callable[..., Any]:
     name = MOVED.get(name, name) if isinstance(name, str) else str(name)
     module_name, _, attribute = name.rpartition(".")
     if (package := name.partition(".")[0]) not in (*PACKAGES, *plugins.packages()):
-        raise UserError(f"{where}{name} is not allowed: targets come from {', '.join(PACKAGES)}{plugins.hint(package)}")
+        allowed = ", ".join(PACKAGES)
+        raise UserError(f"{where}{name} is not allowed: targets come from {allowed}{plugins.how_to_allow(package)}")
     try:
         target = getattr(importlib.import_module(module_name), attribute)
     except (ImportError, AttributeError, ValueError) as error:

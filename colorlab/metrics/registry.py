@@ -73,8 +73,9 @@ def metric_names(entries: Iterable[str | Mapping[str, Any]]) -> list[str]:
         entries: names, qualified names of classes, and nodes with a `_target_`.
 
     Raises:
-        UserError: one of them is no metric, or has the name of another one.
+        UserError: they are no list, or one of them is no metric, or has the name of another one.
     """
+    check_entries(entries)
     names: list[str] = []
     for entry in entries:
         if isinstance(entry, Mapping) or (isinstance(entry, str) and "." in entry):
@@ -88,6 +89,16 @@ def metric_names(entries: Iterable[str | Mapping[str, Any]]) -> list[str]:
             check_names([name := entry])
         names.append(name)
     return names
+
+
+def check_entries(entries: object) -> None:
+    """Check that what a configuration has as `metrics` is a list.
+
+    Raises:
+        UserError: it is not.
+    """
+    if not isinstance(entries, list | tuple):
+        raise UserError(f"metrics={entries} must be a list: metrics=[psnr,ssim].")
 
 
 def _register(metric: PictureMetric) -> str:

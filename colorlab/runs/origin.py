@@ -27,7 +27,7 @@ CODE = ("colorlab", "conf", "hydra_plugins")
 
 def command_of(overrides: list[str]) -> str:
     """Return the command that trains a run of these overrides."""
-    return shlex.join(["python", "-m", "colorlab.train", *plugins.words(), *map(as_typed, overrides)])
+    return shlex.join(["python", "-m", "colorlab.train", *plugins.typed_words(), *map(as_typed, overrides)])
 
 
 def typed_command() -> str:

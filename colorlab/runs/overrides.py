@@ -81,7 +81,7 @@ def _check_plugins(folder: RunFolder) -> None:
     targets = [value for key, value in flatten(folder.configuration()).items() if key.endswith("_target_")]
     for package in sorted({str(target).partition(".")[0] for target in targets}):
         if package not in (*PACKAGES, *plugins.packages()):
-            raise UserError(f"{folder.path} was trained with classes of {package}{plugins.hint(package)}")
+            raise UserError(f"{folder.path} was trained with classes of {package}{plugins.how_to_allow(package)}")
 
 
 def _last_path(arguments: list[str], key: str) -> Path | None:

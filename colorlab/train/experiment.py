@@ -142,6 +142,8 @@ class Experiment:
             UserError: the first thing that is wrong with it.
         """
         _check_keys(cfg)
+        from colorlab.metrics import check_entries
+
         kinds = _kinds()
         switches: dict[str, Any] = {}
         plans: dict[str, Any] = {}
@@ -150,15 +152,14 @@ class Experiment:
             given = {key: value for key, value in cfg[group].items() if key in known}
             switches[f"{group}_switches"] = check_arguments(kind, given, group).build()
             node = {key: value for key, value in cfg[group].items() if key not in known}
-            plans[group] = check(node, group, GIVEN.get(group, ()), kinds[group])
+            plans[group] = check(node, group, GIVEN.get(group, ()), kinds[group], known)
         for group in ("objective", "data"):
             plans[group] = check(cfg[group], group, kind=kinds[group])
         for group in COLLECTIONS:
             plans[group] = _check_collection(cfg[group] or {}, group, kinds[group])
         for name, plan in plans["callbacks"].items():
             _check_monitor(plan, f"callbacks.{name}")
-        if not isinstance(cfg["metrics"], list):
-            raise UserError(f"metrics={cfg['metrics']} must be a list: metrics=[psnr,ssim].")
+        check_entries(cfg["metrics"])
         settings = check_arguments(Settings, {key: cfg[key] for key in SETTINGS if key != "run"}).build()
         sweep, run = check_settings(cfg["sweep"]), check_filing(cfg["run"])
         experiment = cls(**plans, **switches, sweep=sweep, settings=settings, run=run)

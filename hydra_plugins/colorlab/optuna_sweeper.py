@@ -43,7 +43,7 @@ class OptunaSweeper(Sweeper):
         from colorlab.sweeps.settings import SearchSettings, check_settings
 
         import_optuna()
-        metric_names(OmegaConf.to_container(self.config.metrics))  # a plugin's may be the one to search by
+        metric_names(OmegaConf.to_container(self.config)["metrics"])  # a plugin's may be the one to search by
         settings = check_settings(OmegaConf.to_container(self.config.sweep, resolve=True))
         if not isinstance(settings, SearchSettings):
             raise UserError("sweep=optuna needs sweep.space, the values to search by key.")

@@ -189,6 +189,7 @@ def test_sweep_syntax_of_hydra_becomes_distributions(words: str, distribution: o
 
 MISTAKES = {
     "sweep.trials=0": "sweep.trials=0 must be at least 1.",
+    "metrics=3": "metrics=3 must be a list: metrics=[psnr,ssim].",
     "optim.lr=abc": ": optim.lr=abc must be a number.",
     "sweep.metric=val/lpips": "sweep.metric=val/lpips is not measured: see metrics, test and callbacks=evaluation.",
     "sweep.trails=9": "Unknown key sweep.trails: did you mean sweep.trials?",

@@ -47,6 +47,7 @@ MISTAKES = {
     "trainer.scale_batch=true trainer=ddp trainer.accelerator=cpu trainer.devices=2": "works on one device",
     "optim.fused=true trainer.gradient_clip_val=1 trainer.precision=bf16-mixed": "do not go together in bf16-mixed",
     "model.freeze=[encodr]": "model.freeze=encodr is no part of cunet: did you mean encoder?",
+    "model.freez=[encoder]": "Unknown key model.freez: did you mean model.freeze?",
     "model.freeze=encoder": "model.freeze=encoder must be a list of texts",
     "optim._target_=torch.optim.Muon": "optim: Muon only supports 2D parameters",
     "schedule.unit=batches": "schedule.unit=batches must be one of epochs, steps",

@@ -99,7 +99,7 @@ def _grid_coordinates(count: int, start: Tensor, length: Tensor, side: int) -> T
 
 
 class AugmentationModule:
-    """A module that changes pictures and knows nothing of seeds, for example one of `kornia.augmentation`.
+    """A module that changes pictures and takes no seed, for example one of `kornia.augmentation`.
 
     Torch, NumPy and Python draw its random numbers from a seed of their own for each batch, made of (seed, epoch,
     photographs of the batch). So a resumed run repeats them, and the network's random numbers stay as they were. Unlike

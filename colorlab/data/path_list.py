@@ -16,8 +16,8 @@ SUFFIXES = (".txt", ".csv")
 class PathList:
     """The paths in a text or CSV file; `paths / name` is one of them, as it is in a folder.
 
-    A text file has one path per line. A CSV file has them in the column `path`, or in the first but `split`, which it
-    may have, too. Paths are relative to the file's folder.
+    A text file has one path per line. A CSV file has the paths in the column `path`, or else in its first column, and
+    may have a column `split`. Paths are relative to the file's folder.
 
     Args:
         path: the file.

@@ -35,7 +35,7 @@ class Critics:
         """Refuse what a critic cannot be trained with.
 
         Raises:
-            UserError: 16-mixed, whose scaler knows one optimizer; or a strategy that splits networks over devices.
+            UserError: 16-mixed, whose scaler handles one optimizer; or a strategy that splits networks over devices.
         """
         if self._owners and getattr(trainer.precision_plugin, "scaler", None) is not None:
             raise UserError(

@@ -106,6 +106,10 @@ def largest_batch(model: "Colorizer", data: "ColorDataModule", trainer: Plan) ->
     return found
 
 
+ONEDNN_WITHOUT_MEMORY = "could not create a primitive"
+"""What a convolution on the CPU raises if oneDNN has no memory left for its code or its buffers."""
+
+
 @contextmanager
 def enough_memory(data: "ColorDataModule", trainer: "Trainer") -> Iterator[None]:
     """Turn an out-of-memory error into a message that says which setting to lower, and by how much.
@@ -119,7 +123,8 @@ def enough_memory(data: "ColorDataModule", trainer: "Trainer") -> Iterator[None]
     try:
         yield
     except (RuntimeError, MemoryError) as error:
-        if not (isinstance(error, OutOfMemoryError | MemoryError) or is_oom_error(error)):
+        out_of_memory = isinstance(error, OutOfMemoryError | MemoryError) or is_oom_error(error)
+        if not out_of_memory and ONEDNN_WITHOUT_MEMORY not in str(error):
             raise
         raise Stopped(_what_to_lower(data, trainer)) from error
 

@@ -5,8 +5,9 @@ import torch
 from lightning import Trainer
 
 from colorlab.config import Plan
-from colorlab.errors import UserError
-from colorlab.train.hardware import fast_settings
+from colorlab.data import ColorDataModule
+from colorlab.errors import Stopped, UserError
+from colorlab.train.hardware import enough_memory, fast_settings
 
 ADAM, SGD, RPROP = (Plan(kind, {}) for kind in (torch.optim.Adam, torch.optim.SGD, torch.optim.Rprop))
 
@@ -57,3 +58,17 @@ def test_clipping_in_a_mixed_precision_needs_an_optimizer_that_is_not() -> None:
     assert "optim" in fast_settings(trainer(gradient_clip_val=1.0), ADAM)
     with pytest.raises(UserError, match="do not go together in bf16-mixed"):
         fast_settings(clipped, Plan(torch.optim.Adam, {"fused": True}))
+
+
+@pytest.mark.parametrize("said", ["could not create a primitive", "DefaultCPUAllocator: can't allocate memory"])
+def test_an_allocation_that_fails_on_a_cpu_is_out_of_memory(said: str) -> None:
+    data = ColorDataModule(batch_size=8)
+    message = "cpu is out of memory at data.batch_size=8: data.batch_size=4"
+    with pytest.raises(Stopped, match=message), enough_memory(data, Trainer(accelerator="cpu", logger=False)):
+        raise RuntimeError(said)
+
+
+def test_another_error_of_a_step_stays_as_it_is() -> None:
+    data, cpu = ColorDataModule(), Trainer(accelerator="cpu", logger=False)
+    with pytest.raises(RuntimeError, match="must match the size of tensor b"), enough_memory(data, cpu):
+        torch.zeros(2) + torch.zeros(3)

@@ -109,7 +109,7 @@ def _write(model: "Colorizer", part: Path, settings: ExportSettings, checkpoint:
     from colorlab.models import weights
 
     if settings.to == "published":
-        return _write_published(model, part, settings.fold_temperature)
+        return _write_published(model, part, settings.fold_temperature and model.predicts_bins)
     if settings.to == "safetensors":
         weights.write_safetensors(model, part, settings.half)
     else:

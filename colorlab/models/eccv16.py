@@ -13,7 +13,7 @@ AB_SCALE = 110
 """Unit of ab in the published network."""
 
 
-def _block(*convolutions: nn.Conv2d) -> nn.Sequential:
+def block(*convolutions: nn.Conv2d) -> nn.Sequential:
     """Return convolutions with a ReLU after each and one BatchNorm at the end."""
     layers: list[nn.Module] = []
     for convolution in convolutions:
@@ -21,7 +21,8 @@ def _block(*convolutions: nn.Conv2d) -> nn.Sequential:
     return nn.Sequential(*layers, nn.BatchNorm2d(convolutions[-1].out_channels))
 
 
-def _conv(inputs: int, outputs: int, stride: int = 1, dilation: int = 1) -> nn.Conv2d:
+def conv(inputs: int, outputs: int, stride: int = 1, dilation: int = 1) -> nn.Conv2d:
+    """Return a 3×3 convolution with zero padding."""
     return nn.Conv2d(inputs, outputs, 3, stride=stride, padding=dilation, dilation=dilation)
 
 
@@ -53,17 +54,17 @@ class ECCV16(Colorizer):
         super().__init__()
         self.choose_head(head, temperature)
         w1, w2, w4, w8 = width, 2 * width, 4 * width, 8 * width
-        self.model1 = _block(_conv(1, w1), _conv(w1, w1, stride=2))
-        self.model2 = _block(_conv(w1, w2), _conv(w2, w2, stride=2))
-        self.model3 = _block(_conv(w2, w4), _conv(w4, w4), _conv(w4, w4, stride=2))
-        self.model4 = _block(_conv(w4, w8), _conv(w8, w8), _conv(w8, w8))
-        self.model5 = _block(*(_conv(w8, w8, dilation=2) for _ in range(3)))
-        self.model6 = _block(*(_conv(w8, w8, dilation=2) for _ in range(3)))
-        self.model7 = _block(*(_conv(w8, w8) for _ in range(3)))
+        self.model1 = block(conv(1, w1), conv(w1, w1, stride=2))
+        self.model2 = block(conv(w1, w2), conv(w2, w2, stride=2))
+        self.model3 = block(conv(w2, w4), conv(w4, w4), conv(w4, w4, stride=2))
+        self.model4 = block(conv(w4, w8), conv(w8, w8), conv(w8, w8))
+        self.model5 = block(*(conv(w8, w8, dilation=2) for _ in range(3)))
+        self.model6 = block(*(conv(w8, w8, dilation=2) for _ in range(3)))
+        self.model7 = block(*(conv(w8, w8) for _ in range(3)))
         self.model8 = nn.Sequential(
             nn.ConvTranspose2d(w8, w4, 4, stride=2, padding=1), nn.ReLU(),
-            _conv(w4, w4), nn.ReLU(),
-            _conv(w4, w4), nn.ReLU(),
+            conv(w4, w4), nn.ReLU(),
+            conv(w4, w4), nn.ReLU(),
             nn.Conv2d(w4, bins.COUNT, 1),
         )  # fmt: skip
         self.model_out = nn.Conv2d(bins.COUNT, 2, 1, bias=False)

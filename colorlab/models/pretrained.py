@@ -54,4 +54,4 @@ class PretrainedMixin:
         Raises:
             UserError: the architecture has no published weights.
         """
-        raise UserError(f"{cast('ColorNetwork', self).title} has no published layout: only eccv16 has.")
+        raise UserError(f"{cast('ColorNetwork', self).title} has no published layout.")

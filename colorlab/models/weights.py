@@ -3,7 +3,7 @@
     *.ckpt            Lightning's checkpoint of a training
     *.safetensors     the weights; the file's metadata holds the class of the model and its arguments
     a folder          config.json with the class and its arguments, and model.safetensors: Hugging Face's layout
-    *.pth             a bare state dict, such as the published eccv16's
+    *.pth, *.bin, …   a bare state dict, or {"params": state dict}, such as the published eccv16's or DDColor's
 
 Reading a file never runs code from it.
 """
@@ -22,6 +22,7 @@ from colorlab.config import check_arguments, has_target, locate
 from colorlab.errors import UserError
 from colorlab.models.colorizer import Colorizer
 from colorlab.models.network import ColorNetwork
+from colorlab.models.published import recognize
 from colorlab.runs.checkpoints import BUILT_IN, PRETRAINED, find_checkpoint
 from colorlab.runs.weight_files import CONFIG, read_checkpoint
 
@@ -50,29 +51,39 @@ def load(path: str | Path = BUILT_IN) -> Colorizer:
     """Rebuild a trained model in evaluation mode, on the CPU and in float32.
 
     The file names the model's class and its arguments. The class must be colorlab's, of a package that extends
-    colorlab (`colorlab.plugins`), or already imported.
+    colorlab (`colorlab.plugins`), or already imported. Bare weights in a layout in which an architecture's authors
+    publish theirs are recognized by the names and shapes of the tensors.
 
     Args:
         path: the folder of a run, for its best checkpoint; a checkpoint; an exported .safetensors file; or a folder
-            written by `save_pretrained`. By default the small model that comes with colorlab.
+            written by `save_pretrained`; the published weights of eccv16, siggraph17 or DDColor. By default the small
+            model that comes with colorlab.
 
     Raises:
         UserError: there is no such file, or it holds no model, or one of a class that is not known.
     """
     path = find_checkpoint(Path(path), best=True)
     checkpoint = read_checkpoint(path)
+    model = _build(checkpoint, path)
+    _load_weights(model, checkpoint["state_dict"], path)
+    return model.eval()
+
+
+def _build(checkpoint: dict[str, Any], path: Path) -> Colorizer:
+    """Build the model that a checkpoint names, or whose published layout its weights have."""
     name = checkpoint.get("colorizer")
     if not isinstance(name, str):
+        if model := recognize(checkpoint["state_dict"]):
+            return model
         raise UserError(f"{path} does not say which model it holds: pass it as model.weights={path} instead.")
     kind = _class_of(name, path)
     arguments = checkpoint.get("hyper_parameters", {})  # Lightning leaves out empty ones
     try:
         _refuse_targets(arguments)
-        model = check_arguments(kind, arguments).build()
+        rebuilt: Colorizer = check_arguments(kind, arguments).build()
     except (UserError, AttributeError) as error:
         raise UserError(f"{path} holds a {name} that cannot be rebuilt: {error}") from error
-    _load_weights(model, checkpoint["state_dict"], path)
-    return model.eval()
+    return rebuilt
 
 
 def _class_of(name: str, path: str | Path) -> Callable[..., Any]:

@@ -36,7 +36,9 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         raise UserError(f"{path} is not a checkpoint that can be read safely ({type(error).__name__}).") from error
     if not isinstance(content, dict) or not content:
         raise UserError(f"{path} holds no weights.")
-    return content if "state_dict" in content else {"state_dict": content}
+    if "state_dict" in content:
+        return content
+    return {"state_dict": content["params"] if isinstance(content.get("params"), dict) else content}
 
 
 def _read_safetensors(path: Path) -> dict[str, Any]:

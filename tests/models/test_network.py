@@ -50,9 +50,11 @@ def test_bf16_predicts_nearly_the_same_by_autocast_and_by_cast(model: Colorizer)
         assert (rough.float() - exact).abs().max() < 0.1 * exact.abs().max() + 1
 
 
-def test_every_parameter_gets_a_gradient(model: Colorizer) -> None:
+def test_every_trained_parameter_gets_a_gradient(model: Colorizer) -> None:
     model(torch.rand(2, 1, 32, 32) * 100).pow(2).mean().backward()
     for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:  # a layer of a published file that has no part in the prediction
+            continue
         assert parameter.grad is not None, name
         assert parameter.grad.isfinite().all(), name
         assert parameter.grad.abs().max() > 0, name

@@ -13,7 +13,7 @@ MISTAKES = {
     "optim.lr=abc": "optim.lr=abc must be a number",
     "model.width=3.5": "model.width=3.5 must be a whole number",
     "model.widht=3": "did you mean model.width?",
-    "model=eccv17": "did you mean model=eccv16? Else choose from: cunet, eccv16.",
+    "model=eccv17": "did you mean model=eccv16? Else choose from: cunet, ",
     "schedule=linear": "does not exist: choose from: constant, cosine, staged.",
     "modle=eccv16": "did you mean model?",
     "sede=1": "did you mean seed?",

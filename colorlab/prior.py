@@ -14,7 +14,9 @@ def _job(cfg: DictConfig) -> None:
     plan = check(plain(cfg)["data"], "data")
     from colorlab.data.color_histogram import count_colors, draw_prior, write_prior
 
-    write_prior(folder.prior, count_colors(plan.build()))
+    data = plan.build()
+    data.check_training()
+    write_prior(folder.prior, count_colors(data))
     draw_prior(folder.prior, picture := folder.prior.with_suffix(".png"))
     print(f"prior: {relative(folder.prior)} (train with it: objective.prior={relative(folder.prior)})")
     print(f"picture: {relative(picture)}")

@@ -24,3 +24,7 @@ def test_a_mistake_is_reported_in_one_sentence(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert done.stderr.strip().splitlines()[-1].startswith("colorlab: data.root=/nowhere is missing")
     assert "Traceback" not in done.stderr
+    (tmp_path / "list.csv").write_text("path,split\na.jpg,test\n")
+    done = run_command("prior", "data=folder", "data.root=list.csv", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.strip().splitlines()[-1].startswith("colorlab: data.root=list.csv has no photographs for traini")

@@ -51,7 +51,7 @@ class ColorDataModule(OnDeviceDataModule):
             weight times an epoch. Validation and test show all photographs once.
 
     Raises:
-        UserError: the folder is missing or holds too few pictures, or an argument is out of range.
+        UserError: the folder is missing or holds no pictures, or an argument is out of range.
     """
 
     def __init__(
@@ -78,8 +78,6 @@ class ColorDataModule(OnDeviceDataModule):
         self.root, splits = self.find(root if roots is None else roots, val_fraction, test_fraction, split_seed)
         self.names = {split: FileNames(chosen) for split, chosen in splits.items()}
         total = sum(map(len, self.names.values()))
-        if not self.names["train"]:
-            raise UserError(f"data.root={self.root} leaves no photograph to train on (of {total}).")
         self.cache: DiskCache | None = None
         if cache == "disk" and size is not None:
             place = Path(cache_dir).expanduser() if cache_dir else None
@@ -119,6 +117,15 @@ class ColorDataModule(OnDeviceDataModule):
             split: {"photographs": len(names), "fingerprint": fingerprint(self.root, names, times=False)}
             for split, names in self.names.items()
         }
+
+    def check_training(self) -> None:
+        """Check that there are photographs to train on.
+
+        Raises:
+            UserError: all of them are for validation or test.
+        """
+        if not self.names["train"]:
+            raise UserError(f"data.root={self.root} has no photographs for training ({self.summary()}).")
 
     def summary(self) -> str:
         """Return one line on the photographs: how many each split has, and how many were left out."""

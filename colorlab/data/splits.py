@@ -124,9 +124,10 @@ def split_photographs(
 
     Labels such as train, val or Validation (see `MEANINGS`) say which split a photograph belongs to. If
     some are labeled train and none val, validation is drawn from train; a test set is not. If none is
-    labeled train, both are drawn from all photographs; but if a list or a table labels others val or test,
-    those without a label are for training. A drawn split depends on the photograph's name
-    and the seed alone, so it is the same on every machine and stays the same when others are added.
+    labeled train, both are drawn from all photographs. But where a list or a table labels photographs val or
+    test and none train, those with other labels or none are for training; there may be none of these.
+    A drawn split depends on the photograph's name and the seed alone, so it is the same on every machine and
+    stays the same when others are added.
 
     Args:
         names: the photographs.
@@ -144,18 +145,19 @@ def split_photographs(
     if labels is None:
         labels = [name.split("/", 1)[0] if "/" in name else "" for name in names]
     meanings = {label: meaning for label in set(labels) if (meaning := MEANINGS.get(label.lower()))}
-    if given and "" in labels and meanings and "train" not in meanings.values():
-        meanings[""] = "train"
+    others: Split | None = None  # what labels without a meaning stand for
     if "train" not in meanings.values():
-        return _draw(names, {"val": val_fraction, "test": test_fraction}, seed)
+        if not given or not meanings:
+            return _draw(names, {"val": val_fraction, "test": test_fraction}, seed)
+        others = "train"
     splits: dict[Split, list[str]] = {"train": [], "val": [], "test": []}
     for split in splits:
         same = sorted(label for label, meaning in meanings.items() if meaning == split)
         if len(same) > 1:
             raise UserError(f"data.root has photographs in {' and in '.join(same)}, which mean the same: rename one.")
     for name, label in zip(names, labels, strict=True):
-        if label in meanings:
-            splits[meanings[label]].append(name)
+        if split_of_label := meanings.get(label, others):
+            splits[split_of_label].append(name)
     if not splits["val"]:
         drawn = _draw(splits["train"], {"val": val_fraction}, seed)
         splits["train"], splits["val"] = drawn["train"], drawn["val"]

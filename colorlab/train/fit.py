@@ -72,6 +72,7 @@ def train(
         prepare_new_run(folder)
     with _tracker_finished():
         data: ColorDataModule = experiment.data.build()
+        data.check_training()
         model = _build_model(experiment, start=checkpoint is None)
         if first and checkpoint is None:  # a run killed while colors are counted can be resumed
             folder.write_configuration(experiment.configuration(), status.overrides)

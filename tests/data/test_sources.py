@@ -201,6 +201,20 @@ def test_roots_with_a_mistake_are_refused(arguments: dict, sentence: str) -> Non
         order_of(module(**arguments).photographs["train"], 1, 0, seed=0)
 
 
+@pytest.mark.parametrize("kind", ["csv", "table"])
+def test_a_source_of_test_photographs_alone_is_for_tests_and_not_for_training(tmp_path: Path, kind: str) -> None:
+    root = tmp_path / ("list.csv" if kind == "csv" else "test-0.parquet")
+    if kind == "csv":
+        root.write_text("\n".join(["path,split", *(f"{SAMPLES / name},test" for name in NAMES)]))
+    else:
+        write_table(root, NAMES, group=5)
+    data = module(str(root), val_fraction=0.5)
+    assert {split: len(names) for split, names in data.names.items()} == {"train": 0, "val": 0, "test": 12}
+    assert sum(len(pictures.index) for pictures in data.reader("test")) == 12
+    with pytest.raises(UserError, match=rf"{root} has no photographs for training \(photographs: 0 train, 0 val, 12 te"):
+        data.check_training()
+
+
 def test_a_lost_folder_of_several_is_named(sources: dict[str, str]) -> None:
     data = module(roots=[sources["table"], sources["folder"]], workers=0)
     shutil.rmtree(sources["folder"])

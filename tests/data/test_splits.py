@@ -146,3 +146,16 @@ def test_beside_labels_of_val_and_test_what_has_none_is_for_training() -> None:
     names = [f"{number}.jpg" for number in range(6)]
     splits = split_photographs(names, 0.5, 0.5, 0, ["", "", "test", "validation", "", "test"])
     assert splits == {"train": ["0.jpg", "1.jpg", "4.jpg"], "val": ["3.jpg"], "test": ["2.jpg", "5.jpg"]}
+
+
+def test_a_list_with_photographs_for_val_and_test_alone_has_none_for_training() -> None:
+    names = [f"{number}.jpg" for number in range(40)]
+    assert split_photographs(names, 0.5, 0.5, 0, ["test"] * 40) == {"train": [], "val": [], "test": names}
+    both = split_photographs(names, 0.5, 0.5, 0, ["Test"] * 20 + ["valid"] * 20)
+    assert both == {"train": [], "val": names[20:], "test": names[:20]}
+
+
+def test_beside_tables_of_val_and_test_those_with_other_names_are_for_training() -> None:
+    names = ["extra-0.parquet/00000000", "more.parquet/00000000", "test-0.parquet/00000000"]
+    splits = split_photographs(names, 0.0, 0.5, 0, ["extra", "more", "test"])
+    assert splits == {"train": names[:2], "val": [], "test": names[2:]}

@@ -68,6 +68,17 @@ def pictures(path: Path) -> dict[tuple[str, str], dict[str, float]]:
         }
 
 
+def test_a_list_of_test_photographs_alone_is_evaluated(evaluated: SimpleNamespace) -> None:
+    names = sorted(path.name for path in (evaluated.folder / "photographs").glob("*.jpg"))
+    rows = [f"photographs/{name},test" for name in names]
+    (evaluated.folder / "list.csv").write_text("\n".join(["path,split", *rows]))
+    words = ("checkpoint=first.ckpt", "data.root=list.csv", "split=test", "metrics=psnr", "hydra.run.dir=listed")
+    done = run(evaluated.folder, *words)
+    assert done.returncode == 0, done.stderr
+    found = pictures(evaluated.folder / "listed" / "pictures.csv")
+    assert {name for model, name in found if model == "first"} == {f"photographs/{name}" for name in names}
+
+
 def test_the_scores_of_each_picture_equal_those_computed_here(evaluated: SimpleNamespace) -> None:
     found = pictures(evaluated.results / "pictures.csv")
     names = sorted(path.name for path in (evaluated.folder / "photographs").glob("*.jpg"))

@@ -78,6 +78,16 @@ def test_a_mistake_gets_one_sentence_and_exit_code_2(
     assert MISTAKES[words] in line
 
 
+def test_a_list_of_test_photographs_alone_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "list.csv").write_text("path,split\na.jpg,test\nb.jpg,Validation\n")
+    assert train_exit_code(monkeypatch, *SMALL, "data=folder", "data.root=list.csv", "hydra.run.dir=run") == 2
+    sentence = "data.root=list.csv has no photographs for training (photographs: 0 train, 1 val, 1 test)."
+    assert capsys.readouterr().err == f"colorlab: {sentence}\n"
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
 def test_without_a_gpu_its_trainer_says_so(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, tmp_path: Path

@@ -55,6 +55,33 @@ def save_once_per_step(checkpoint: "ModelCheckpoint", trainer: "Trainer") -> Non
         checkpoint._save_checkpoint(trainer, checkpoint.format_checkpoint_name({}))
 
 
+def resume_at_epoch(trainer: "Trainer") -> None:
+    """Resume at the right place after a checkpoint that was written when `on_train_epoch_end` was called.
+
+    With `max_steps`, Lightning takes each checkpoint for one within its epoch. A finished epoch would end a second
+    time, without a batch; of one that `max_steps` had cut short, the rest would follow in the order of the next epoch.
+    Call it in `on_train_start`.
+
+    Lightning 2.6: `FitLoop.restarting`, `FitLoop._restart_stage`, `RestartStage`, `FitLoop.epoch_progress`,
+    `_TrainingEpochLoop._num_ready_batches_reached`.
+    """
+    from lightning.pytorch.loops.fit_loop import RestartStage
+    from lightning.pytorch.loops.loop import _Loop
+
+    loop = trainer.fit_loop
+    if not loop.restarting or not loop.restarted_on_epoch_end:
+        return
+    progress = loop.epoch_progress
+    if loop.epoch_loop._num_ready_batches_reached():
+        progress.increment_completed()
+        _Loop.restarting.fset(loop, False)  # type: ignore[attr-defined]  # FitLoop's own setter would set it to True
+        loop._restart_stage = RestartStage.RESUMED_ON_EPOCH_END
+    else:
+        for counts in (progress.total, progress.current):
+            counts.processed -= 1
+        loop._restart_stage = RestartStage.RESTARTED_MID_EPOCH
+
+
 def process_start_method(trainer: "Trainer") -> str | None:
     """Return how a Trainer starts its further processes: "spawn", "fork", "command", or None if it starts none.
 

@@ -1,5 +1,6 @@
 """The private parts of libraries that colorlab relies on: a failure here names what an update has changed."""
 
+from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 
@@ -33,6 +34,26 @@ class Line(LightningModule):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.SGD(self.parameters(), 0.1)
+
+
+class Resumable(DataLoader):
+    """A loader that resumes within an epoch."""
+
+    def __init__(self) -> None:
+        super().__init__(torch.ones(6, 1), batch_size=1)
+        self.read = self.skip = 0
+
+    def __iter__(self) -> Iterator[Tensor]:
+        first, self.skip = self.skip, 0
+        for self.read, batch in enumerate(super().__iter__(), 1):
+            if self.read > first:
+                yield batch
+
+    def state_dict(self) -> dict[str, int]:
+        return {"read": self.read}
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        self.skip = state_dict["read"] % 6
 
 
 def trainer_of(folder: Path, *callbacks: Callback, **settings: object) -> Trainer:
@@ -107,6 +128,40 @@ def test_lightning_saves_once_per_step(tmp_path: Path) -> None:
         Line(), BATCHES, BATCHES
     )
     assert written == [True, False] * 2
+
+
+@pytest.mark.parametrize("steps", [6, 8])
+def test_lightning_resumes_at_the_epoch_after_max_steps(tmp_path: Path, steps: int) -> None:
+    """The epochs have six steps, so `max_steps` ends the first training after an epoch, or within one."""
+    ends: list[tuple[int, int]] = []
+
+    class Watcher(Callback):
+        def __init__(self, corrected: bool = False) -> None:
+            self.corrected = corrected
+
+        def on_train_start(self, trainer: Trainer, model: LightningModule) -> None:
+            loop = trainer.fit_loop
+            require("lightning", loop, "_restart_stage", "restarted_on_epoch_end", "epoch_progress")
+            require("lightning", loop.epoch_loop, "_num_ready_batches_reached")
+            if self.corrected:
+                library_internals.resume_at_epoch(trainer)
+
+        def on_train_epoch_end(self, trainer: Trainer, model: LightningModule) -> None:
+            ends.append((trainer.current_epoch, trainer.global_step))
+            trainer.save_checkpoint(tmp_path / f"{trainer.global_step}.ckpt")
+
+    def fit(steps: int, resume: str | None = None, corrected: bool = False) -> list[tuple[int, int]]:
+        ends.clear()
+        trainer = trainer_of(tmp_path, Watcher(corrected), max_epochs=-1, max_steps=steps)
+        trainer.fit(Line(), Resumable(), ckpt_path=resume, weights_only=True)
+        return list(ends)
+
+    assert fit(12) == [(0, 6), (1, 12)]
+    fit(steps)
+    path = str(tmp_path / f"{steps}.ckpt")
+    assert fit(12, path, corrected=True) == [(1, 12)]
+    if steps == 6:
+        assert fit(12, path) != [(1, 12)], "Lightning now does it by itself: resume_at_epoch is not needed"
 
 
 @pytest.mark.parametrize(

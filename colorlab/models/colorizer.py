@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from colorlab.errors import UserError
+from colorlab.library_internals import resume_at_epoch
 from colorlab.metrics import IN_TRAINING, scores
 from colorlab.models.host_copy import DelayedValue
 from colorlab.models.losses import Losses
@@ -93,7 +94,8 @@ class Colorizer(ColorNetwork, LightningModule):
         self.rates.meet(self.trainer.optimizers[0], self)
 
     def on_train_start(self) -> None:
-        """Replace the optimizer settings of a resumed checkpoint by the configured ones."""
+        """Go on at the right epoch after a resume, with the configured optimizer settings in place of the saved."""
+        resume_at_epoch(self.trainer)
         self.rates.begin(self.trainer)
         self._shown_loss = DelayedValue()
 

@@ -211,7 +211,9 @@ def test_a_source_of_test_photographs_alone_is_for_tests_and_not_for_training(tm
     data = module(str(root), val_fraction=0.5)
     assert {split: len(names) for split, names in data.names.items()} == {"train": 0, "val": 0, "test": 12}
     assert sum(len(pictures.index) for pictures in data.reader("test")) == 12
-    with pytest.raises(UserError, match=rf"{root} has no photographs for training \(photographs: 0 train, 0 val, 12 te"):
+    with pytest.raises(
+        UserError, match=rf"{root} has no photographs for training \(photographs: 0 train, 0 val, 12 te"
+    ):
         data.check_training()
 
 

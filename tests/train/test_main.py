@@ -16,12 +16,13 @@ import colorlab
 from colorlab.config import conf_folder
 from colorlab.data import ColorDataModule
 from colorlab.runs.folder import RunFolder
-from colorlab.runs.metrics_table import read_metrics
+from colorlab.runs.metrics_table import read_metrics, read_rows
 from colorlab.schedules import Constant
 from colorlab.train.__main__ import main
 from support.checkpoints import largest_difference, read_checkpoint
 from support.command_process import CommandProcess
 from support.commands import SMALL, WITH_PICTURES, Command, run_command, train_exit_code
+from support.runs import same_run
 
 
 @pytest.fixture(scope="module")
@@ -132,7 +133,6 @@ def test_averaged_weights_are_what_is_tested(monkeypatch: pytest.MonkeyPatch, tm
     assert tested != pytest.approx(losses["current_model_state"], rel=1e-3)
 
 
-@pytest.mark.filterwarnings("ignore:.*could not find the monitored key")  # Lightning resumes at the end of an epoch
 def test_a_frozen_part_keeps_its_weights_and_a_resume_may_train_it(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -150,6 +150,27 @@ def test_a_frozen_part_keeps_its_weights_and_a_resume_may_train_it(
         assert tuple(counts) == steps
     assert not frozen["encoder.0.0.2.running_mean"].any()
     assert trained["encoder.0.0.2.running_mean"].any()
+
+
+@pytest.mark.parametrize("ended", [3, 5])
+def test_a_run_that_max_steps_ended_goes_on_as_if_it_had_not(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, ended: int
+) -> None:
+    """The epochs have three steps, so `max_steps` ends the run after an epoch, or within one."""
+    short = (*SMALL, "trainer.max_epochs=-1", "trainer.limit_train_batches=3", "trainer.limit_val_batches=1")
+    undisturbed, resumed = (RunFolder(tmp_path / name) for name in ("undisturbed", "resumed"))
+    assert train_exit_code(monkeypatch, *short, "trainer.max_steps=9", f"hydra.run.dir={undisturbed.path}") == 0
+    assert train_exit_code(monkeypatch, *short, f"trainer.max_steps={ended}", f"hydra.run.dir={resumed.path}") == 0
+    assert train_exit_code(monkeypatch, f"resume={resumed.path}", "trainer.max_steps=9") == 0
+    if ended == 3:
+        assert same_run(resumed, undisturbed)
+        assert list(read_rows(resumed.metrics)) == [2, 5, 8]
+    else:
+        assert largest_difference(resumed.checkpoints.newest(), undisturbed.checkpoints.newest()) == 0
+        rows = read_rows(resumed.metrics)
+        assert list(rows) == [2, 4, 5, 8]
+        assert rows[8]["train/loss"] == read_rows(undisturbed.metrics)[8]["train/loss"]
+        assert all(math.isfinite(row["train/loss"]) for row in rows.values())
 
 
 def test_an_optimizer_override_on_a_resume_is_applied(finished: RunFolder, train: Command, tmp_path: Path) -> None:

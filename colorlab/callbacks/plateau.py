@@ -28,7 +28,7 @@ class PlateauDecay(Callback):
         patience: number of validations without progress before a decay; None decays on request only.
         factor: factor of one decay.
         min_delta: an improvement up to this is no progress.
-        min_lr: no decay lowers the learning rate of a parameter group below this.
+        min_lr: no decay lowers the learning rate of a parameter group, or of a critic, below this.
 
     Raises:
         UserError: factor or patience is out of range, or in training the monitored value is not logged.

@@ -86,7 +86,7 @@ def lightness_of(picture: Tensor) -> Tensor:
 def lab_to_rgb(L: Tensor, ab: Tensor, keep_L: bool = False) -> Tensor:
     """Join lightness and color into pictures.
 
-    Not for a loss: the gradient is NaN outside the sRGB gamut.
+    The gradient is finite everywhere, and 0 for a channel that is clipped.
 
     Args:
         L: [B, 1, H, W] in 0..100.

@@ -37,6 +37,17 @@ class Plan:
         }
         return change(replace(self, arguments=arguments))
 
+    def targets(self) -> list[Callable[..., Any]]:
+        """Return the target of the plan, after those of the plans in its arguments."""
+        found: list[Callable[..., Any]] = []
+
+        def noted(plan: Plan) -> Plan:
+            found.append(plan.target)
+            return plan
+
+        self.with_nested(noted)
+        return found
+
     def node(self) -> dict[str, Any]:
         """Return the plan as a node of the configuration, in plain containers."""
         return {"_target_": self.name} | {key: _plain(value) for key, value in self.arguments.items()}

@@ -172,6 +172,8 @@ def colorfulness(colored: Colored) -> Tensor:
 def colorfulness_of(rgb: Tensor) -> Tensor:
     """Compute the colorfulness of pictures: 0 is gray, 15 slightly, 45 averagely, 80 highly colorful.
 
+    The gradient is finite everywhere, and 0 for a gray picture.
+
     Args:
         rgb: [B, 3, H, W] in 0..1.
 
@@ -182,7 +184,8 @@ def colorfulness_of(rgb: Tensor) -> Tensor:
     """
     red, green, blue = (rgb.float() * 255).flatten(2).unbind(dim=1)
     opponents = torch.stack((red - green, (red + green) / 2 - blue), dim=1)
-    spread = opponents.var(dim=2, correction=0).sum(dim=1).sqrt()
+    variance = opponents.var(dim=2, correction=0).sum(dim=1)
+    spread = torch.where(variance > 0, variance.clamp(min=1e-30).sqrt(), 0)  # sqrt alone has no gradient at 0
     return spread + 0.3 * opponents.mean(dim=2).norm(dim=1)
 
 

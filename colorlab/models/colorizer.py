@@ -101,7 +101,7 @@ class Colorizer(ColorNetwork, LightningModule):
 
     def on_train_batch_start(self, batch: object, batch_idx: int) -> None:
         """Set the learning rate and the weight decay of the step."""
-        self.loss_terms.critics.set_lr_factor(self.rates.set(self.trainer, batch_idx))
+        self.loss_terms.critics.set_lrs(self.rates.set(self.trainer, batch_idx))
 
     def training_step(self, batch: ColorBatch, batch_idx: int) -> Tensor:
         loss = self.loss_terms.in_training(_predict(self, batch), batch, self.trainer.accumulate_grad_batches)
@@ -116,11 +116,11 @@ class Colorizer(ColorNetwork, LightningModule):
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Let the critics take their steps together with the network, and after the callbacks have looked at both."""
-        self.loss_terms.critics.step()
+        self.loss_terms.critics.step(self.trainer.gradient_clip_val, self.trainer.gradient_clip_algorithm)
 
     def on_train_epoch_end(self) -> None:
         """Log the rates, and the mean training loss and its terms over all processes."""
-        self.log_dict(self.rates.named(self.trainer))
+        self.log_dict(self.rates.named(self.trainer) | self.loss_terms.critics.lrs())
         # Reduced in this hook, which all processes reach: self.log(..., sync_dist=True) in each step would let the
         # progress bar, which only the first process has, wait for the others forever.
         self.log_dict(self.loss_terms.epoch_means(partial(self.trainer.strategy.reduce, reduce_op="sum")))

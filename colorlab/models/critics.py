@@ -1,6 +1,6 @@
 """Critics: the networks of an objective that learn beside the color network."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import chain
 from typing import Any
 
@@ -8,18 +8,23 @@ import torch
 from lightning import Trainer
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from torch import Tensor, distributed, nn
+from torch.nn.utils import clip_grad_norm_, clip_grad_value_
 from torch.optim import LBFGS, Optimizer
 
 from colorlab.errors import UserError
 from colorlab.objectives import ColorBatch, LearningObjective, Prediction
 from colorlab.objectives.objective import named_terms
 
+NO_SCALER = "An objective with a critic is not trained in 16-mixed: choose trainer.precision=bf16-mixed."
+NO_LBFGS = "An objective with a critic is not trained with LBFGS: choose another optim."
+
 
 class Critics:
     """Trains the critics of all `LearningObjective`s in an objective, each with its own optimizer.
 
     A critic's gradients are collected in each batch and averaged over the processes, and its step is taken together
-    with the network's: accumulated batches are one step, and a step that is skipped is skipped by all.
+    with the network's: accumulated batches are one step, and a step that is skipped is skipped by all. The Trainer's
+    gradient clipping clips the gradients of each critic, too, separately from the network's.
 
     Args:
         objective: is searched for them.
@@ -38,9 +43,7 @@ class Critics:
             UserError: 16-mixed, whose scaler handles one optimizer; or a strategy that splits networks over devices.
         """
         if self._owners and getattr(trainer.precision_plugin, "scaler", None) is not None:
-            raise UserError(
-                "An objective with a critic is not trained in 16-mixed: choose trainer.precision=bf16-mixed."
-            )
+            raise UserError(NO_SCALER)
         if self._owners and not isinstance(trainer.strategy, SingleDeviceStrategy | DDPStrategy):
             raise UserError("An objective with a critic is trained on one device, or with trainer.strategy=ddp.")
 
@@ -67,13 +70,21 @@ class Critics:
             UserError: it is LBFGS.
         """
         if self._owners and isinstance(optimizer, LBFGS):
-            raise UserError("An objective with a critic is not trained with LBFGS: choose another optim.")
+            raise UserError(NO_LBFGS)
 
-    def set_lr_factor(self, factor: float) -> None:
-        """Multiply the critics' learning rates by the factor of the schedule and the plateau."""
+    def set_lrs(self, decayed: Callable[[float], float]) -> None:
+        """Set the critics' learning rates for a step.
+
+        Args:
+            decayed: returns, for a learning rate, what the schedule and the plateau make of it.
+        """
         for name, optimizer in self.optimizers.items():
             for group, lr in zip(optimizer.param_groups, self._lrs[name], strict=True):
-                group["lr"] = lr * factor
+                group["lr"] = decayed(lr)
+
+    def lrs(self) -> dict[str, float]:
+        """Return the learning rates by the names they are logged under; of several groups, the first one's."""
+        return {f"optim/lr/{_path(name)}": each.param_groups[0]["lr"] for name, each in self.optimizers.items()}
 
     def learn(self, prediction: Prediction, batch: ColorBatch, batches: int) -> dict[str, Tensor]:
         """Add the gradients of the critics' own losses, and return these by the names they are logged under.
@@ -92,7 +103,7 @@ class Critics:
             with torch.autocast(batch.L.device.type, enabled=False):  # as torch advises for backward passes
                 (sum(losses.values(), start=torch.zeros((), device=batch.L.device)) / batches).backward()
             _require_gradients(optimizer, False)
-            path = "/".join((*(part for part in name.split(".") if part not in ("", "terms")), "critic"))
+            path = _path(name)
             terms |= {f"{path}/{inner}" if inner else path: loss.detach() for inner, loss in losses.items()}
         return terms
 
@@ -101,11 +112,21 @@ class Critics:
         for owner in self._owners.values():
             owner.critic.eval()
 
-    def step(self) -> None:
-        """Take the critics' steps with the gradients that have been collected, averaged over the processes."""
+    def step(self, clip_value: float | None = None, clip_by: str | None = None) -> None:
+        """Take the critics' steps with the gradients that have been collected, averaged over the processes.
+
+        Args:
+            clip_value: the bound of each critic's gradients; None or 0 does not clip them.
+            clip_by: "value" bounds each number, anything else the norm, as Lightning does.
+        """
         for name, optimizer in self.optimizers.items():
+            weights = _weights(optimizer)
             if _processes() > 1:
-                _average([weight.grad for weight in _weights(optimizer) if weight.grad is not None])
+                _average([weight.grad for weight in weights if weight.grad is not None])
+            if clip_value and clip_by == "value":
+                clip_grad_value_(weights, clip_value)
+            elif clip_value:
+                clip_grad_norm_(weights, clip_value)
             optimizer.step()
             optimizer.zero_grad()
             if _processes() > 1:  # statistics of a norm differ between processes; the checkpoint has the first's
@@ -143,6 +164,11 @@ class Critics:
                     optimizer.load_state_dict({"state": state["optimizer"], "param_groups": groups})
             except (RuntimeError, ValueError, KeyError, TypeError) as error:
                 raise UserError(f"The checkpoint holds another critic than that of {type(owner).__name__}.") from error
+
+
+def _path(name: str) -> str:
+    """Return what a critic's numbers are logged under: "critic", or of a sum's term "TERM/critic"."""
+    return "/".join((*(part for part in name.split(".") if part not in ("", "terms")), "critic"))
 
 
 def _weights(optimizer: Optimizer) -> list[nn.Parameter]:

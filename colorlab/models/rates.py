@@ -95,12 +95,15 @@ class Rates:
             self.schedule = copy.copy(self.schedule)
             self.schedule.length = self._length(trainer)  # type: ignore[attr-defined]  # not every schedule has one
 
-    def set(self, trainer: Trainer, batch: int) -> float:
-        """Set the rates of the step that begins with a batch; return the factor of the schedule and the plateau.
+    def set(self, trainer: Trainer, batch: int) -> Callable[[float], float]:
+        """Set the rates of the step that begins with a batch.
 
         Args:
             trainer: the Trainer in whose first optimizer they are set.
             batch: number of batches of this epoch that have been trained.
+
+        Returns:
+            What the schedule and the plateau make of another base learning rate in this step.
         """
         batch -= batch % trainer.accumulate_grad_batches  # accumulated batches are one step
         time = (
@@ -111,13 +114,17 @@ class Rates:
         lr_factor, decay_factor = self.schedule.lr_factor(time), self.schedule.weight_decay_factor(time)
         for group, base in zip(trainer.optimizers[0].param_groups, self._configured, strict=False):
             lr = base["lr"] * base.get("lr_factor", 1.0) * lr_factor
-            group["lr"] = max(lr * self.plateau_factor, min(lr, self.min_lr))
+            group["lr"] = self._on_plateau(lr)
             if "weight_decay" in base:
                 plateau = group["lr"] / lr if group["lr"] > lr * self.plateau_factor else self.plateau_factor
                 group["weight_decay"] = (
                     base["weight_decay"] * base.get("weight_decay_factor", 1.0) * decay_factor * plateau
                 )
-        return lr_factor * self.plateau_factor
+        return lambda base: self._on_plateau(base * lr_factor)
+
+    def _on_plateau(self, lr: float) -> float:
+        """Return a learning rate after the decays on a plateau, which end at `min_lr`."""
+        return max(lr * self.plateau_factor, min(lr, self.min_lr))
 
     def highest(self, trainer: Trainer) -> float:
         """Return the highest learning rate of the groups in the last step."""

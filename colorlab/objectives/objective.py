@@ -7,6 +7,7 @@ from typing import Protocol
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from colorlab.color import lab_to_rgb
 from colorlab.errors import UserError
 
 
@@ -41,12 +42,28 @@ class Prediction:
 
     def __init__(self, ab: Tensor | Callable[[], Tensor], logits: Tensor | None = None) -> None:
         self._ab = ab
+        self._rgb: Tensor | None = None
         self.logits = logits
 
     @cached_property
     def ab(self) -> Tensor:
         """Predicted ab, [B, 2, H, W] float32."""
         return self._ab if isinstance(self._ab, Tensor) else self._ab()
+
+    def rgb(self, L: Tensor) -> Tensor:
+        """Return the predicted picture; it is converted at the first call.
+
+        Colors outside sRGB are clipped: no gradient moves them farther out or back in.
+
+        Args:
+            L: the batch's, [B, 1, H, W] in 0..100.
+
+        Returns:
+            rgb: [B, 3, H, W] float32 in 0..1.
+        """
+        if self._rgb is None:
+            self._rgb = lab_to_rgb(L, self.ab)
+        return self._rgb
 
     def detach(self) -> "Prediction":
         """Return the prediction without its graph: nothing that is computed from it changes the network."""
@@ -84,7 +101,7 @@ class LearningObjective(Objective):
     In each step `learn` is called first, with a prediction that is detached from the network, and its gradients are
     kept. Then the objective is called, with the critic's weights frozen. At the end of the step the network's
     optimizer and the critic's take their steps together. The schedule's and the plateau's factors multiply the
-    critic's learning rate, too. Gradients of the critic are not clipped.
+    critic's learning rate, too, and `gradient_clip_val` clips the gradients of each critic as it clips the network's.
 
     `critic.state_dict()` and the optimizer's state are in the checkpoint. In validation the critic is in evaluation
     mode, and `learn` is not called.

@@ -196,8 +196,20 @@ class Experiment:
             raise UserError("optim: SparseAdam is for sparse gradients, which no network here has: optim=adam.")
         if kind is optim.LBFGS and trainer.get("accumulate_grad_batches", 1) != 1:
             raise UserError("optim: LBFGS evaluates a batch several times: leave out trainer.accumulate_grad_batches.")
-        if kind is optim.LBFGS and trainer.get("precision") in ("16-mixed", "16", 16):
+        scaled = trainer.get("precision") in ("16-mixed", "16", 16)
+        if kind is optim.LBFGS and scaled:
             raise UserError("optim: LBFGS does not work in trainer.precision=16-mixed: take bf16-mixed or 32-true.")
+        if (kind is optim.LBFGS or scaled) and self._has_critic():
+            from colorlab.models.critics import NO_LBFGS, NO_SCALER
+
+            raise UserError(NO_SCALER if scaled else NO_LBFGS)
+
+    def _has_critic(self) -> bool:
+        """Return whether a class in the objective owns a critic; what a function makes is found when it is called."""
+        from colorlab.objectives import LearningObjective
+
+        targets = self.objective.targets()
+        return any(isinstance(target, type) and issubclass(target, LearningObjective) for target in targets)
 
     def with_arguments(self, group: str, **arguments: Any) -> Self:
         """Return the experiment with other arguments for the object of one group."""

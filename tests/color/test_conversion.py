@@ -100,3 +100,24 @@ def test_keep_l_preserves_the_lightness_of_colors_outside_srgb() -> None:
     assert (clipped[0] - lightness).abs().max() > 10
     inside = torch.rand(1, 3, 60, 80, generator=generator)
     assert torch.equal(lab_to_rgb(*rgb_to_lab(inside), keep_L=True), lab_to_rgb(*rgb_to_lab(inside)))
+
+
+def test_gradients_to_rgb_are_finite_everywhere_and_right_within_the_gamut() -> None:
+    """Black, white, gray, the knees of both curves, and colors far outside sRGB."""
+    levels = torch.tensor([0, 1e-4, 0.5, 7.9996, 8, 50, 99.9, 100, 101])
+    colors = torch.tensor([0, 1e-6, 5, -40, 80, 128, -300.0])
+    L, a, b = (part.reshape(1, 1, -1, 7) for part in torch.meshgrid(levels, colors, colors, indexing="ij"))
+    lab = torch.cat([L, a, b], dim=1).requires_grad_()
+    rgb = lab_to_rgb(lab[:, :1], lab[:, 1:])
+    rgb.sum().backward()
+    assert lab.grad.isfinite().all()
+    clipped = ((rgb == 0) | (rgb == 1)).all(dim=1, keepdim=True).expand_as(lab)
+    assert clipped.any()
+    assert not lab.grad[clipped].any()
+    inside = ((rgb > 0.01) & (rgb < 0.99)).all(dim=1)[:, None]
+    step = 0.02 * torch.tensor([1, 1, -1]).reshape(1, 3, 1, 1)
+    low, high = (lab_to_rgb((lab + sign * step)[:, :1], (lab + sign * step)[:, 1:]).detach() for sign in (-1, 1))
+    slope = ((high - low) / 2).sum(dim=1, keepdim=True)
+    expected = (lab.grad * step).sum(dim=1, keepdim=True)
+    assert inside.sum() > 10
+    torch.testing.assert_close(expected[inside], slope[inside], rtol=0.02, atol=2e-6)

@@ -1,6 +1,6 @@
 """An objective with a critic: each step against a loop by hand, and resumed against an undisturbed run."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
 from copy import deepcopy
 from functools import partial
@@ -67,7 +67,7 @@ def by_hand(
     objective: Adversarial,
     epochs: int = 1,
     accumulate: int = 1,
-    clip: float | None = None,
+    clip: Callable[[Iterable[Tensor]], object] | None = None,
     bf16: bool = False,
     factor: Callable[[int, int], float] = lambda epoch, step: 1.0,
 ) -> tuple[CUNet, list[float]]:
@@ -93,8 +93,8 @@ def by_hand(
             for weight, gradient in zip(objective.critic.parameters(), gradients, strict=True):
                 weight.grad = gradient if weight.grad is None else weight.grad + gradient
             if (step + 1) % accumulate == 0 or step == 3:
-                if clip:
-                    nn.utils.clip_grad_norm_(model.parameters(), clip)
+                for network in (model, objective.critic) if clip else ():
+                    clip(network.parameters())
                 for optimizer, rate in zip(optimizers, rates, strict=True):
                     optimizer.param_groups[0]["lr"] = rate * factor(epoch, step - step % accumulate)
                     optimizer.step()
@@ -116,7 +116,11 @@ class Falling(Constant):
     [
         ({}, {}),
         ({"accumulate_grad_batches": 3}, {"accumulate": 3}),
-        ({"gradient_clip_val": 1e-3}, {"clip": 1e-3}),
+        ({"gradient_clip_val": 1e-3}, {"clip": partial(nn.utils.clip_grad_norm_, max_norm=1e-3)}),
+        (
+            {"gradient_clip_val": 1e-3, "gradient_clip_algorithm": "value"},
+            {"clip": partial(nn.utils.clip_grad_value_, clip_value=1e-3)},
+        ),
         ({"precision": "bf16-mixed"}, {"bf16": True}),
         ({"schedule": Falling()}, {"factor": lambda epoch, step: 1 / (1 + epoch + step / 4)}),
         (
@@ -124,7 +128,7 @@ class Falling(Constant):
             {"factor": lambda epoch, step: (1.0, 1.0, 0.1)[epoch]},
         ),
     ],
-    ids=["plain", "accumulated", "clipped", "bf16", "schedule", "plateau"],
+    ids=["plain", "accumulated", "clipped", "clipped by value", "bf16", "schedule", "plateau"],
 )
 def test_network_and_critic_learn_as_in_a_loop_by_hand(tmp_path: Path, how: dict, hand: dict) -> None:
     """Validation at the end of each epoch, in which the critic scores too, must change nothing."""
@@ -146,6 +150,18 @@ def test_network_and_critic_learn_as_in_a_loop_by_hand(tmp_path: Path, how: dict
     )
     names = {name for name in trainer.logged_metrics if name.startswith("val/loss")}
     assert names == {"val/loss", "val/loss/l1", "val/loss/fool"}
+
+
+def test_the_critics_learning_rate_is_logged_and_decays_no_lower_than_the_minimum(tmp_path: Path) -> None:
+    """Two decays end at the minimum for the network; for the critic the schedule alone is below it in the end."""
+    plateau = PlateauDecay(patience=1, min_delta=1e9, min_lr=0.05)
+    optim = partial(torch.optim.Adam, lr=0.2, eps=1.0)
+    how = {"epochs": 3, "callbacks": [plateau], "optim": optim}
+    for schedule, expected in ((Constant(), (0.05, 0.05)), (Falling(), (0.05, 0.1 / (1 + 2.75)))):
+        _, trainer = trained(Sum({"adversarial": Adversarial()}), tmp_path, schedule=schedule, **how)
+        found = [trainer.logged_metrics[name].item() for name in ("optim/lr", "optim/lr/adversarial/critic")]
+        assert found == pytest.approx(expected)
+        assert plateau.decays
 
 
 def test_compiled_training_equals_a_loop_by_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -277,11 +293,13 @@ def test_two_processes_average_the_critics_gradients(tmp_path: Path) -> None:
 # -- refused -----------------------------------------------------------------------------------------
 
 
-def test_16_mixed_is_refused() -> None:
-    trainer = SimpleNamespace(precision_plugin=MixedPrecision("16-mixed", "cuda"))
+def test_16_mixed_with_its_scaler_is_refused(tmp_path: Path) -> None:
+    """Lightning makes such a scaler for CUDA; torch has one for the CPU, too."""
+    scaled = MixedPrecision("16-mixed", "cpu", torch.amp.GradScaler("cpu"))
+    objective = Sum({"adversarial": Adversarial()})
     with pytest.raises(UserError, match="not trained in 16-mixed"):
-        Critics(Sum({"adversarial": Adversarial()})).check(trainer)
-    Critics(nn.MSELoss()).check(trainer)
+        trained(objective, tmp_path, plugins=[scaled])
+    assert not objective.terms["adversarial"].critic.training, "nothing has begun"
 
 
 def test_a_strategy_that_splits_networks_is_refused() -> None:

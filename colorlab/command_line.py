@@ -23,6 +23,8 @@ from colorlab.errors import Stopped, UserError, did_you_mean, sentence_of
 
 EXTRAS = {"joblib": "joblib", "submitit_local": "slurm", "submitit_slurm": "slurm"}
 """Launchers from separate packages, and the extra that installs each."""
+_DOTTED = re.compile(r"(?!hydra\.)\w+(\.\w+)+=")
+_NODE = re.compile(r"\w+=\{.*\b_target_\b", re.DOTALL)
 UNWRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT)
 
 
@@ -50,7 +52,7 @@ def run(name: str, job: Callable[[DictConfig], Any], keys: tuple[str, ...]) -> N
 
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let errors through as they are
     try:
-        sys.argv[1:] = [_with_plus_prefix(argument) for argument in plugins.take_typed(sys.argv[1:])]
+        sys.argv[1:] = as_hydra_takes(plugins.take_typed(sys.argv[1:]))
         hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name=name)(task)()
     except (UserError, HydraException, OmegaConfBaseException) as error:
         leave(error, keys)
@@ -107,6 +109,20 @@ def as_list(arguments: list[str], key: str) -> list[str]:
     return [_listed(argument) if key_of(argument) == key else argument for argument in arguments]
 
 
+def as_hydra_takes(arguments: list[str]) -> list[str]:
+    """Return the words of a command in the form in which Hydra does what they mean.
+
+    Dotted overrides, and groups as nodes, get the prefix `++`, so that they may name keys that their YAML does not
+    list: Hydra cannot know these, but `colorlab.config.check` asks the constructors. A schedule as a node,
+    `schedule={_target_:CLASS}`, replaces the chosen file; the keys of one schedule mean nothing to another. In other
+    groups, the chosen file's keys stay.
+    """
+    words = [f"++{word}" if _DOTTED.match(word) or _NODE.match(word) else word for word in arguments]
+    if any(word.startswith("++schedule={") for word in words) and "~schedule" not in words:
+        return ["~schedule", *words]
+    return words
+
+
 def quiet_libraries() -> None:
     """Silence messages of the libraries that a user cannot act on."""
     import lightning.pytorch  # noqa: F401 — it sets its logger's level when imported
@@ -132,15 +148,6 @@ def _listed(argument: str) -> str:
     return f"{key}=[{','.join(quoted)}]"
 
 
-def _with_plus_prefix(argument: str) -> str:
-    """Prefix a dotted override with `++`, so that it may name a key that its YAML does not list.
-
-    Hydra cannot know these keys: the constructors do, and `colorlab.config.check` asks them.
-    """
-    dotted = re.match(r"\w+(\.\w+)+=", argument)
-    return f"++{argument}" if dotted and not argument.startswith("hydra.") else argument
-
-
 def _misplaced(arguments: list[str], error: Exception) -> str:
     """Return a sentence for a mistake in the overrides that Hydra reports with an unrelated error."""
     groups = [word for word in arguments if (conf_folder() / key_of(word)).is_dir()]
@@ -158,5 +165,7 @@ def _sentence(error: Exception, keys: tuple[str, ...]) -> str:
         return f"{group}={choice} does not exist: {did_you_mean(choice, error.options, group + '=', few=True)}"
     text = sentence_of(error)
     if unknown := re.match(r"Could not override '(?:\S+?@)?(\w+)'", text):
+        if inner := re.search(r"full_key: (\w+\.\S+)", str(error.__cause__)):  # of a group as a node
+            return f"Unknown key {inner[1]}: type the keys of a group one by one, {inner[1]}=…."
         return f"Unknown key {unknown[1]}: {did_you_mean(unknown[1], [*keys, 'experiment'])}"
     return text.splitlines()[0]

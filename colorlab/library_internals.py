@@ -78,7 +78,7 @@ def resume_at_epoch(trainer: "Trainer") -> None:
         loop._restart_stage = RestartStage.RESUMED_ON_EPOCH_END
     else:
         for counts in (progress.total, progress.current):
-            counts.processed -= 1
+            counts.processed -= 1  # type: ignore[attr-defined]  # declared for all kinds of counts
         loop._restart_stage = RestartStage.RESTARTED_MID_EPOCH
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from colorlab.command_line import as_list
+from colorlab.command_line import as_hydra_takes, as_list
 
 
 @pytest.mark.parametrize(
@@ -19,3 +19,17 @@ from colorlab.command_line import as_list
 )
 def test_names_with_commas_between_them_are_a_list(typed: str, meant: str) -> None:
     assert as_list([typed, "split=all"], "checkpoint") == [meant, "split=all"]
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        (["optim.lr=1", "hydra.run.dir=x", "seed=3"], ["++optim.lr=1", "hydra.run.dir=x", "seed=3"]),
+        (["optim={_target_: torch.optim.SGD}"], ["++optim={_target_: torch.optim.SGD}"]),
+        (["schedule={_target_:a.B,c:1}"], ["~schedule", "++schedule={_target_:a.B,c:1}"]),
+        (["~schedule", "++schedule={_target_:a.B}"], ["~schedule", "++schedule={_target_:a.B}"]),
+        (["schedule=cosine", "callbacks.mine={_target_:a.B}"], ["schedule=cosine", "++callbacks.mine={_target_:a.B}"]),
+    ],
+)
+def test_dotted_keys_and_nodes_may_name_keys_that_no_file_lists(typed: list[str], meant: list[str]) -> None:
+    assert as_hydra_takes(typed) == meant

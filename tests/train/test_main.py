@@ -173,6 +173,17 @@ def test_a_run_that_max_steps_ended_goes_on_as_if_it_had_not(
         assert all(math.isfinite(row["train/loss"]) for row in rows.values())
 
 
+def test_a_schedule_typed_as_one_word_replaces_the_chosen_one_and_is_resumed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    run = RunFolder(tmp_path / "run")
+    step = "schedule={_target_: torch.optim.lr_scheduler.StepLR, step_size: 1, gamma: 0.5}"
+    short = (*SMALL, "trainer.limit_train_batches=1", "trainer.limit_val_batches=1", "trainer.max_epochs=2")
+    assert train_exit_code(monkeypatch, *short, step, f"hydra.run.dir={run.path}") == 0
+    assert train_exit_code(monkeypatch, f"resume={run.path}", "trainer.max_epochs=3") == 0
+    assert list(read_metrics(run)["optim/lr"].values()) == pytest.approx([1e-3, 5e-4, 2.5e-4])
+
+
 def test_an_optimizer_override_on_a_resume_is_applied(finished: RunFolder, train: Command, tmp_path: Path) -> None:
     folder = tmp_path / "copy"
     subprocess.run(["cp", "-r", finished.path, folder], check=True)

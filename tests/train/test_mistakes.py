@@ -60,6 +60,8 @@ MISTAKES = {
     " callbacks.tuning._target_=lightning.pytorch.callbacks.BackboneFinetuning": "BackboneFinetuning works in one proc",
     "callbacks.best.monitor=val/psnr": "callbacks.best.monitor=val/psnr should rise: add callbacks.best.mode=max.",
     "callbacks.plateau.mode=max": "callbacks.plateau.monitor=val/loss should fall: add callbacks.plateau.mode=min.",
+    "schedule={step_size:3}": "Unknown key schedule.step_size: type the keys of a group one by one, schedule.st",
+    "schedule={_target_:torch.optim.lr_scheduler.StepLR,gama:3}": "Unknown key schedule.gama: did you mean schedule.ga",
     "callbacks.plateau.factor=2": "must lie between 0 and 1",
     "callbacks=plateau callbacks.plateau.monitor=val/los": "is not logged; did you mean val/loss?",
 }

@@ -4,14 +4,14 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from colorlab.command_line import run
-from colorlab.config import check, plain
+from colorlab.config import check, kind_of, plain
 from colorlab.files import relative
 from colorlab.runs.folder import RunFolder
 
 
 def _job(cfg: DictConfig) -> None:
     folder = RunFolder(HydraConfig.get().runtime.output_dir)
-    plan = check(plain(cfg)["data"], "data")
+    plan = check(plain(cfg)["data"], "data", kind=kind_of("data"))
     from colorlab.data.color_histogram import count_colors, draw_prior, write_prior
 
     data = plan.build()

@@ -24,6 +24,9 @@ def test_a_mistake_is_reported_in_one_sentence(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert done.stderr.strip().splitlines()[-1].startswith("colorlab: data.root=/nowhere is missing")
     assert "Traceback" not in done.stderr
+    done = run_command("prior", "data._target_=colorlab.models.CUNet", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "CUNet does not make what belongs here: of type LightningDataModule" in done.stderr
     (tmp_path / "list.csv").write_text("path,split\na.jpg,test\n")
     done = run_command("prior", "data=folder", "data.root=list.csv", cwd=tmp_path)
     assert done.returncode == 2

@@ -61,6 +61,22 @@ def locate(name: Any, where: str, kind: Any = None) -> Callable[..., Any]:
     return target
 
 
+@cache
+def kind_of(group: str) -> Any:
+    """Return what the targets of a group of the configuration must make, a type hint for `locate`.
+
+    Models and schedules are colorlab's own; the training knows their kinds.
+    """
+    from lightning import Callback, LightningDataModule, Trainer
+    from lightning.pytorch.loggers import Logger
+    from torch import nn, optim
+
+    return {
+        "optim": optim.Optimizer, "objective": nn.Module, "data": LightningDataModule, "trainer": Trainer,
+        "callbacks": Callback, "logger": Logger,
+    }[group]  # fmt: skip
+
+
 def _is_part(made: type) -> bool:
     """Return whether a class may be a part of an experiment: one of a library's kinds, of ours, or of a plugin."""
     package = made.__module__.partition(".")[0]

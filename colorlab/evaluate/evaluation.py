@@ -9,7 +9,7 @@ from lightning import Trainer
 from lightning.pytorch.utilities import rank_zero_only
 from rich.console import Console
 
-from colorlab.config import check, check_arguments, check_filing
+from colorlab.config import check, check_arguments, check_filing, kind_of
 from colorlab.data import ColorDataModule
 from colorlab.data.color_histogram import cached_prior
 from colorlab.data.photographs import Photographs
@@ -43,8 +43,9 @@ def evaluate(cfg: dict[str, Any], folder: Path) -> Report | None:
     """
     settings: Settings = check_arguments(Settings, {k: v for k, v in cfg.items() if k not in GROUPS}).build()
     check_filing(cfg["run"])
-    data_plan, trainer_plan = (check(cfg[key], key) for key in ("data", "trainer"))
-    loggers = [check(node, f"logger.{name}") for name, node in (cfg["logger"] or {}).items() if node]
+    data_plan, trainer_plan = (check(cfg[key], key, kind=kind_of(key)) for key in ("data", "trainer"))
+    kind = kind_of("logger")
+    loggers = [check(node, f"logger.{name}", kind=kind) for name, node in (cfg["logger"] or {}).items() if node]
     written = read_report(Path(settings.against).expanduser()) if settings.against else None
     models = load_models(settings.checkpoint)
     data: ColorDataModule = with_protocol(data_plan, settings.protocol).build()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig
 
 from colorlab.command_line import run
-from colorlab.config import check, check_arguments, plain
+from colorlab.config import check, check_arguments, kind_of, plain
 from colorlab.errors import UserError
 
 if TYPE_CHECKING:
@@ -64,7 +64,8 @@ def shards(cfg: dict[str, Any]) -> None:
     settings: Settings = check_arguments(Settings, top).build()
     if settings.megabytes <= 0 or (settings.short_side or 1) < 1:
         raise UserError("megabytes and short_side must be above 0.")
-    print(pack(check(cfg["data"], "data").build(), settings), flush=True)
+    data = check(cfg["data"], "data", kind=kind_of("data")).build()
+    print(pack(data, settings), flush=True)
     print(f"train with them: python -m colorlab.train data=shards data.root={settings.out}")
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from colorlab.command_line import as_list, quiet_libraries, run
-from colorlab.config import check, check_arguments, check_filing, plain
+from colorlab.config import check, check_arguments, check_filing, kind_of, plain
 from colorlab.errors import UserError
 from colorlab.study.folder import StudyFolder
 from colorlab.study.settings import GROUPS, Settings
@@ -62,7 +62,8 @@ def _report(folder: StudyFolder, logger: dict[str, Any] | None) -> None:
     database.close()
     if not answers:
         raise UserError(f"Nobody has answered in {folder.path} yet.")
-    loggers = [check(node, f"logger.{name}").build() for name, node in (logger or {}).items() if node]
+    plans = [check(node, f"logger.{name}", kind=kind_of("logger")) for name, node in (logger or {}).items() if node]
+    loggers = [plan.build() for plan in plans]
     report, sheets = write(answers, facts, folder.path)
     Console().print(table_of(report))
     left_out = f"{report['inattentive']} inattentive, {report['mistimed']} answers to pairs seen too long or briefly"

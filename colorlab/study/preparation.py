@@ -3,7 +3,7 @@
 import random
 from typing import Any, cast
 
-from colorlab.config import check
+from colorlab.config import check, kind_of
 from colorlab.data import ColorDataModule
 from colorlab.data.photographs import Photographs
 from colorlab.data.splits import content_fingerprint
@@ -45,7 +45,7 @@ def prepare(settings: Settings, cfg: dict[str, Any], folder: StudyFolder) -> dic
 
 def _create(settings: Settings, cfg: dict[str, Any], folder: StudyFolder, models: list[NamedModel]) -> dict[str, Any]:
     """Write the pictures of a new study."""
-    data_plan, trainer_plan = (check(cfg[key], key) for key in ("data", "trainer"))
+    data_plan, trainer_plan = (check(cfg[key], key, kind=kind_of(key)) for key in ("data", "trainer"))
     data: ColorDataModule = with_protocol(data_plan, settings.protocol).build()
     files = files_of(data, settings.split)
     chosen = sorted(random.Random(settings.seed).sample(files, min(settings.pictures, len(files))))

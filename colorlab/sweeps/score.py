@@ -1,6 +1,7 @@
 """The logged value that a sweep compares its runs by."""
 
 import math
+import re
 from collections.abc import Iterable
 from typing import Literal
 
@@ -10,13 +11,15 @@ from colorlab.runs.metrics_table import read_metrics
 
 
 def direction_of(metric: str) -> Literal["min", "max"]:
-    """Return whether the compared value should fall or rise.
+    """Return whether the compared value should fall or rise; a term of the loss, as val/loss/l1, should fall.
 
     Raises:
         UserError: runs do not log it, or neither a low nor a high value is better.
     """
     from colorlab.metrics import METRICS, direction
 
+    if re.fullmatch(r"(train|val|test)/loss/.+", metric):
+        return "min"
     better = {f"{stage}/{name}": direction(name) for stage in ("val", "test") for name in ("loss", *METRICS)}
     found = {"train/loss": direction("loss"), **better}.get(metric)
     if found is None:

@@ -6,7 +6,7 @@ from typing import Any, Literal, Self
 
 from pydantic import StrictBool, StrictInt
 
-from colorlab.config import GROUPS, SETTINGS, Filing, Plan, check, check_arguments, check_filing
+from colorlab.config import GROUPS, SETTINGS, Filing, Plan, check, check_arguments, check_filing, kind_of
 from colorlab.errors import UserError, did_you_mean
 from colorlab.sweeps.score import direction_of
 from colorlab.sweeps.settings import GridSettings, SearchSettings, check_settings
@@ -181,9 +181,12 @@ class Experiment:
         from colorlab.metrics import metric_names
 
         direction_of(metric)
-        measured = (
-            metric.partition("/")[2] in ("loss", *metric_names(self.settings.metrics)) or "evaluation" in self.callbacks
-        )
+        name = metric.partition("/")[2]
+        if name.startswith("loss/"):
+            _check_term(self.objective, name.removeprefix("loss/"), f"sweep.metric={metric}")
+            measured = True
+        else:
+            measured = name in ("loss", *metric_names(self.settings.metrics)) or "evaluation" in self.callbacks
         if not measured or (metric.startswith("test/") and not self.settings.test):
             raise UserError(f"sweep.metric={metric} is not measured: see metrics, test and callbacks=evaluation.")
 
@@ -228,18 +231,13 @@ class Experiment:
 
 def _kinds() -> dict[str, Any]:
     """Return what each group's targets must make."""
-    from lightning import Callback, LightningDataModule, Trainer
-    from lightning.pytorch.loggers import Logger
-    from torch import nn, optim
+    from torch.optim.lr_scheduler import LRScheduler
 
     from colorlab.models import Colorizer
     from colorlab.schedules import Schedule
 
-    return {
-        "model": Colorizer, "optim": optim.Optimizer, "schedule": Schedule | optim.lr_scheduler.LRScheduler,
-        "objective": nn.Module, "data": LightningDataModule, "trainer": Trainer, "callbacks": Callback,
-        "logger": Logger,
-    }  # fmt: skip
+    others = ("optim", "objective", "data", "trainer", "callbacks", "logger")
+    return {"model": Colorizer, "schedule": Schedule | LRScheduler} | {group: kind_of(group) for group in others}
 
 
 def _check_keys(cfg: Mapping[str, Any]) -> None:
@@ -262,6 +260,21 @@ def _check_collection(group: Mapping[str, Any], path: str, kind: Any) -> dict[st
     for name in nodes.keys() - known:
         raise UserError(f"Unknown key {path}.{name}: {did_you_mean(name, known, f'{path}.')}")
     return {name: check(node, f"{path}.{name}", kind=kind) for name, node in nodes.items()}
+
+
+def _check_term(objective: Plan, term: str, where: str) -> None:
+    """Refuse a term of the loss that the objective does not have, as far as it can be told before the training."""
+    from colorlab.objectives import Objective, Sum
+
+    if not isinstance(objective.target, type) or not issubclass(objective.target, Objective):
+        raise UserError(f"{where} is not measured: {objective.path} has no terms.")
+    if issubclass(objective.target, Sum):
+        terms = objective.arguments["terms"]
+        name, _, inner = term.partition("/")
+        if name not in terms:
+            raise UserError(f"{where} is not measured, {objective.path} has no such term: {did_you_mean(name, terms)}")
+        if inner:
+            _check_term(terms[name], inner, where)
 
 
 def _check_monitor(plan: Plan, path: str) -> None:

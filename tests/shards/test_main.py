@@ -96,6 +96,7 @@ def test_mistakes_are_reported_in_one_sentence(
         "out=x megabites=3": "did you mean megabytes?",
         "out=x megabytes=0": "must be above 0",
         "out=x short_side=abc": "short_side=abc must be a whole number or null",
+        "out=x data._target_=colorlab.models.CUNet": "CUNet does not make what belongs here: of type Lightni",
         "out=/proc/nope": "/proc/nope cannot be written to (No such file or directory).",
         "out=file/x": "file/x cannot be written to (Not a directory).",
         "out=s3://no-such-bucket/x": "s3://no-such-bucket/x: ",

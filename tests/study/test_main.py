@@ -308,6 +308,11 @@ def test_a_continued_study_keeps_its_pairs_and_seed(folder: Path) -> None:
     assert prepare_here(folder, "going") == json.loads(json.dumps(began))
 
 
+def test_what_is_no_source_of_photographs_is_named_as_such(folder: Path) -> None:
+    with pytest.raises(UserError, match="CUNet does not make what belongs here: of type LightningDataModule"):
+        prepare_here(folder, "wrong", "data._target_=colorlab.models.CUNet")
+
+
 def test_a_study_needs_photographs_with_color(folder: Path) -> None:
     (gray := folder / "gray").mkdir()
     Image.new("L", (32, 32), 100).save(gray / "gray.png")

@@ -1,5 +1,7 @@
 """The experiment: checked once, changed by giving a new one, saved from itself."""
 
+import re
+
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
@@ -87,3 +89,38 @@ def test_a_cosine_needs_a_length_if_nothing_but_time_ends_the_training(cfg: dict
         Experiment.of(endless)
     Experiment.of(endless | {"schedule": cosine | {"length": 20}})
     Experiment.of(endless | {"trainer": endless["trainer"] | {"max_steps": 1000}})
+
+
+SUM = {
+    "_target_": "colorlab.objectives.Sum",
+    "terms": {
+        "l1": {"_target_": "torch.nn.L1Loss"},
+        "more": {"_target_": "colorlab.objectives.Sum", "terms": {"mse": {"_target_": "torch.nn.MSELoss"}}},
+    },
+}
+
+
+@pytest.mark.parametrize("metric", ["val/loss/l1", "train/loss/l1", "val/loss/more/mse", "val/loss"])
+def test_a_sweep_compares_by_a_term_of_the_loss(cfg: dict, metric: str) -> None:
+    assert Experiment.of(cfg | {"objective": SUM, "sweep": {"metric": metric}}).sweep.metric == metric
+
+
+@pytest.mark.parametrize(
+    ("objective", "metric", "sentence"),
+    [
+        (
+            SUM,
+            "val/loss/l2",
+            "sweep.metric=val/loss/l2 is not measured, objective has no such term: choose from: l1,",
+        ),
+        (SUM, "val/loss/more/l1", "objective.terms.more has no such term: choose from: mse."),
+        (SUM, "val/loss/l1/x", "sweep.metric=val/loss/l1/x is not measured: objective.terms.l1 has no terms."),
+        ({"_target_": "torch.nn.L1Loss"}, "val/loss/l1", "sweep.metric=val/loss/l1 is not measured: objective has no"),
+        (SUM, "test/loss/l1", "sweep.metric=test/loss/l1 is not measured: see metrics, test"),
+    ],
+)
+def test_a_term_that_the_objective_does_not_have_is_refused(
+    cfg: dict, objective: dict, metric: str, sentence: str
+) -> None:
+    with pytest.raises(UserError, match=re.escape(sentence)):
+        Experiment.of(cfg | {"objective": objective, "sweep": {"metric": metric}, "test": False})

@@ -16,8 +16,10 @@ from colorlab.color.conversion import (
     rgb_to_lab,
     to_float,
 )
+from colorlab.color.formulas import gray_rgb
 from colorlab.color.precision import exact
 
 __all__ = [
-    "AB_MAX", "GRAY_AB", "exact", "from_float", "has_color", "lab_to_rgb", "lightness_of", "rgb_to_lab", "to_float",
+    "AB_MAX", "GRAY_AB", "exact", "from_float", "gray_rgb", "has_color", "lab_to_rgb", "lightness_of", "rgb_to_lab",
+    "to_float",
 ]  # fmt: skip

@@ -118,8 +118,11 @@ def _write(model: "Colorizer", part: Path, settings: ExportSettings, checkpoint:
 
 
 def _write_graph(model: "Colorizer", part: Path, settings: ExportSettings) -> "Program":
+    import torch
+
     from colorlab.export.graph import Graph
 
+    model.to(memory_format=torch.contiguous_format)  # torch.export cannot reason about some channels-last layouts
     graph = Graph(model, settings.rgb).eval()
     if settings.to == "onnx":
         from colorlab.export import onnx

@@ -26,6 +26,8 @@ class Graph(nn.Module):
     def __init__(self, model: Colorizer, rgb: bool) -> None:
         super().__init__()
         self.model, self.rgb = model, rgb
+        # A map of one pixel would make the traced size a constant.
+        self.min_side = max(MIN_SIDE, model.multiple_of + 1)
 
     def forward(self, picture: Tensor) -> Tensor:
         """Map L [B, 1, H, W] to ab [B, 2, H, W], or gray rgb [B, 3, H, W] in 0..1 to colored rgb."""
@@ -48,7 +50,8 @@ class Graph(nn.Module):
 
     def shapes(self) -> tuple[dict[int, Dim]]:
         """Return the dynamic dimensions of the input."""
-        return ({0: Dim("batch"), 2: Dim("height", min=MIN_SIDE), 3: Dim("width", min=MIN_SIDE)},)
+        height, width = (Dim(name, min=self.min_side) for name in ("height", "width"))
+        return ({0: Dim("batch"), 2: height, 3: width},)
 
     def example(self) -> Tensor:
         """Return an input to trace with: two pictures with H ≠ W, so that tracing makes no size a constant."""
@@ -56,7 +59,7 @@ class Graph(nn.Module):
 
     def facts(self) -> dict[str, str]:
         """Return the metadata of a file: the model, the licenses, the input and the output."""
-        shape = f"float32, height and width from {MIN_SIDE} up (padded inside)"
+        shape = f"float32, height and width from {self.min_side} up (padded inside)"
         rgb = f"[batch, 3, height, width] sRGB in 0..1, {shape}"
         return {
             **metadata(self.model),

@@ -2,7 +2,8 @@
 
 from colorlab.models.colorizer import Colorizer
 from colorlab.models.cunet import CUNet
+from colorlab.models.ddcolor import DDColor
 from colorlab.models.eccv16 import ECCV16
 from colorlab.models.siggraph17 import Siggraph17
 
-__all__ = ["ECCV16", "CUNet", "Colorizer", "Siggraph17"]
+__all__ = ["ECCV16", "CUNet", "Colorizer", "DDColor", "Siggraph17"]

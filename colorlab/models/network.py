@@ -26,6 +26,12 @@ class ColorNetwork(PretrainedMixin, HyperparametersMixin, TrainableModule):
     multiple_of: int = 1
     """`network` takes heights and widths that are multiples of this; `forward` pads others and crops the result."""
 
+    input_size: int = 256
+    """Short side in pixels at which a picture is colored, unless another size is asked for."""
+
+    square_input: bool = False
+    """Whether a picture is squashed to a square to be colored; otherwise it keeps its shape."""
+
     predicts_bins: bool = False
     """Whether `network` returns the logits of the 313 color bins instead of ab."""
 
@@ -37,7 +43,7 @@ class ColorNetwork(PretrainedMixin, HyperparametersMixin, TrainableModule):
 
     def __init__(self) -> None:
         super().__init__()
-        self.save_hyperparameters()
+        self.save_hyperparameters(ignore=["encoder_weights"])  # a file, which only the start of a training needs
         self._compiled_network: Callable[..., Tensor] | None = None  # takes the place of `network` in training
 
     def initialize(self) -> None:

@@ -2,17 +2,32 @@
 
 import warnings
 from collections.abc import Callable
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from colorlab.models.colorizer import Colorizer
+from colorlab.models.ddcolor import DDColor
 from colorlab.models.eccv16 import ECCV16
 from colorlab.models.siggraph17 import Siggraph17
 
-PUBLISHED: tuple[Callable[[], Colorizer], ...] = (ECCV16, Siggraph17)
-"""What builds each published network."""
+
+class Published(NamedTuple):
+    """A published network: how to build it, and the name and shape of a tensor that tells it from the others."""
+
+    build: Callable[[], Colorizer]
+    tensor: str
+    shape: tuple[int, ...]
+
+
+PUBLISHED = (
+    Published(ECCV16, "model8.6.weight", (313, 256, 1, 1)),
+    Published(Siggraph17, "model_class.0.weight", (529, 256, 1, 1)),
+    Published(partial(DDColor, "tiny"), "encoder.arch.norm3.weight", (768,)),
+    Published(partial(DDColor, "large"), "encoder.arch.norm3.weight", (1536,)),
+)
 
 
 def recognize(weights: Any) -> Colorizer | None:
@@ -25,15 +40,20 @@ def recognize(weights: Any) -> Colorizer | None:
     """
     if not isinstance(weights, dict) or not all(isinstance(value, Tensor) for value in weights.values()):
         return None
-    shapes = {name: value.to("meta") for name, value in weights.items()}
-    for build in PUBLISHED:
-        try:
+    for build, tensor, shape in PUBLISHED:
+        if tensor in weights and weights[tensor].shape == shape:
             with torch.device("meta"):
                 model = build()
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # torch's about copies between tensors without content
-                model.load_state_dict(shapes)
-        except RuntimeError:
-            continue
-        return model.to_empty(device="cpu")
+            return model.to_empty(device="cpu") if _fits(weights, model) else None
     return None
+
+
+def _fits(weights: dict[str, Tensor], model: Colorizer) -> bool:
+    """Return whether a model without memory can load weights of these names and shapes."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch's about copies between tensors without content
+        try:
+            model.load_state_dict({name: value.to("meta") for name, value in weights.items()})
+        except RuntimeError:
+            return False
+    return True

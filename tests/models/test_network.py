@@ -9,11 +9,12 @@ import torch
 from torch import nn
 
 from colorlab import models
-from colorlab.models import Colorizer, CUNet
+from colorlab.models import Colorizer, CUNet, DDColor
 
 SMALL: dict[str, Callable[[], Colorizer]] = {
     name: partial(getattr(models, name), width=4) for name in models.__all__ if name != "Colorizer"
 }
+SMALL["DDColor"] = partial(DDColor, width=32, queries=8, layers=3, encoder_width=8)
 SMALL["CUNet_relu_max_before"] = partial(CUNet, width=4, activation="relu", pool="max", norm="before", dilation=1)
 
 

@@ -1,6 +1,7 @@
 """Published files as checkpoints: recognized by their tensors' names and shapes, in every form they come in."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -9,10 +10,12 @@ from safetensors.torch import save_file
 
 import colorlab
 from colorlab.errors import UserError
-from colorlab.models import ECCV16, Colorizer, Siggraph17
+from colorlab.models import ECCV16, Colorizer, DDColor, Siggraph17
 from colorlab.models.published import PUBLISHED, recognize
 
-BUILDS: dict[str, Callable[[], Colorizer]] = {"eccv16": ECCV16, "siggraph17": Siggraph17}
+BUILDS: dict[str, Callable[[], Colorizer]] = {
+    "eccv16": ECCV16, "siggraph17": Siggraph17, "ddcolor_tiny": partial(DDColor, "tiny"),
+}  # fmt: skip
 
 
 def same(one: Colorizer, other: Colorizer) -> bool:
@@ -56,6 +59,10 @@ def test_weights_that_fit_no_published_network_are_not_recognized(tmp_path: Path
 
 
 def test_every_network_with_a_published_layout_is_recognized() -> None:
+    builds = (*BUILDS.values(), partial(DDColor, "large"))
     with torch.device("meta"):
-        names = [{type(build()) for build in builds} for builds in (PUBLISHED, BUILDS.values())]
-    assert names[0] == names[1]
+        models = [build() for build in builds]
+        assert [each.build().hparams for each in PUBLISHED] == [model.hparams for model in models]
+    for model in models[:3]:  # the large one would take a gigabyte
+        found = recognize(model.state_dict())
+        assert (type(found), found.hparams) == (type(model), model.hparams)

@@ -36,7 +36,9 @@ def _parser() -> argparse.ArgumentParser:
         help="a checkpoint, or a run's folder for its best one (default: a small model that comes with colorlab)",
     )
     parser.add_argument("-o", "--out", required=True, help="a folder; for one picture a file, or - (standard output)")
-    parser.add_argument("--size", type=int, default=256, help="short side of the network's input (default: 256 pixels)")
+    parser.add_argument(
+        "--size", type=int, help="short side of the network's input (default: 256 pixels; DDColor: 512)"
+    )
     parser.add_argument("--guided", action="store_true", help="upsample color along the edges of the picture")
     parser.add_argument("--saturation", type=float, default=1.0, help="factor of the color (default: 1)")
     parser.add_argument("--temperature", type=float, help="of models with bins: lower is bolder (the model's own)")

@@ -30,7 +30,6 @@ class BatchingPredictor:
 
     def __init__(self, model: Colorizer, options: Options) -> None:
         self.model, self.options = model, options
-        self.device = next(model.parameters()).device
         self.events: SimpleQueue[Request | Future] = SimpleQueue()  # requests, and threads' work that is done
         self._waiting: list[Request] = []
         self._closed = threading.Event()

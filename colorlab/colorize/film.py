@@ -33,7 +33,7 @@ from colorlab.colorize.video import Encoder, Orientation, decoded, refuse_hdr, r
 from colorlab.errors import UserError
 from colorlab.files import atomic_path
 from colorlab.models.colorizer import Colorizer
-from colorlab.models.inference import apply_color, network_input, pixels_of, predict
+from colorlab.models.inference import apply_color, input_of, pixels_of, predict
 
 PIECE = 120
 """Frames per piece: an interruption loses at most as many."""
@@ -109,9 +109,9 @@ def _color(
     pool: ThreadPoolExecutor,
 ) -> Iterator[np.ndarray]:
     """Color the frames of a batch; return them as they are stored in the film, [H, W, 3] uint8 each."""
-    device, orientation = next(model.parameters()).device, Orientation.of(batch[0])
+    orientation = Orientation.of(batch[0])
     pixels = list(pool.map(lambda frame: pixels_of(orientation.upright(rgb_of(frame)))[0], batch))
-    inputs = list(pool.map(lambda each: network_input(each, options.size, device), pixels))
+    inputs = list(pool.map(lambda each: input_of(model, each, options.size), pixels))
     predicted = predict(model, torch.cat(inputs), options.saturation, options.temperature).split(1)
     filtered = [flicker_filter(lightness, ab) for lightness, ab in zip(inputs, predicted, strict=True)]
 

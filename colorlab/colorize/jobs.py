@@ -13,7 +13,6 @@ from colorlab.errors import UserError
 from colorlab.images.failures import explain_failure
 from colorlab.images.formats import PICTURE_SUFFIXES
 from colorlab.images.picture_files import MEGAPIXELS
-from colorlab.models.inference import SIZE
 
 FILM_SUFFIXES = {".avi", ".m4v", ".mkv", ".mov", ".mp4", ".webm"}
 """The files that are taken as films."""
@@ -23,7 +22,7 @@ FILM_SUFFIXES = {".avi", ".m4v", ".mkv", ".mov", ".mp4", ".webm"}
 class Options:
     """How pictures and films are colored and written; the help of the command explains each option."""
 
-    size: int = SIZE
+    size: int | None = None
     guided: bool = False
     saturation: float = 1.0
     temperature: float | None = None

@@ -19,7 +19,7 @@ from colorlab.images.failures import explain_failure
 from colorlab.images.frames import Frame, PictureFile
 from colorlab.images.picture_files import format_to_write, open_picture, write_picture
 from colorlab.models.colorizer import Colorizer
-from colorlab.models.inference import apply_color, network_input, pixels_of
+from colorlab.models.inference import apply_color, input_of, pixels_of
 
 PIXELS_IN_FLIGHT = 2**26
 """Pixels decoded at a time over all threads; a larger picture is processed alone."""
@@ -112,7 +112,7 @@ def _with_suffix_of(target: Path, format: str) -> Path:
 
 def _color_frame(frame: Frame, predictor: BatchingPredictor, options: Options) -> Frame:
     pixels, like_array = pixels_of(frame.pixels)
-    lightness = network_input(pixels, options.size, predictor.device)
+    lightness = input_of(predictor.model, pixels, options.size)
     ab = predictor.predict(lightness)
     colored, alpha = like_array(apply_color(pixels, lightness, ab, options.guided)), frame.alpha
     if options.side_by_side:

@@ -59,8 +59,9 @@ def fingerprint_of(source: Path, model: Colorizer, options: Options) -> str:
     digest, status = hashlib.blake2b(digest_size=16), source.stat()
     for name, value in model.state_dict().items():
         digest.update(name.encode() + value.cpu().flatten().view(torch.uint8).numpy().tobytes())
+    size = model.input_size if options.size is None else options.size
     coloring = (
-        options.size, options.guided, options.saturation, options.temperature, options.side_by_side, options.steady
+        size, options.guided, options.saturation, options.temperature, options.side_by_side, options.steady
     )  # fmt: skip
     digest.update(repr((str(source.resolve()), status.st_size, status.st_mtime_ns, coloring)).encode())
     return digest.hexdigest()

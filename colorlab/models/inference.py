@@ -25,9 +25,6 @@ from colorlab.images.pixels import array_of, upper_8_bits
 if TYPE_CHECKING:
     from colorlab.models.network import ColorNetwork
 
-SIZE = 256
-"""Short side of the network's input in pixels: usually the size it was trained on."""
-
 MIN_SIDE = 16
 """Minimum of both sides of the network's input, in pixels."""
 
@@ -41,7 +38,7 @@ def colorize(
     model: "ColorNetwork",
     image: Picture,
     *,
-    size: int = SIZE,
+    size: int | None = None,
     guided: bool = False,
     saturation: float = 1.0,
     temperature: float | None = None,
@@ -53,7 +50,8 @@ def colorize(
         image: in sRGB. A PIL image; a NumPy array [H, W], [H, W, 1] or [H, W, 3]; or a tensor
             [1 or 3, H, W] or [B, 1 or 3, H, W]. Arrays and tensors are uint8, uint16, or floating
             point in 0..1. The colors of a picture in color are ignored.
-        size: short side of the network's input in pixels; the aspect ratio is kept.
+        size: short side of the network's input in pixels; None for the model's own, usually 256. The aspect ratio is
+            kept, unless the model takes squares.
         guided: upsample ab along the edges of L instead of bilinearly: color bleeds less.
         saturation: factor of ab; 0 leaves the picture gray.
         temperature: for decoding bins; None for the model's own.
@@ -67,15 +65,14 @@ def colorize(
     """
     check_options(model, size, saturation, temperature)
     pixels, like_image = pixels_of(image)
-    device = next(model.parameters()).device
-    lightness = network_input(pixels, size, device)
+    lightness = input_of(model, pixels, size)
     ab = predict(model, lightness, saturation, temperature)
     return like_image(apply_color(pixels, lightness, ab, guided))
 
 
-def check_options(model: "ColorNetwork", size: int, saturation: float, temperature: float | None) -> None:
+def check_options(model: "ColorNetwork", size: int | None, saturation: float, temperature: float | None) -> None:
     """Raise UserError if an argument of `colorize` is invalid, or does not apply to the model."""
-    if size < MIN_SIDE:
+    if size is not None and size < MIN_SIDE:
         raise UserError(f"size={size} must be at least {MIN_SIDE}.")
     if not 0 <= saturation < math.inf:
         raise UserError(f"saturation={saturation:g} must be 0 or more.")
@@ -139,19 +136,33 @@ def _pil_of(colored: Tensor, alpha: np.ndarray | None, info: dict[Any, Any]) -> 
 # -- at the network's size -------------------------------------------------------------------------------------------
 
 
-def network_size(height: int, width: int, size: int) -> tuple[int, int]:
+def input_of(model: "ColorNetwork", pixels: Tensor, size: int | None = None) -> Tensor:
+    """Return L [B, 1, h, w] of pictures, resized for a model, on its device.
+
+    Args:
+        model: the model that will color them.
+        pixels: [B, 1 or 3, H, W].
+        size: the short side in pixels; None for the model's own.
+    """
+    size = model.input_size if size is None else size
+    return network_input(pixels, size, next(model.parameters()).device, model.square_input)
+
+
+def network_size(height: int, width: int, size: int, square: bool = False) -> tuple[int, int]:
     """Return height and width of the network's input for a picture, given the short side."""
+    if square:
+        return size, size
     scale = min(size / min(height, width), MAX_ASPECT * size / max(height, width))
     return max(MIN_SIDE, round(height * scale)), max(MIN_SIDE, round(width * scale))
 
 
-def network_input(pixels: Tensor, size: int, device: torch.device) -> Tensor:
-    """Return L [B, 1, h, w] of pictures, resized for the network, on the device.
+def network_input(pixels: Tensor, size: int, device: torch.device, square: bool = False) -> Tensor:
+    """Return L [B, 1, h, w] of pictures, resized to a short side or to a square, on the device.
 
     Equals `F.interpolate(…, mode="bilinear", antialias=True)`, but processes a strip at a time.
     """
     batch, channels, full_height, full_width = pixels.shape
-    height, width = network_size(full_height, full_width, size)
+    height, width = network_size(full_height, full_width, size, square)
     scale = full_height / height
     center = (torch.arange(height, device=device)[:, None] + 0.5) * scale
     total = torch.zeros(height, 1, device=device)

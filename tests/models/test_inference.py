@@ -12,8 +12,8 @@ from colorlab.color import lab_to_rgb, rgb_to_lab
 from colorlab.data.splits import SAMPLES
 from colorlab.errors import UserError
 from colorlab.images.decoding import read_photograph
-from colorlab.models import ECCV16, CUNet, inference
-from colorlab.models.inference import apply_color, colorize, network_input, network_size
+from colorlab.models import ECCV16, CUNet, DDColor, inference
+from colorlab.models.inference import apply_color, colorize, input_of, network_input, network_size
 
 CPU = torch.device("cpu")
 
@@ -127,6 +127,19 @@ def test_the_network_input_keeps_the_aspect_within_bounds(
 ) -> None:
     assert network_size(*shape, size) == expected
     assert model.colorize(np.zeros(shape, np.uint8), size=size).shape == (*shape, 3)
+
+
+def test_a_model_colors_at_its_own_size_and_shape_unless_another_size_is_asked_for(model: CUNet) -> None:
+    ddcolor = DDColor(width=32, queries=4, layers=1, encoder_width=8)
+    pixels = torch.randint(0, 256, (1, 3, 300, 600), dtype=torch.uint8)
+    assert input_of(model, pixels).shape == (1, 1, 256, 512)
+    assert input_of(ddcolor, pixels).shape == (1, 1, 512, 512)
+    assert input_of(ddcolor, pixels, 64).shape == (1, 1, 64, 64)
+    with torch.no_grad():
+        ab = ddcolor.eval()(input_of(ddcolor, pixels))
+    smooth = apply_color(pixels, input_of(ddcolor, pixels), ab)
+    assert torch.equal(ddcolor.colorize(pixels), smooth)
+    assert torch.equal(ddcolor.colorize(pixels, size=512), smooth)
 
 
 def test_saturation_and_temperature_change_the_colors(photograph: Tensor) -> None:

@@ -6,6 +6,7 @@ import sys
 from colorlab.command_line import leave, parse_arguments
 from colorlab.errors import UserError
 from colorlab.runs.checkpoints import BUILT_IN
+from colorlab.runs.published import PUBLISHED
 
 
 def main() -> None:
@@ -33,7 +34,8 @@ def _parser() -> argparse.ArgumentParser:
         "--checkpoint",
         default=BUILT_IN,
         metavar="CKPT",
-        help="a checkpoint, or a run's folder for its best one (default: a small model that comes with colorlab)",
+        help="a checkpoint, a run's folder for its best one, or a published network:"
+        f" {', '.join(PUBLISHED)} (default: a small model that comes with colorlab)",
     )
     parser.add_argument("-o", "--out", required=True, help="a folder; for one picture a file, or - (standard output)")
     parser.add_argument(

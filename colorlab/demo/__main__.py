@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from colorlab.command_line import leave, parse_arguments, quiet_libraries
 from colorlab.errors import UserError
-from colorlab.runs.checkpoints import BUILT_IN, find_checkpoint
+from colorlab.runs.checkpoints import BUILT_IN
+from colorlab.runs.published import PUBLISHED
 from colorlab.web.serving import listen
 
 if TYPE_CHECKING:
@@ -22,11 +23,11 @@ def read_models(paths: list[Path], device: str) -> "dict[str, Colorizer]":
     """
     import torch
 
-    from colorlab.models.weights import load
+    from colorlab.models.weights import find_model, load
 
     models: dict[str, Colorizer] = {}
     for path in paths:
-        checkpoint = find_checkpoint(path, best=True)
+        checkpoint = find_model(path)
         name = checkpoint.name if checkpoint.is_dir() else checkpoint.stem
         name = f"{checkpoint.resolve().parent.parent.name}/{name}" if name in models else name
         try:
@@ -60,7 +61,7 @@ def main() -> None:
         nargs="*",
         type=Path,
         metavar="CHECKPOINT",
-        help="files, run folders, exports (a small one that comes with colorlab)",
+        help=f"files, run folders, exports, {', '.join(PUBLISHED)} (default: a small one that comes with colorlab)",
     )
     parser.add_argument("--host", default="127.0.0.1", help="0.0.0.0 lets other machines connect (%(default)s)")
     parser.add_argument("--port", type=int, default=8000, help="0 takes a free one (%(default)s)")

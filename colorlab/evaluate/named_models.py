@@ -6,8 +6,8 @@ from pathlib import Path
 
 from colorlab.errors import UserError
 from colorlab.models.colorizer import Colorizer
-from colorlab.models.weights import load
-from colorlab.runs.checkpoints import find_checkpoint, sha256_of
+from colorlab.models.weights import find_model, load
+from colorlab.runs.checkpoints import sha256_of
 
 
 @dataclass
@@ -21,7 +21,7 @@ class NamedModel:
 
 
 def load_models(paths: list[str]) -> list[NamedModel]:
-    """Load the models from checkpoint files, or from the best checkpoints of run folders.
+    """Load the models from checkpoint files, from the best checkpoints of run folders, or published ones by word.
 
     A model is named after its file or its run folder; of equal names, each is prefixed with as many parent folders
     as are needed to tell them apart.
@@ -29,7 +29,7 @@ def load_models(paths: list[str]) -> list[NamedModel]:
     Raises:
         UserError: a checkpoint does not exist, is given twice, or holds no colorlab model.
     """
-    files = [find_checkpoint(Path(path).expanduser(), best=True).resolve() for path in paths]
+    files = [find_model(Path(path).expanduser()).resolve() for path in paths]
     if twice := [str(file) for file, count in Counter(files).items() if count > 1]:
         raise UserError(f"checkpoint names {twice[0]} twice.")
     given = [Path(path).expanduser().resolve() for path in paths]

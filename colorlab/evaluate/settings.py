@@ -12,7 +12,7 @@ class Settings:
     """What to evaluate, and how.
 
     Args:
-        checkpoint: checkpoint files, or run folders, of which the best checkpoint is taken.
+        checkpoint: checkpoint files, run folders, of which the best checkpoint is taken, or published networks by word.
         protocol: pictures stretched to 256×256, or at their own size.
         split: which of the photographs; a model trained with the same data settings has not seen those of test.
         metrics: names of metrics and classes of plugins; None for all that are available.

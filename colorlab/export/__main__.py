@@ -6,12 +6,16 @@ from pathlib import Path
 from colorlab.command_line import leave, parse_arguments
 from colorlab.errors import UserError
 from colorlab.export.exporter import SUFFIXES, ExportSettings, export
+from colorlab.runs.published import PUBLISHED
 
 
 def main() -> None:
     """Entry point of `colorlab-export`."""
     parser = argparse.ArgumentParser(prog="colorlab-export", description=__doc__)
-    parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="a file, a run's folder, or built-in")
+    parser.add_argument(
+        "checkpoint", type=Path, metavar="CHECKPOINT",
+        help=f"a file, a run's folder, or one of built-in, {', '.join(PUBLISHED)}",
+    )  # fmt: skip
     parser.add_argument("--to", choices=SUFFIXES, required=True, help="the format; torch is an archive of torch.export")
     parser.add_argument("-o", "--out", type=Path, help="default: beside the checkpoint")
     parser.add_argument("--rgb", action="store_true", help="onnx, torch: take and return RGB instead of L and ab")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from colorlab.command_line import quiet_libraries
 from colorlab.errors import UserError
 from colorlab.runs.checkpoints import BUILT_IN, find_checkpoint, sha256_of
+from colorlab.runs.published import published_word
 
 if TYPE_CHECKING:
     from colorlab.export.parity import Program
@@ -63,10 +64,10 @@ def export(
     """Write a model, read the written file, and compare its colors with the model's on a photograph.
 
     Args:
-        checkpoint: a file, an exported model, or a run's folder, whose best checkpoint is taken.
+        checkpoint: a file, an exported model, a run's folder, whose best checkpoint is taken, or a model's name.
         settings: the format and its options.
         out: the file, or for huggingface the folder, which is written atomically; None is beside the checkpoint, or
-            the working folder for the built-in one.
+            the working folder for a model that is given by name.
         force: overwrite it. In a folder, files of other names stay.
 
     Returns:
@@ -75,18 +76,20 @@ def export(
     Raises:
         UserError: the checkpoint cannot be written in this format, `out` cannot be written, or the colors differ.
     """
-    built_in = str(checkpoint) == BUILT_IN
-    checkpoint = find_checkpoint(checkpoint, best=True) if built_in or checkpoint.is_dir() else checkpoint
+    by_name = str(checkpoint) == BUILT_IN or published_word(checkpoint) is not None
+    if str(checkpoint) == BUILT_IN or checkpoint.is_dir():
+        checkpoint = find_checkpoint(checkpoint, best=True)
     suffix = SUFFIXES[settings.to]
-    out = out or Path(checkpoint.name if built_in else checkpoint).with_suffix(suffix)
+    out = out or Path(checkpoint.name if by_name else checkpoint).with_suffix(suffix)
     if suffix and out.suffix != suffix:
         raise UserError(f"-o {out} must end in {suffix}, by which programs know the format.")
     if out.exists() and not force:
         raise UserError(f"{out} exists: give another name with -o, or --force.")
     quiet_libraries()
     from colorlab.export.parity import LIMIT, difference
-    from colorlab.models.weights import load
+    from colorlab.models.weights import find_model, load
 
+    checkpoint = find_model(checkpoint)
     model = load(checkpoint).requires_grad_(False)
     part = out.with_name(f"{out.stem}.part{out.suffix}")
     try:

@@ -24,6 +24,7 @@ from colorlab.models.colorizer import Colorizer
 from colorlab.models.network import ColorNetwork
 from colorlab.models.published import recognize
 from colorlab.runs.checkpoints import BUILT_IN, PRETRAINED, find_checkpoint
+from colorlab.runs.published import fetch, published_folder, published_word
 from colorlab.runs.weight_files import CONFIG, read_checkpoint
 
 LICENSES = (
@@ -41,10 +42,15 @@ Half = Literal["float16", "bfloat16"]
 def read_weights(model: ColorNetwork, path: Path) -> None:
     """Load weights into a model from any of the files above.
 
+    Args:
+        model: the model.
+        path: one of these files or folders, or the word of a published network.
+
     Raises:
         UserError: the file cannot be read, or its weights are those of another model.
     """
-    _load_weights(model, read_checkpoint(path)["state_dict"], path)
+    path = find_model(path) if published_word(path) else path
+    _load_weights(model, _read(path)["state_dict"], path)
 
 
 def load(path: str | Path = BUILT_IN) -> Colorizer:
@@ -55,18 +61,47 @@ def load(path: str | Path = BUILT_IN) -> Colorizer:
     publish theirs are recognized by the names and shapes of the tensors.
 
     Args:
-        path: the folder of a run, for its best checkpoint; a checkpoint; an exported .safetensors file; or a folder
-            written by `save_pretrained`; the published weights of eccv16, siggraph17 or DDColor. By default the small
-            model that comes with colorlab.
+        path: the folder of a run, for its best checkpoint; a checkpoint; an exported .safetensors file; a folder
+            written by `save_pretrained`; a file of published weights; or the word of a published network, as "eccv16".
+            By default the small model that comes with colorlab.
 
     Raises:
         UserError: there is no such file, or it holds no model, or one of a class that is not known.
     """
-    path = find_checkpoint(Path(path), best=True)
-    checkpoint = read_checkpoint(path)
+    path = find_model(Path(path))
+    checkpoint = _read(path)
     model = _build(checkpoint, path)
     _load_weights(model, checkpoint["state_dict"], path)
     return model.eval()
+
+
+def find_model(path: Path) -> Path:
+    """Return the checkpoint that a path stands for; the weights of a published network are fetched once.
+
+    Args:
+        path: as in `load`.
+
+    Raises:
+        UserError: there is none, or it cannot be fetched.
+    """
+    if (word := published_word(path)) is None:
+        return find_checkpoint(path, best=True)
+    return fetch(word, _check_layout)
+
+
+def _check_layout(path: Path) -> None:
+    """Raise UserError if a file does not hold the weights of a published network."""
+    if recognize(read_checkpoint(path)["state_dict"]) is None:
+        raise UserError(f"{path} does not hold the weights of a published network.")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return read_checkpoint(path)
+    except UserError as error:
+        if path.parent == published_folder():
+            raise UserError(f"{error} Delete it, and it is fetched again.") from error
+        raise
 
 
 def _build(checkpoint: dict[str, Any], path: Path) -> Colorizer:

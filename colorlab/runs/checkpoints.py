@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 from colorlab.errors import UserError
+from colorlab.runs.published import PUBLISHED
 
 PRETRAINED = "model.safetensors"
 """File name of the weights in a folder that holds an exported model, as on Hugging Face."""
@@ -68,7 +69,8 @@ def find_checkpoint(path: Path, best: bool = False) -> Path:
     if str(path) == BUILT_IN and not path.exists():
         return Path(__file__).parents[1] / "models" / "built_in.safetensors"
     if not path.is_dir():
-        raise UserError(f"{path} does not exist: give the folder of a run, or a checkpoint.")
+        known = f", or one of {BUILT_IN}, {', '.join(PUBLISHED)}" if best else ""
+        raise UserError(f"{path} does not exist: give the folder of a run, or a checkpoint{known}.")
     checkpoints = Checkpoints(path / "checkpoints")
     return checkpoints.best() if best else checkpoints.newest()
 

@@ -15,7 +15,7 @@ class Settings:
 
     Args:
         out: the study's folder; an existing study is continued with its own pairs and answers.
-        checkpoint: checkpoint files or run folders, whose pictures are the fakes; not needed to continue a study.
+        checkpoint: files, run folders or words, as in an evaluation; their pictures are the fakes.
         report: report the answers instead of asking.
         protocol: native shows pictures in their own shape.
         split: which of the photographs.

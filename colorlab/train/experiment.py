@@ -54,7 +54,7 @@ class ModelSwitches:
 
     Args:
         compile: train with `torch.compile`d code.
-        weights: a checkpoint to start from, ours or one in the authors' published layout.
+        weights: a checkpoint to start from: ours, one in the authors' published layout, or its word, as eccv16.
         freeze: names of submodules that are not trained, such as [encoder], or patterns, such as [decoder.*.norm]; the
             statistics of their norms stay, too.
     """

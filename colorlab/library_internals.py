@@ -153,18 +153,3 @@ def trial_id(study: "Study", number: int) -> int:
     optuna 4.2: `FrozenTrial._trial_id`.
     """
     return study.trials[number]._trial_id
-
-
-# -- networks ---------------------------------------------------------------------------------------
-
-
-def lite0_classes(network: Any, features: "torch.Tensor") -> "torch.Tensor":
-    """Return EfficientNet-Lite0's logits of the ImageNet classes, [B, 1000].
-
-    efficientnet-lite-pytorch 0.1: `EfficientNet._fc`.
-
-    Args:
-        network: an EfficientNet of efficientnet-lite-pytorch.
-        features: pooled features, [B, 1280].
-    """
-    return network._fc(features)

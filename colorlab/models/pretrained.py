@@ -14,16 +14,22 @@ if TYPE_CHECKING:
 class PretrainedMixin:
     """Loads and saves a `ColorNetwork`, under the names that Hugging Face's libraries use."""
 
-    def load_pretrained_parts(self) -> None:
+    def load_pretrained_parts(self, weights: Path | None = None) -> None:
         """Load weights that others have trained into parts of the network, such as an encoder.
 
         Called once, when a training starts without `model.weights`; a checkpoint holds these weights, so it is
         loaded without the package or the file that they came from. The constructor must not load them. The default
         loads nothing.
 
+        Args:
+            weights: the file of `model.encoder_weights`; passed only if it is given.
+
         Raises:
-            UserError: the weights are not available.
+            UserError: the weights are not available, or a file is given and the network has no such part.
         """
+        if weights is not None:
+            title = cast("ColorNetwork", self).title
+            raise UserError(f"model.encoder_weights={weights}: {title} has no part with weights of its own.")
 
     @classmethod
     def from_pretrained(cls, path: str | Path) -> Self:

@@ -57,11 +57,21 @@ class ModelSwitches:
         weights: a checkpoint to start from: ours, one in the authors' published layout, or its word, as eccv16.
         freeze: names of submodules that are not trained, such as [encoder], or patterns, such as [decoder.*.norm]; the
             statistics of their norms stay, too.
+        encoder_lr: learning rate of the encoder relative to `optim.lr`; 0 freezes it. null: the network's own choice.
+        encoder_weights: a file of pretrained weights for the encoder. null: those that are installed or cached.
     """
 
     compile: StrictBool = False
     weights: str | None = None
     freeze: list[str] | None = None
+    encoder_lr: float | None = None
+    encoder_weights: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.encoder_lr is not None and self.encoder_lr < 0:
+            raise UserError(f"model.encoder_lr={self.encoder_lr:g} must be 0 or more.")
+        if self.encoder_weights and self.weights:
+            raise UserError("model.weights holds the encoder's weights, too: leave out model.encoder_weights.")
 
 
 @dataclass(frozen=True)

@@ -129,11 +129,16 @@ def _build_model(experiment: Experiment, start: bool) -> "Colorizer":
     from colorlab.models.weights import read_weights
 
     model: Colorizer = experiment.model.build()
-    if start and experiment.model_switches.weights:
-        read_weights(model, Path(experiment.model_switches.weights).expanduser())
+    switches = experiment.model_switches
+    if switches.encoder_lr is not None:
+        model.encoder_lr = switches.encoder_lr
+    if start and switches.weights:
+        read_weights(model, Path(switches.weights).expanduser())
+    elif start and switches.encoder_weights:
+        model.load_pretrained_parts(Path(switches.encoder_weights).expanduser())
     elif start:
         model.load_pretrained_parts()
-    freeze(model, experiment.model_switches.freeze or [])
+    freeze(model, switches.freeze or [])
     return model
 
 

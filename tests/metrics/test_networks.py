@@ -14,7 +14,6 @@ from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorIncepti
 from colorlab.color import rgb_to_lab
 from colorlab.data import ColorDataModule
 from colorlab.errors import UserError
-from colorlab.library_internals import lite0_classes
 from colorlab.metrics import Colored, networks
 from colorlab.metrics.networks import (
     Inception,
@@ -98,7 +97,7 @@ def test_lite0_classifies_photographs_with_high_confidence(photographs: torch.Te
     """Shows that the input is scaled as in the training of the network."""
     network = Lite0()
     with torch.no_grad():
-        confidence = lite0_classes(network.network, network.features(photographs)).softmax(dim=1).amax(dim=1)
+        confidence = network.network.classifier(network.features(photographs)).softmax(dim=1).amax(dim=1)
     assert confidence.median() > 0.4
 
 

@@ -143,8 +143,8 @@ def test_the_encoder_starts_from_imagenet_weights_and_gives_timms_features(
     state = timm_encoder.state_dict()
     file = tmp_path / "convnext.pth"
     torch.save(state if form == "timm" else {"model": original_names(state)}, file)
-    model = NARROW(encoder_weights=str(file))
-    model.load_pretrained_parts()
+    model = NARROW()
+    model.load_pretrained_parts(file)
     picture = torch.randn(2, 3, 64, 96)
     with torch.no_grad():
         found = model.encoder["arch"].eval()(picture)
@@ -159,9 +159,9 @@ def test_a_file_without_a_convnext_of_this_size_is_refused(timm_encoder: nn.Modu
     file = tmp_path / "convnext.pth"
     torch.save(timm_encoder.state_dict(), file)
     with pytest.raises(UserError, match=r"holds no ConvNeXt of this size \(model.size=tiny\): downsample_layers.0.0"):
-        DDColor(width=32, queries=8, layers=1, encoder_width=12, encoder_weights=str(file)).load_pretrained_parts()
+        DDColor(width=32, queries=8, layers=1, encoder_width=12).load_pretrained_parts(file)
     with pytest.raises(UserError, match="There is no checkpoint at"):
-        NARROW(encoder_weights=str(tmp_path / "none.pth")).load_pretrained_parts()
+        NARROW().load_pretrained_parts(tmp_path / "none.pth")
     with pytest.raises(UserError, match=r"model.width=40 must be a multiple of 16"):
         DDColor(width=40)
 
@@ -174,7 +174,7 @@ def test_a_training_starts_from_the_encoders_file_and_its_checkpoint_needs_it_no
     small = [each for each in SMALL if each not in ("model=cunet", "model.width=4", "trainer.max_epochs=2")]
     narrow = ("model.width=32", "model.queries=4", "model.layers=1", "model.encoder_width=8")
     assert not train_exit_code(
-        monkeypatch, *small, "model=ddcolor", *narrow, "model.encoder_weights=convnext.pth", "model.freeze=[encoder]",
+        monkeypatch, *small, "model=ddcolor", *narrow, "model.encoder_weights=convnext.pth", "model.encoder_lr=0",
         "trainer.max_epochs=1", "trainer.limit_train_batches=2", "trainer.limit_val_batches=1", "hydra.run.dir=run",
     )  # fmt: skip
     Path("convnext.pth").unlink()

@@ -9,7 +9,7 @@ from torch.optim import Adam, Optimizer
 
 from colorlab.errors import UserError
 from colorlab.objectives.objective import ColorBatch, LearningObjective, Prediction
-from colorlab.objectives.true_picture import check_target_color, true_picture
+from colorlab.objectives.pictures import check_size, check_target_color, true_picture
 
 
 class Adversarial(LearningObjective):
@@ -99,12 +99,7 @@ class Critic(nn.Module):
         Raises:
             UserError: the pictures are too small.
         """
-        if min(rgb.shape[-2:]) < self.smallest:
-            size = "×".join(map(str, rgb.shape[-2:]))
-            raise UserError(
-                f"The critic needs pictures of at least {self.smallest}×{self.smallest}, not {size}: enlarge data.size"
-                " or data.augment.size, or give the adversarial objective fewer blocks."
-            )
+        check_size(rgb, self.smallest, "The critic", ", or give the adversarial objective fewer blocks")
         score: Tensor = self.layers(rgb)
         return score.float()
 

@@ -16,5 +16,8 @@ class Colorfulness(Objective):
     adds the pictures up; the signed differences of the metric, and the mean, are our choice.
     """
 
+    def __init__(self) -> None:
+        super().__init__()
+
     def forward(self, prediction: Prediction, batch: ColorBatch) -> Tensor:
         return -colorfulness_of(prediction.rgb(batch.L)).mean() / 255

@@ -17,6 +17,7 @@ from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
 import colorlab
+from colorlab import objectives
 from colorlab.callbacks.plateau import PlateauDecay
 from colorlab.data.batch import Batch
 from colorlab.data.loader import EpochOrder
@@ -195,14 +196,18 @@ class SaveAfterBatch(Callback):
 @pytest.mark.filterwarnings("ignore:You're resuming from a checkpoint that ended before the epoch ended")
 @pytest.mark.parametrize("batch", [1, None], ids=["within an epoch", "between epochs"])
 @pytest.mark.parametrize("accumulate", [1, 2])
-def test_a_resumed_critic_equals_an_undisturbed_one(tmp_path: Path, batch: int | None, accumulate: int) -> None:
+@pytest.mark.parametrize("kind", [Adversarial, partial(objectives.Adversarial, width=4, blocks=1, lr=0.01)])
+def test_a_resumed_critic_equals_an_undisturbed_one(
+    tmp_path: Path, batch: int | None, accumulate: int, kind: Callable[[], LearningObjective]
+) -> None:
     path = tmp_path / "middle.ckpt"
     how = {"epochs": 3, "schedule": Falling(), "accumulate_grad_batches": accumulate}
 
     def callbacks() -> list[Callback]:
         return [EMAWeightAveraging(decay=0.5)]
 
-    first, second = (Sum({"adversarial": Adversarial()}, {"adversarial": 0.5}) for _ in range(2))
+    first = Sum({"adversarial": kind(), "color": objectives.Colorfulness()}, {"adversarial": 0.5})
+    second = deepcopy(first)
     save = SaveAfterBatch(path, 1, batch)
     model, trainer = trained(first, tmp_path, callbacks=[*callbacks(), save], **how)
     resumed, other = trained(second, tmp_path, callbacks=callbacks(), resume=path, **how)

@@ -12,7 +12,7 @@ from colorlab.data.batch import Batch
 from colorlab.errors import UserError
 from colorlab.objectives import Adversarial, Prediction
 from colorlab.objectives.adversarial import Critic, SelfAttention, SpectralConv2d
-from colorlab.objectives.true_picture import true_picture
+from colorlab.objectives.pictures import true_picture
 
 
 def narrow(**arguments: object) -> Adversarial:

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from colorlab.color import lab_to_rgb
 from colorlab.data.batch import Batch
 from colorlab.errors import UserError
 from colorlab.objectives import Objective, Prediction
@@ -60,6 +61,15 @@ def test_ab_is_decoded_once_when_it_is_read() -> None:
     assert torch.equal(detached.ab, prediction.ab)
     assert (prediction.ab.requires_grad, detached.ab.requires_grad) == (True, False)
     assert calls == [1]
+
+
+def test_the_picture_is_converted_once_and_without_a_graph_from_a_detached_prediction() -> None:
+    ab = (BATCH.ab * 20).requires_grad_()
+    prediction = Prediction(ab)
+    detached = prediction.detach()
+    assert prediction.rgb(BATCH.L) is prediction.rgb(BATCH.L)
+    assert torch.equal(prediction.rgb(BATCH.L), lab_to_rgb(BATCH.L, ab))
+    assert (prediction.rgb(BATCH.L).requires_grad, detached.rgb(BATCH.L).requires_grad) == (True, False)
 
 
 @pytest.mark.parametrize(

@@ -124,3 +124,22 @@ def test_a_term_that_the_objective_does_not_have_is_refused(
 ) -> None:
     with pytest.raises(UserError, match=re.escape(sentence)):
         Experiment.of(cfg | {"objective": objective, "sweep": {"metric": metric}, "test": False})
+
+
+@pytest.mark.parametrize(
+    ("group", "change", "sentence"),
+    [
+        ("optim", {"_target_": "torch.optim.LBFGS", "lr": 0.1}, "not trained with LBFGS"),
+        ("trainer", {"_target_": "lightning.Trainer", "precision": "16-mixed"}, "not trained in 16-mixed"),
+    ],
+)
+def test_what_a_critic_cannot_be_trained_with_is_refused_before_anything_is_built(
+    cfg: dict, group: str, change: dict, sentence: str
+) -> None:
+    term = {"_target_": "colorlab.objectives.Adversarial"}
+    nested = {"_target_": "colorlab.objectives.Sum", "terms": {"inner": term}}
+    Experiment.of(cfg | {"objective": term})
+    Experiment.of(cfg | {group: change})
+    for objective in (term, {"_target_": "colorlab.objectives.Sum", "terms": {"outer": nested}}):
+        with pytest.raises(UserError, match=sentence):
+            Experiment.of(cfg | {"objective": objective, group: change})

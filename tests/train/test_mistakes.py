@@ -51,7 +51,7 @@ MISTAKES = {
     "model.freeze=encoder": "model.freeze=encoder must be a list of texts",
     "objective=sum +objective.terms.gan._target_=colorlab.objectives.Adversarial"
     " optim._target_=torch.optim.LBFGS ~optim.weight_decay": "is not trained with LBFGS",
-    "objective=adversarial trainer.precision=16-mixed": "is not trained in 16-mixed",
+    "objective=perceptual objective.network=vgg16_bn": "There are no weights of VGG16 in",
     "optim._target_=torch.optim.Muon": "optim: Muon only supports 2D parameters",
     "schedule.unit=batches": "schedule.unit=batches must be one of epochs, steps",
     "schedule=cosine trainer.max_epochs=-1 trainer.max_time=00:01:00:00": "add schedule.length=N",

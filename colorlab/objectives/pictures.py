@@ -1,4 +1,4 @@
-"""The picture that an objective on RGB compares a prediction with."""
+"""What objectives on RGB share: the true pictures, and the pictures that they take."""
 
 from torch import Tensor
 from torchvision.transforms.v2.functional import adjust_saturation
@@ -31,3 +31,23 @@ def true_picture(batch: ColorBatch, target_color: float = 1.0) -> Tensor:
     """
     rgb = lab_to_rgb(batch.L, batch.ab).detach()
     return rgb if target_color == 1 else adjust_saturation(rgb, target_color)
+
+
+def check_size(rgb: Tensor, smallest: int, judge: str, remedy: str = "") -> None:
+    """Refuse pictures that are too small for an objective's network.
+
+    Args:
+        rgb: pictures, or their L: [B, C, H, W].
+        smallest: the side that H and W must have at least.
+        judge: the network, for the message.
+        remedy: what else can be done about it than enlarging the pictures.
+
+    Raises:
+        UserError: they are.
+    """
+    height, width = rgb.shape[-2:]
+    if min(height, width) < smallest:
+        raise UserError(
+            f"{judge} needs pictures of at least {smallest}×{smallest}, not {height}×{width}: enlarge data.size or"
+            f" data.augment.size{remedy}."
+        )

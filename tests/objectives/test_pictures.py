@@ -7,7 +7,7 @@ from torchvision.transforms.functional import pil_to_tensor, to_pil_image
 
 from colorlab.color import lab_to_rgb
 from colorlab.data.batch import Batch
-from colorlab.objectives.true_picture import true_picture
+from colorlab.objectives.pictures import true_picture
 
 
 def batch_of(ab: Tensor) -> Batch:

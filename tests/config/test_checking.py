@@ -18,6 +18,8 @@ CONF = conf_folder()
 GROUPS = ("model", "optim", "schedule", "objective", "data", "callbacks", "logger", "trainer", "experiment")
 CHOICES = [f"{group}={path.stem}" for group in GROUPS for path in sorted((CONF / group).glob("*.yaml"))]
 
+ON_BINS = [f"objective={name}" for name in ("classification", "rebalanced_classification", "zhang2016")]
+
 
 def composed(*overrides: str, folder: Path) -> dict:
     with initialize_config_dir(str(CONF), version_base="1.3"):
@@ -29,8 +31,12 @@ def composed(*overrides: str, folder: Path) -> dict:
 
 @pytest.mark.parametrize("recipe", [choice for choice in CHOICES if choice.startswith("experiment")])
 def test_a_recipe_takes_every_other_choice_of_every_group(recipe: str, tmp_path: Path) -> None:
-    """What a recipe sets beside its own choices must be known to all others: its keys stay when they change."""
-    others = [[choice for choice in CHOICES if choice.startswith(f"{group}=")] for group in GROUPS[1:-1]]
+    """What a recipe sets beside its own choices must be known to all others: its keys stay when they change.
+
+    DDColor has no bins, which some objectives set.
+    """
+    known = [choice for choice in CHOICES if recipe != "experiment=ddcolor" or choice not in ON_BINS]
+    others = [[choice for choice in known if choice.startswith(f"{group}=")] for group in GROUPS[1:-1]]
     for i in range(max(map(len, others))):
         some_of_each = [choices[i % len(choices)] for choices in others]
         Experiment.of(composed(recipe, *some_of_each, "++data.root=/photos", folder=tmp_path))

@@ -131,7 +131,8 @@ class SpectralConv2d(nn.Conv2d):
     """A convolution whose weight, as a matrix [out, rest], is divided by its largest singular value.
 
     Each forward pass in training improves the estimate of the singular vector by one step of the power iteration.
-    `torch.nn.utils.parametrizations.spectral_norm` cannot be sent to the processes of `trainer.strategy=ddp_spawn`.
+    Unlike `torch.nn.utils.parametrizations.spectral_norm`, it computes the singular value in float32 under autocast on
+    CUDA, too, and can be pickled.
 
     Args:
         inputs, outputs: channels.

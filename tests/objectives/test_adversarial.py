@@ -79,7 +79,7 @@ def test_the_attention_equals_its_formula() -> None:
     torch.testing.assert_close(attention(features), expected)
 
 
-def test_the_objective_can_be_copied_and_sent_to_another_process_after_a_step() -> None:
+def test_the_objective_can_be_copied_and_pickled_after_a_step() -> None:
     objective, batch = narrow(), batch_of()
     objective.learn(Prediction(batch.ab / 2), batch).backward()
     for other in (copy.deepcopy(objective), pickle.loads(pickle.dumps(objective))):

@@ -85,6 +85,19 @@ def test_the_objectives_of_the_examples_return_terms() -> None:
     assert model.loss_terms.names == ["critic"]
 
 
+def test_the_page_of_models_has_a_row_for_each_with_its_number_of_parameters() -> None:
+    text = (ROOT / "docs" / "models.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)(?: model\.size=(\w+))?` \| ([\d,]+) \|", text, re.MULTILINE)
+    assert {name for name, *_ in rows} == {file.stem for file in (ROOT / "conf" / "model").glob("*.yaml")}
+    for name, size, number in rows:
+        (target,) = re.findall(
+            r"^_target_: (\S+)", (ROOT / "conf" / "model" / f"{name}.yaml").read_text(), re.MULTILINE
+        )
+        with torch.device("meta"):
+            model = check({"_target_": target, **({"size": size} if size else {})}, "model").build()
+        assert f"{sum(parameter.numel() for parameter in model.parameters()):,}" == number
+
+
 def test_the_readme_lists_all_choices() -> None:
     rows = re.findall(r"^\| `(\w+)` \| (`.*?`) \|", PAGES[0].read_text(encoding="utf-8"), re.MULTILINE)
     listed = {group: sorted(re.findall(r"`(\w+)`", choices)) for group, choices in rows}

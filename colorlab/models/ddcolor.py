@@ -11,7 +11,7 @@ from colorlab.color import gray_rgb
 from colorlab.errors import UserError
 from colorlab.models.colorizer import Colorizer
 from colorlab.models.convnext import ConvNeXt, trunk_weights
-from colorlab.models.ddcolor_decoder import HEADS, SUBPIXELS, Decoder, SpectralConv2d, blur
+from colorlab.models.ddcolor_decoder import HEADS, LEVELS, SUBPIXELS, Decoder, SpectralConv2d, blur
 from colorlab.runs.weight_files import read_checkpoint
 
 ENCODERS = {"tiny": ((3, 3, 9, 3), 96), "large": ((3, 3, 27, 3), 192)}
@@ -36,7 +36,7 @@ class DDColor(Colorizer):
         encoder_width: channels of the encoder's first stage; null means the size's, 96 or 192.
 
     Raises:
-        UserError: the width cannot be divided among the heads of the attention.
+        UserError: the width cannot be divided among the heads of the attention, or a map is attended to by no layer.
 
     Source: the paper's section 3, and the released PyTorch code.
     """
@@ -56,6 +56,8 @@ class DDColor(Colorizer):
         super().__init__()
         if width <= 0 or width % (2 * HEADS):
             raise UserError(f"model.width={width} must be a multiple of {2 * HEADS}.")
+        if layers < LEVELS:
+            raise UserError(f"model.layers={layers} must be at least {LEVELS}: they attend to {LEVELS} maps in turn.")
         depths, first = ENCODERS[size]
         first = encoder_width or first
         self.mean: Tensor

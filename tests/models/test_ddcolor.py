@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 import colorlab
 from colorlab.errors import UserError
+from colorlab.export.graph import Graph
 from colorlab.models import DDColor, ddcolor
 from colorlab.models.ddcolor_decoder import SpectralConv2d
 from support.commands import SMALL, train_exit_code
@@ -159,11 +160,13 @@ def test_a_file_without_a_convnext_of_this_size_is_refused(timm_encoder: nn.Modu
     file = tmp_path / "convnext.pth"
     torch.save(timm_encoder.state_dict(), file)
     with pytest.raises(UserError, match=r"holds no ConvNeXt of this size \(model.size=tiny\): downsample_layers.0.0"):
-        DDColor(width=32, queries=8, layers=1, encoder_width=12).load_pretrained_parts(file)
+        DDColor(width=32, queries=8, layers=3, encoder_width=12).load_pretrained_parts(file)
     with pytest.raises(UserError, match="There is no checkpoint at"):
         NARROW().load_pretrained_parts(tmp_path / "none.pth")
     with pytest.raises(UserError, match=r"model.width=40 must be a multiple of 16"):
         DDColor(width=40)
+    with pytest.raises(UserError, match=r"model.layers=2 must be at least 3"):
+        DDColor(layers=2)
 
 
 def test_a_training_starts_from_the_encoders_file_and_its_checkpoint_needs_it_no_more(
@@ -172,7 +175,7 @@ def test_a_training_starts_from_the_encoders_file_and_its_checkpoint_needs_it_no
     monkeypatch.chdir(tmp_path)
     torch.save(timm_encoder.state_dict(), "convnext.pth")
     small = [each for each in SMALL if each not in ("model=cunet", "model.width=4", "trainer.max_epochs=2")]
-    narrow = ("model.width=32", "model.queries=4", "model.layers=1", "model.encoder_width=8")
+    narrow = ("model.width=32", "model.queries=4", "model.layers=3", "model.encoder_width=8")
     assert not train_exit_code(
         monkeypatch, *small, "model=ddcolor", *narrow, "model.encoder_weights=convnext.pth", "model.encoder_lr=0",
         "trainer.max_epochs=1", "trainer.limit_train_batches=2", "trainer.limit_val_batches=1", "hydra.run.dir=run",
@@ -182,3 +185,34 @@ def test_a_training_starts_from_the_encoders_file_and_its_checkpoint_needs_it_no
     assert "encoder_weights" not in model.hparams
     stem = model.state_dict()["encoder.arch.downsample_layers.0.0.weight"]
     assert torch.equal(stem, timm_encoder.state_dict()["stem.0.weight"])
+
+
+# -- compiled and exported ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def shallow(monkeypatch: pytest.MonkeyPatch) -> DDColor:
+    """Return a network with one block in each stage of the encoder, which is traced in seconds."""
+    monkeypatch.setitem(ddcolor.ENCODERS, "tiny", ((1, 1, 1, 1), 8))
+    return DDColor(width=32, queries=4, layers=3)
+
+
+def test_it_compiles_without_a_break_and_trains_alike(shallow: DDColor) -> None:
+    """With torch's tracer, but without the code of inductor, which would take a minute to compile."""
+    twin, lightness = copy.deepcopy(shallow), torch.rand(2, 1, 64, 64) * 100
+    compiled = torch.compile(twin.network, backend="eager", dynamic=False, fullgraph=True)
+    for network in (shallow.network, compiled):
+        network(lightness).pow(2).sum().backward()
+    for (name, one), other in zip(shallow.named_parameters(), twin.parameters(), strict=True):
+        assert not one.requires_grad or torch.allclose(one.grad, other.grad, rtol=1e-3, atol=1e-5), name
+    assert torch.allclose(twin.state_dict()["refine_net.0.0.weight_u"], shallow.refine_net[0][0].weight_u)
+
+
+def test_one_exported_graph_colors_every_size_above_32(shallow: DDColor) -> None:
+    graph = Graph(shallow.eval().requires_grad_(False).to(memory_format=torch.contiguous_format), rgb=False).eval()
+    assert "from 33 up" in graph.facts()["input"]
+    program = torch.export.export(graph, (graph.example(),), dynamic_shapes=graph.shapes()).module()
+    with torch.no_grad():
+        for size in ((1, 1, 33, 100), (3, 1, 64, 64)):
+            lightness = torch.rand(size) * 100
+            assert (program(lightness) - shallow(lightness)).abs().max() < 1e-4

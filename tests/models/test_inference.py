@@ -130,7 +130,7 @@ def test_the_network_input_keeps_the_aspect_within_bounds(
 
 
 def test_a_model_colors_at_its_own_size_and_shape_unless_another_size_is_asked_for(model: CUNet) -> None:
-    ddcolor = DDColor(width=32, queries=4, layers=1, encoder_width=8)
+    ddcolor = DDColor(width=32, queries=4, layers=3, encoder_width=8)
     pixels = torch.randint(0, 256, (1, 3, 300, 600), dtype=torch.uint8)
     assert input_of(model, pixels).shape == (1, 1, 256, 512)
     assert input_of(ddcolor, pixels).shape == (1, 1, 512, 512)

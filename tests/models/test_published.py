@@ -91,7 +91,7 @@ def test_every_network_with_a_published_layout_is_recognized() -> None:
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return a folder with bare weights of a narrow DDColor, here taken for a published one, and two photographs."""
-    build = partial(DDColor, width=32, queries=4, layers=1, encoder_width=8)
+    build = partial(DDColor, width=32, queries=4, layers=3, encoder_width=8)
     narrow = Published(build, "encoder.arch.norm3.weight", (64,))
     monkeypatch.setattr("colorlab.models.published.PUBLISHED", (*PUBLISHED, narrow))
     torch.save({"params": build().state_dict()}, tmp_path / "release.pth")

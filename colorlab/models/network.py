@@ -43,7 +43,7 @@ class ColorNetwork(PretrainedMixin, HyperparametersMixin, TrainableModule):
 
     def __init__(self) -> None:
         super().__init__()
-        self.save_hyperparameters(ignore=["encoder_weights"])  # a file, which only the start of a training needs
+        self.save_hyperparameters()
         self._compiled_network: Callable[..., Tensor] | None = None  # takes the place of `network` in training
 
     def initialize(self) -> None:

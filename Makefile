@@ -7,7 +7,7 @@ TESTERS = $(shell $(PYTHON) -c "import os; print(min(8, os.cpu_count() + 1))")
 RESULTS_DATA = $(if $(PHOTOS),data=folder 'data.root=$(PHOTOS)',data=samples data.batch_size=8)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup browser train reproduce test faults clusters audit reference lint format clean
+.PHONY: help setup browser train reproduce test slow faults clusters audit reference lint format clean
 
 help:     ## list these commands
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 12
@@ -38,6 +38,9 @@ reproduce: $(READY)  ## repeat the trainings of docs/results.md; PHOTOS=FOLDER u
 
 test: $(READY) browser  ## run the tests
 	$(BIN)/python -m pytest --numprocesses $(TESTERS) --dist loadfile --no-loadscope-reorder
+
+slow: $(READY)  ## run the tests that repeat others with more networks, formats and values
+	$(BIN)/python -m pytest -m slow
 
 faults: $(READY)  ## inject every fault many times and write the table of docs/reliability.md: about half an hour
 	@mkdir -p runs && rm -f $(FAULTS)

@@ -16,6 +16,7 @@ import pytest
 
 from support.browser import browser  # noqa: F401 — a fixture
 from support.commands import Command, run_command
+from support.fork_server import share_server
 from support.object_store import bucket, s3  # noqa: F401 — fixtures
 from support.wandb_server import wandb_server  # noqa: F401 — a fixture
 
@@ -39,10 +40,23 @@ LONGEST_FIRST = (
 """The files that fork, then those that take longest. `make test` gives each file to one process, in this order."""
 
 
+ENVIRONMENT = {
+    "WANDB_MODE": "offline", "COLUMNS": "200",
+    "OMP_NUM_THREADS": "1",  # several small processes at once must not fight over the cores
+}  # fmt: skip
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run the longest files first, so that no process is left with one at the end while the others are done."""
     place = {Path(__file__).parent / name: number for number, name in enumerate(LONGEST_FIRST)}
     items.sort(key=lambda item: place.get(item.path, len(place)))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Set the environment, and start the server that commands are forked from if several processes will run tests."""
+    os.environ.update(ENVIRONMENT)
+    if config.getoption("numprocesses", None):
+        share_server()
 
 
 @pytest.hookimpl(wrapper=True)
@@ -58,16 +72,13 @@ def pytest_collection() -> Iterator[object]:
 
 @pytest.fixture(scope="session", autouse=True)
 def _quiet_environment(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Keep trackers offline and their files and caches in temporary folders; use one thread per process."""
+    """Keep the files of trackers and the caches in temporary folders; use one thread per process."""
     import torch
 
     home = tmp_path_factory.mktemp("tracker")
     for name in ("WANDB_DIR", "WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_CONFIG_DIR"):
         os.environ[name] = str(home)
     os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
-    os.environ["WANDB_MODE"] = "offline"
-    os.environ["COLUMNS"] = "200"
-    os.environ["OMP_NUM_THREADS"] = "1"  # several small processes at once must not fight over the cores
     torch.set_num_threads(1)
 
 

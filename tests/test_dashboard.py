@@ -2,19 +2,17 @@
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 from colorlab.dashboard import LOSS
+from support.command_process import run_forked
 from support.wandb_server import WandbServer, logged_out
 
 
 def dashboard(*words: str, cwd: Path, server: WandbServer | None = None) -> subprocess.CompletedProcess:
     """Run the command in its own process, because wandb remembers the login; a server means logged in."""
-    command = [sys.executable, "-m", "colorlab.dashboard", *words]
-    surroundings = server.environment(cwd) if server else logged_out(cwd)
-    return subprocess.run(command, cwd=cwd, env=surroundings, text=True, capture_output=True, timeout=300)
+    return run_forked("dashboard", *words, cwd=cwd, env=server.environment(cwd) if server else logged_out(cwd))
 
 
 def panels_of(spec: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:

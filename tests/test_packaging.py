@@ -28,37 +28,59 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "site"
 
 
-PROGRAM = """
-import runpy, sys
-from contextlib import suppress
+COMMANDS = """
+import json, os, runpy, sys
 from hydra.core.global_hydra import GlobalHydra
 import colorlab
 print("package:", colorlab.__file__)
-then = sys.argv.index("then")
-for words in (sys.argv[1:then], sys.argv[then + 1 :]):
-    sys.argv = ["colorlab-train", *words]
+for folder, module, *words in json.loads(sys.argv[1]):
+    os.chdir(folder)
+    sys.argv = [f"colorlab-{module}", *words]
     GlobalHydra.instance().clear()
-    with suppress(SystemExit):
-        runpy.run_module("colorlab.train", run_name="__main__", alter_sys=True)
+    try:
+        runpy.run_module(f"colorlab.{module}", run_name="__main__", alter_sys=True)
+    except SystemExit as end:
+        assert not end.code, (module, end.code)
 """
-"""Runs `python -m colorlab.train` twice in one process, which saves the imports."""
+"""Runs `python -m colorlab.MODULE` for several commands in one process, which saves the imports."""
 
 
 @pytest.fixture(scope="module")
 def used(installed: Path, tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
-    """Show the configuration of two plugins, and train one batch, in an empty folder."""
-    folder = tmp_path_factory.mktemp("empty")
-    words = ("sweep=optuna", "hydra/launcher=ray", "--cfg", "hydra", "then", *SMALL, "debug=true")
-    environment = {**os.environ, "PYTHONPATH": str(installed)}
-    command = [sys.executable, "-c", PROGRAM, *words]
+    """Install the example package into a folder of its own, and use both from two empty folders."""
+    folder = tmp_path_factory.mktemp("used")
+    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
+    example = shutil.copytree(ROOT / "docs" / "example", folder / "example")
+    subprocess.run([*pip, "wheel", "--no-deps", "--no-build-isolation", "-w", folder, example], check=True)
+    (wheel,) = folder.glob("*.whl")
+    subprocess.run([*pip, "install", "--no-deps", "--no-index", "--target", folder / "site", wheel], check=True)
+    few = ("data=animals", "data.size=32", "data.batch_size=4", "data.workers=0", "trainer=cpu", "test=false",
+           "trainer.limit_train_batches=2", "trainer.max_epochs=1", "logger=csv")  # fmt: skip
+    brought = ("model=tiny", "model.width=4", "objective=charbonnier", *few)
+    commands = [
+        ["plain", "train", "sweep=optuna", "hydra/launcher=ray", "--cfg", "hydra"],
+        ["plain", "train", *SMALL, "debug=true"],
+        ["plugin", "train", "-m", *brought, "optim.lr=1e-3,1e-2", "hydra.sweep.dir=sweep",
+         "hydra.sweep.subdir=${hydra.job.num}"],
+        ["plugin", "train", "resume=sweep/1", "trainer.max_epochs=2"],
+        ["plugin", "evaluate", "checkpoint=sweep/0,sweep/1", "metrics=psnr,mylab.metrics.ChromaError", "data=animals",
+         "data.workers=0", "trainer=cpu", "logger=csv"],
+        ["plugin", "colorize", str(MACAW), "--checkpoint", "sweep/1", "-o", "colored.png"],
+        ["plugin", "export", "sweep/1", "--to", "safetensors", "-o", "tiny.safetensors"],
+    ]  # fmt: skip
+    for name in ("plain", "plugin"):
+        (folder / name).mkdir()
+    words = json.dumps([[str(folder / name), *words] for name, *words in commands])
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (folder / "site", installed)))}
+    command = [sys.executable, "-c", COMMANDS, words]
     done = subprocess.run(command, cwd=folder, env=environment, text=True, capture_output=True)
     assert done.returncode == 0, done.stderr
-    return SimpleNamespace(folder=folder, out=done.stdout, error=done.stderr)
+    return SimpleNamespace(plain=folder / "plain", plugin=folder / "plugin", out=done.stdout, error=done.stderr)
 
 
 def test_an_installed_wheel_trains_from_an_empty_folder(installed: Path, used: SimpleNamespace) -> None:
     assert used.out.splitlines()[0] == f"package: {installed / 'colorlab' / '__init__.py'}"
-    (runs,) = used.folder.iterdir()
+    (runs,) = used.plain.iterdir()
     assert runs.name == "runs", used.error
     (run,) = runs.glob("*/*_cunet")
     assert (run / "checkpoints" / "last.ckpt").exists()
@@ -90,46 +112,5 @@ def test_every_command_is_a_console_script(installed: Path) -> None:
     assert scripts == {f"colorlab-{command}" for command in commands}
 
 
-COMMANDS = """
-import json, runpy, sys
-from hydra.core.global_hydra import GlobalHydra
-for module, *words in json.loads(sys.argv[1]):
-    sys.argv = [f"colorlab-{module}", *words]
-    GlobalHydra.instance().clear()
-    try:
-        runpy.run_module(f"colorlab.{module}", run_name="__main__", alter_sys=True)
-    except SystemExit as end:
-        assert not end.code, (module, end.code)
-"""
-"""Runs several commands in one process, which saves the imports."""
-
-
-def test_an_installed_package_brings_a_model_a_loss_and_a_source_beside_an_installed_colorlab(
-    installed: Path, tmp_path: Path
-) -> None:
-    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
-    example = shutil.copytree(ROOT / "docs" / "example", tmp_path / "example")
-    subprocess.run([*pip, "wheel", "--no-deps", "--no-build-isolation", "-w", tmp_path, example], check=True)
-    (wheel,) = tmp_path.glob("*.whl")
-    subprocess.run([*pip, "install", "--no-deps", "--no-index", "--target", tmp_path / "site", wheel], check=True)
-    (empty := tmp_path / "empty").mkdir()
-    few = ("data=animals", "data.size=32", "data.batch_size=4", "data.workers=0", "trainer=cpu", "test=false")
-    brought = ("model=tiny", "model.width=4", "objective=charbonnier", *few, "trainer.max_epochs=1", "logger=csv")
-    commands = [
-        ["train", "-m", *brought, "optim.lr=1e-3,1e-2", "hydra.sweep.dir=sweep", "hydra.sweep.subdir=${hydra.job.num}"],
-        ["train", "resume=sweep/1", "trainer.max_epochs=2"],
-        ["evaluate", "checkpoint=sweep/0,sweep/1", "metrics=psnr,mylab.metrics.ChromaError", "data=animals",
-         "data.workers=0", "trainer=cpu", "logger=csv"],
-        ["colorize", str(MACAW), "--checkpoint", "sweep/1", "-o", "colored.png"],
-        ["export", "sweep/1", "--to", "safetensors", "-o", "tiny.safetensors"],
-    ]  # fmt: skip
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (tmp_path / "site", installed)))}
-    done = subprocess.run(
-        [sys.executable, "-c", COMMANDS, json.dumps(commands)],
-        cwd=empty,
-        env=environment,
-        text=True,
-        capture_output=True,
-    )
-    assert done.returncode == 0, done.stderr
-    assert {"sweep", "colored.png", "tiny.safetensors"} <= {path.name for path in empty.iterdir()}
+def test_an_installed_package_brings_a_model_a_loss_and_a_source_to_every_command(used: SimpleNamespace) -> None:
+    assert {"sweep", "colored.png", "tiny.safetensors"} <= {path.name for path in used.plugin.iterdir()}

@@ -2,7 +2,7 @@
 
 import pytest
 
-from support.command_process import start_server
+from support.fork_server import start_server
 
 
 @pytest.fixture(scope="session", autouse=True)

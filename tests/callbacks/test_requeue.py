@@ -19,7 +19,7 @@ RUN = (
     *SMALL, "data.size=16", "trainer.max_epochs=1",
     "+callbacks.requeue._target_=colorlab.callbacks.requeue.Requeue",
     "+callbacks.ema._target_=lightning.pytorch.callbacks.EMAWeightAveraging", "+callbacks.ema.decay=0.9",
-    "callbacks.every.every_n_train_steps=7", "callbacks.every.filename='step{step}'",
+    "callbacks.every.every_n_train_steps=3", "callbacks.every.filename='step{step}'",
 )  # fmt: skip
 
 
@@ -48,7 +48,7 @@ def test_a_requeued_job_ends_with_the_weights_of_an_uninterrupted_one(
             Colorizer, "training_step", Colorizer.training_step
         )  # restored after the block, which at_call wraps in place
         at_call(
-            "colorlab.models.colorizer:Colorizer.training_step", 7, do=partial(send_signals_to_self, signal.SIGUSR1)
+            "colorlab.models.colorizer:Colorizer.training_step", 3, do=partial(send_signals_to_self, signal.SIGUSR1)
         )
         assert train_exit_code(monkeypatch, *RUN, "hydra.run.dir=run") == 143
     assert scontrol_log.read_text() == "requeue 7\n"

@@ -2,14 +2,17 @@
 
 import json
 import subprocess
-import sys
 
 import pytest
 
 from colorlab.data import ColorDataModule
+from support.command_process import run_forked
 
 PROGRAM = """
-import atexit, json, multiprocessing.util
+import atexit, json, multiprocessing.util, sys
+
+for name in [name for name in sys.modules if name.partition(".")[0] == "colorlab"]:
+    del sys.modules[name]  # the server that this process is forked from has imported them
 
 def work(leave):
     leave.wait()
@@ -37,9 +40,11 @@ if __name__ == "__main__":
 
 
 @pytest.fixture(scope="module")
-def ended() -> subprocess.CompletedProcess:
+def ended(tmp_path_factory: pytest.TempPathFactory) -> subprocess.CompletedProcess:
     """Run the program to its end."""
-    return subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True)
+    folder = tmp_path_factory.mktemp("program")
+    (script := folder / "program.py").write_text(PROGRAM)
+    return run_forked(script, cwd=folder)
 
 
 def test_importing_colorlab_data_registers_no_exit_function(ended: subprocess.CompletedProcess) -> None:

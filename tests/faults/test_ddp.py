@@ -16,7 +16,7 @@ from support.commands import start_command
 from support.runs import RUN, same_run
 
 pytestmark = pytest.mark.faults
-TWO = (*RUN, "data.batch_size=8", "trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2")
+TWO = (*RUN, "trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2")
 
 
 @pytest.fixture(scope="module")

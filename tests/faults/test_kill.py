@@ -59,14 +59,14 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
 
 MOMENTS = {
     "during a training step": (
-        partial(at_call, "lightning.pytorch.core.optimizer:LightningOptimizer.step"), range(1, 31),
+        partial(at_call, "lightning.pytorch.core.optimizer:LightningOptimizer.step"), range(1, 13),
     ),
-    "during validation": (partial(at_call, "colorlab.models.colorizer:Colorizer.validation_step"), range(1, 7)),
+    "during validation": (partial(at_call, "colorlab.models.colorizer:Colorizer.validation_step"), range(1, 10)),
     "between an epoch's checkpoint and its row in metrics.csv": (
         partial(at_call, "lightning.pytorch.trainer.trainer:_LoggerConnector.update_train_epoch_metrics"), range(1, 4),
     ),
-    "while a checkpoint is being written": (kill_during_checkpoint, range(1, 16)),
-    "before a temporary file is renamed": (partial(at_call, "pathlib:Path.replace"), range(3, 33)),
+    "while a checkpoint is being written": (kill_during_checkpoint, range(1, 10)),
+    "before a temporary file is renamed": (partial(at_call, "pathlib:Path.replace"), range(3, 27)),
 }  # fmt: skip
 """For each moment: the function that kills, and the calls of a run at which it can. The first two files that are
 renamed are written before there is anything to resume."""

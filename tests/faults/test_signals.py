@@ -37,7 +37,7 @@ def start_signaled(where: Path, place: str, call: int, *numbers: int) -> Command
 def test_one_signal_saves_after_the_step_and_stops(tally, tmp_path: Path, undisturbed: RunFolder, name: str) -> None:
     code = SIGNALS[name]
     for time_ in range(tally.times(1, 5)):
-        place, call = random.choice([(STEP, random.randint(1, 29)), (VALIDATION, random.randint(1, 4))])
+        place, call = random.choice([(STEP, random.randint(1, 11)), (VALIDATION, random.randint(1, 6))])
         print(f"call {call} of {place}")
         where = tmp_path / str(time_)
         with tally.injecting(f"{name} once: the run is saved, exit code {code}"):
@@ -60,7 +60,7 @@ def test_one_signal_saves_after_the_step_and_stops(tally, tmp_path: Path, undist
 def test_two_signals_stop_at_once(tally, tmp_path: Path, undisturbed: RunFolder, name: str) -> None:
     code = SIGNALS[name]
     for time_ in range(tally.times(1, 5)):
-        call, where = random.randint(1, 30), tmp_path / str(time_)
+        call, where = random.randint(1, 12), tmp_path / str(time_)
         print(f"call {call}")
         with tally.injecting(f"{name} twice: the run exits at once, exit code {code}"):
             training = start_signaled(where, STEP, call, code - 128, code - 128)
@@ -112,7 +112,7 @@ def test_a_signal_before_training_stops_at_once(tally, tmp_path: Path, name: str
 def test_an_interrupted_sweep_says_how_to_list_its_finished_runs(tally, tmp_path: Path) -> None:
     with tally.injecting("SIGTERM to a sweep"):
         sweep = ("-m", *RUN[:-1], "seed=1,2,3", "hydra.sweep.dir=sweep")
-        interrupt = partial(at_call, STEP, 35, do=partial(send_signals_to_self, signal.SIGTERM))
+        interrupt = partial(at_call, STEP, 14, do=partial(send_signals_to_self, signal.SIGTERM))
         training = CommandProcess(*sweep, cwd=tmp_path, before=interrupt)
         assert training.wait() == 143, training.output()
         said = training.output()

@@ -5,7 +5,6 @@ import io
 import json
 import os
 import shlex
-import subprocess
 import sys
 from collections.abc import Iterator
 from functools import lru_cache
@@ -27,6 +26,7 @@ from colorlab.loggers import mlflow_logger, wandb_logger
 from colorlab.models import CUNet
 from colorlab.runs.folder import RunFolder
 from colorlab.runs.metrics_table import read_metrics
+from support.command_process import run_forked
 from support.commands import WITH_PICTURES, run_command
 from support.mlflow_server import mlflow_server
 from support.wandb_server import WandbServer
@@ -94,8 +94,7 @@ def resumed(tracked: SimpleNamespace) -> SimpleNamespace:
 
 def wandb(*words: str | Path, cwd: Path, env: dict[str, str] | None = None) -> str:
     """Run wandb's own command, and return what it printed."""
-    command = [Path(sys.executable).with_name("wandb"), *words]
-    done = subprocess.run(command, cwd=cwd, env=env, text=True, capture_output=True)
+    done = run_forked(Path(sys.executable).with_name("wandb"), *map(str, words), cwd=cwd, env=env)
     assert done.returncode == 0, done.stderr
     return done.stdout + done.stderr
 
@@ -107,12 +106,12 @@ def parts(folder: RunFolder) -> list[Path]:
 
 @lru_cache
 def summary(part: Path) -> dict[str, Any]:
-    return json.loads(wandb("leet", "inspect", "--summary", "--json", part, cwd=part))
+    return json.loads(wandb("leet", "inspect", "--summary", "--json", part, cwd=part.parents[2]))
 
 
 @lru_cache
 def log_of(part: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in wandb("leet", "inspect", "--json", part, cwd=part).splitlines()]
+    return [json.loads(line) for line in wandb("leet", "inspect", "--json", part, cwd=part.parents[2]).splitlines()]
 
 
 def records(part: Path, kind: str) -> list[dict[str, Any]]:

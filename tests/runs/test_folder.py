@@ -3,7 +3,6 @@
 import os
 import shutil
 import subprocess
-import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -18,6 +17,7 @@ from colorlab.runs.decay_request import request_decay, take_decay_request
 from colorlab.runs.folder import RunFolder
 from colorlab.runs.overrides import with_resumed_overrides
 from colorlab.train.resume import prepare_new_run
+from support.command_process import run_forked
 
 
 @pytest.fixture
@@ -117,7 +117,7 @@ def test_all_processes_of_a_run_may_keep_its_prior_at_once(
 
 
 def decay(path: Path) -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, "-m", "colorlab.decay", path], text=True, capture_output=True)
+    return run_forked("decay", str(path), cwd=path.parent)
 
 
 def test_the_decay_command_leaves_a_request(folder: RunFolder) -> None:

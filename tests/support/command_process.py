@@ -3,7 +3,6 @@
 import atexit
 import gc
 import multiprocessing
-import multiprocessing.forkserver
 import multiprocessing.util
 import os
 import runpy
@@ -13,24 +12,14 @@ import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from functools import cache
 from pathlib import Path
 
-import pytest
 from wandb.sdk.data_types._private import MEDIA_TMP
 
 from support.commands import import_command
-
-PRELOADED = (
-    "support.no_garbage_collection",
-    "lightning.pytorch", "colorlab.train.__main__", "colorlab.data.color_histogram", "colorlab.models",
-    "colorlab.loggers", "colorlab.callbacks.evaluation", "colorlab.callbacks.interruption",
-    "wandb.sdk.launch",  # wandb.init imports it, which takes seconds
-    "support.command_process", "support.fault_injection",
-)  # fmt: skip
+from support.fork_server import start_server
 
 _context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(list(PRELOADED))
 
 
 class CommandProcess:
@@ -59,7 +48,7 @@ class CommandProcess:
         self.stdout, self.stderr = cwd / stdout, cwd / (stderr or stdout)
         start_server()
         self.process = _context.Process(
-            target=_run, args=(command, arguments, cwd, self.stdout, self.stderr, before, env)
+            target=_run, args=(command, arguments, cwd, self.stdout, self.stderr, before, env or dict(os.environ))
         )
         self.process.start()
         multiprocessing.util.Finalize(self, self.kill, exitpriority=0)  # if a test fails before the process ends
@@ -84,17 +73,6 @@ class CommandProcess:
         return self.process.exitcode
 
 
-@cache
-def start_server() -> None:
-    """Start the server that forks, once, with the tests' folder on its module path.
-
-    multiprocessing has one such server per process: a test that uses it by other means calls this first.
-    """
-    with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("PYTHONPATH", str(Path(__file__).parents[1]), prepend=os.pathsep)
-        multiprocessing.forkserver.ensure_running()
-
-
 def _run(
     command: str | Path,
     arguments: tuple[str, ...],
@@ -102,17 +80,16 @@ def _run(
     stdout: Path,
     stderr: Path,
     before: Callable[[], None] | None,
-    env: Mapping[str, str] | None,
+    env: Mapping[str, str],
 ) -> None:
     gc.freeze()  # the server's objects
     gc.enable()
     multiprocessing.set_start_method("fork", force=True)  # the default, which the forkserver has replaced
+    os.environ.clear()
+    os.environ.update(env)
     MEDIA_TMP.name = tempfile.mkdtemp(dir=os.environ["WANDB_DIR"])  # the first child to end removes the server's
     os.setsid()
     os.chdir(cwd)
-    if env is not None:
-        os.environ.clear()
-        os.environ.update(env)
     os.environ["XDG_CACHE_HOME"] = str(cwd / "cache")
     with stdout.open("w") as out, stderr.open("a") as error:
         os.dup2(out.fileno(), 1)
@@ -139,15 +116,15 @@ def read_standard_input_from(path: Path) -> None:
     sys.stdin = os.fdopen(0)  # multiprocessing has replaced it
 
 
-def run_forked(command: str | Path, *arguments: str, cwd: Path) -> subprocess.CompletedProcess:
+def run_forked(
+    command: str | Path, *arguments: str, cwd: Path, env: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess:
     """Run the command to its end, like `subprocess.run(..., text=True, capture_output=True)`."""
     outside = cwd.parent / f"{cwd.name}_output"  # tests check that the command leaves nothing else in `cwd`
     outside.mkdir(exist_ok=True)
     out, error = (outside / name for name in ("out", "error"))
     error.unlink(missing_ok=True)
-    process = CommandProcess(
-        *arguments, cwd=cwd, stdout=str(out), stderr=str(error), env=dict(os.environ), command=command
-    )
+    process = CommandProcess(*arguments, cwd=cwd, stdout=str(out), stderr=str(error), env=env, command=command)
     code = process.wait()
     return subprocess.CompletedProcess(arguments, code, out.read_text(), error.read_text())
 

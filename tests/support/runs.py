@@ -1,6 +1,6 @@
 """Reference runs, and whether an interrupted and resumed run equals one that was not interrupted.
 
-The runs have three epochs of ten steps, with augmentation, and write `last.ckpt` every third step as well.
+The runs have three epochs of four steps, with augmentation, and write `last.ckpt` every third step as well.
 """
 
 from collections.abc import Sequence

@@ -140,7 +140,7 @@ def test_slurm_trains_one_model_in_two_processes(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("_slurm")
 @pytest.mark.cluster
 def test_a_preempted_slurm_job_ends_with_the_weights_of_an_uninterrupted_one(tmp_path: Path) -> None:
-    words = (*SMALL, "model.width=2", "trainer.max_epochs=4")
+    words = (*SMALL, "model.width=2", "trainer.limit_train_batches=10", "trainer.max_epochs=4")
     command = [sys.executable, "-m", "colorlab.train", *words, "trainer=slurm", "trainer.accelerator=cpu"]
     (tmp_path / "job.sh").write_text(f"#!/bin/bash\nsrun {' '.join(command)}\n")
     options = ("--parsable", "--requeue", "--ntasks-per-node=1", "--open-mode=append", "--output=out.txt")
@@ -167,7 +167,8 @@ def test_a_preempted_slurm_job_ends_with_the_weights_of_an_uninterrupted_one(tmp
 @pytest.mark.cluster
 def test_a_preempted_job_of_a_sweep_continues(tmp_path: Path) -> None:
     launcher = ("hydra/launcher=submitit_slurm", "hydra.launcher.max_num_timeout=2", "hydra.launcher.timeout_min=10")
-    words = ("model.width=2", "trainer.max_epochs=6", "seed=1", "hydra.sweep.dir=sweep")
+    longer = ("trainer.limit_train_batches=10", "trainer.max_epochs=6")
+    words = ("model.width=2", *longer, "seed=1", "hydra.sweep.dir=sweep")
     process = start_command("train", "-m", *SMALL, *words, *launcher, "hydra.sweep.subdir=job", cwd=tmp_path)
     run = RunFolder(tmp_path / "sweep" / "job")
     wait_for(lambda: len(read_metrics(run).get("val/loss", {})) >= 1)

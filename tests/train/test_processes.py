@@ -64,9 +64,9 @@ def of_one_batch(tmp_path_factory: pytest.TempPathFactory) -> Path:
     script.write_text(PLAIN)
     model = ("model._target_=colorlab.models.Plain", "schedule=cosine", "schedule.warmup=1", "trainer.max_epochs=2")
     small = ("data.size=32", "data.workers=0", "logger=csv", "test=false", "metrics=[psnr]", "callbacks.curves=null")
-    two = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.limit_train_batches=9")
-    one, parts = (("trainer=cpu", f"trainer.limit_train_batches={count}") for count in (9, 18))
-    kept = ("callbacks.every.every_n_train_steps=12", "callbacks.every.filename=kept")
+    two = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.limit_train_batches=4")
+    one, parts = (("trainer=cpu", f"trainer.limit_train_batches={count}") for count in (4, 8))
+    kept = ("callbacks.every.every_n_train_steps=6", "callbacks.every.filename=kept")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(where)
         start_here(patch, script, *model, *small, *one, "data.batch_size=16", "hydra.run.dir=whole")
@@ -88,7 +88,7 @@ def test_one_batch_gives_the_same_weights_in_two_processes_or_in_two_parts(of_on
     """So is the rate, which follows a schedule."""
     ends = [RunFolder(of_one_batch / name).checkpoints.newest() for name in ("whole", "processes", "parts")]
     for end in ends:
-        assert read_checkpoint(end)["global_step"] == 18
+        assert read_checkpoint(end)["global_step"] == 8
         assert largest_difference(ends[0], end) < 1e-5
 
 
@@ -99,7 +99,7 @@ def test_a_resume_within_an_epoch_of_two_parts_ends_with_the_same_weights(
     run = RunFolder(of_one_batch / "parts")
     whole = shutil.move(run.checkpoints.newest(), tmp_path / "end.ckpt")
     start_here(monkeypatch, of_one_batch / "plain.py", "resume=parts/checkpoints/kept.ckpt")
-    assert read_checkpoint(run.checkpoints.newest())["global_step"] == 18
+    assert read_checkpoint(run.checkpoints.newest())["global_step"] == 8
     assert largest_difference(run.checkpoints.newest(), whole) == 0
 
 
@@ -108,7 +108,7 @@ def test_two_processes_write_one_file_with_the_losses_of_all_photographs(of_one_
     run, whole = (RunFolder(of_one_batch / name) for name in ("processes", "whole"))
     assert [path.name for path in run.path.rglob("*.csv")] == ["metrics.csv"]
     rows = list(csv.DictReader(run.metrics.open()))
-    assert [(row["epoch"], row["step"]) for row in rows] == [("0", "8"), ("1", "17")]
+    assert [(row["epoch"], row["step"]) for row in rows] == [("0", "3"), ("1", "7")]
     assert all(value for row in rows for value in row.values())
     for name in ("train/loss", "val/loss", "val/psnr"):
         assert read_metrics(run)[name] == pytest.approx(read_metrics(whole)[name], rel=1e-4), name

@@ -13,6 +13,7 @@ BENCHMARKS = {
     "transform": "augmentation and split on the device, against kornia's",
     "bins": "the classification objective, against dense targets (needs scikit-learn)",
     "train": "a training step, against a plain PyTorch loop and against fp32",
+    "models": "each network: parameters, and time and memory of a picture in training and in coloring",
     "flicker": "flicker of the colors of films, with and without --steady (needs PyAV)",
     "colorize": "photographs of any size, against the released demo's method (needs scikit-image)",
 }

@@ -25,6 +25,7 @@ EXTRAS = {"joblib": "joblib", "submitit_local": "slurm", "submitit_slurm": "slur
 """Launchers from separate packages, and the extra that installs each."""
 _DOTTED = re.compile(r"(?!hydra\.)\w+(\.\w+)+=")
 _NODE = re.compile(r"\w+=\{.*\b_target_\b", re.DOTALL)
+_NODES = re.compile(_DOTTED.pattern + r"\[.*\b_target_\b", re.DOTALL)
 UNWRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT)
 
 
@@ -115,9 +116,14 @@ def as_hydra_takes(arguments: list[str]) -> list[str]:
     Dotted overrides, and groups as nodes, get the prefix `++`, so that they may name keys that their YAML does not
     list: Hydra cannot know these, but `colorlab.config.check` asks the constructors. A schedule as a node,
     `schedule={_target_:CLASS}`, replaces the chosen file; the keys of one schedule mean nothing to another. In other
-    groups, the chosen file's keys stay.
+    groups, the chosen file's keys stay. A list of nodes, `data.augment=[{_target_:CLASS},…]`, replaces what the file
+    has; Hydra would merge them, and cannot merge a list with a node.
     """
-    words = [f"++{word}" if _DOTTED.match(word) or _NODE.match(word) else word for word in arguments]
+    words = []
+    for word in arguments:
+        if _NODES.match(word):
+            words.append(f"++{key_of(word)}=null")
+        words.append(f"++{word}" if _DOTTED.match(word) or _NODE.match(word) else word)
     if any(word.startswith("++schedule={") for word in words) and "~schedule" not in words:
         return ["~schedule", *words]
     return words

@@ -28,6 +28,8 @@ def test_names_with_commas_between_them_are_a_list(typed: str, meant: str) -> No
         (["optim={_target_: torch.optim.SGD}"], ["++optim={_target_: torch.optim.SGD}"]),
         (["schedule={_target_:a.B,c:1}"], ["~schedule", "++schedule={_target_:a.B,c:1}"]),
         (["~schedule", "++schedule={_target_:a.B}"], ["~schedule", "++schedule={_target_:a.B}"]),
+        (["data.augment=[{_target_:a.B}]"], ["++data.augment=null", "++data.augment=[{_target_:a.B}]"]),
+        (["data.roots=[a,b]"], ["++data.roots=[a,b]"]),
         (["schedule=cosine", "callbacks.mine={_target_:a.B}"], ["schedule=cosine", "++callbacks.mine={_target_:a.B}"]),
     ],
 )

@@ -4,6 +4,7 @@ import hashlib
 import inspect
 import math
 import random
+from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -107,26 +108,32 @@ class AugmentationModule:
 
     Args:
         module: called with rgb, [B, 3, H, W] float32 in 0..1; returns rgb, [B, 3, h, w].
-        size: height and width of the pictures that it is tried with.
+        height, width: of the pictures that it is tried with.
+        place: its place among several augmentations; each place draws other numbers.
+
+    Attributes:
+        shape: height and width of what it made of these pictures.
 
     Raises:
         UserError: the module cannot be called so.
     """
 
-    def __init__(self, module: nn.Module, size: int) -> None:
+    def __init__(self, module: nn.Module, height: int, width: int, place: int = 0) -> None:
         self.module, self.name = module, type(module).__qualname__
+        self._place = (place,) if place else ()
         with isolate_rng(include_cuda=False):
             try:
-                self._apply(torch.full((2, 3, size, size), 0.5))
+                height_after, width_after = self._apply(torch.full((2, 3, height, width), 0.5)).shape[-2:]
             except UserError:
                 raise
             except Exception as error:  # modules raise exceptions of any kind
-                message = f"data.augment: {self.name} cannot change pictures of {size}×{size} ({reason_of(error)})."
+                message = f"data.augment: {self.name} cannot change pictures of {height}×{width} ({reason_of(error)})."
                 raise UserError(message) from error
+        self.shape = height_after, width_after
 
     def __call__(self, rgb: Tensor, photographs: list[int], seed: int, epoch: int) -> Tensor:
         """Change the pictures of the batch with these photographs, as every run with this seed does in this epoch."""
-        key = hashlib.blake2b(repr((seed, epoch, photographs)).encode(), digest_size=4).digest()
+        key = hashlib.blake2b(repr((seed, epoch, photographs, *self._place)).encode(), digest_size=4).digest()
         with isolate_rng(), exact(rgb.device):
             number = int.from_bytes(key)
             torch.manual_seed(number)
@@ -141,6 +148,47 @@ class AugmentationModule:
             found = list(changed.shape) if isinstance(changed, Tensor) else f"a {type(changed).__name__}"
             raise UserError(f"data.augment: {self.name} must return rgb {list(rgb.shape)}, and returned {found}.")
         return changed.float().clamp(0, 1)
+
+
+class Augmentations:
+    """Several augmentations, one after the other, each with random numbers of its own.
+
+    Args:
+        steps: modules for rgb alone, and augmentations that take a seed.
+        size: side of the pictures, in pixels; it is what the modules are tried with.
+
+    Raises:
+        UserError: one of the modules cannot be called with such pictures.
+    """
+
+    def __init__(self, steps: Sequence[Augmentation], size: int) -> None:
+        self.steps: list[Augmentation | AugmentationModule] = []
+        shape = size, size
+        for place, step in enumerate(steps):
+            if isinstance(step, nn.Module) and not takes_index(step):
+                module = AugmentationModule(step, *shape, place)
+                shape = module.shape
+                self.steps.append(module)
+                continue
+            if isinstance(step, RandomCropFlip) and step.size is not None:
+                shape = step.size, step.size
+            self.steps.append(step)
+
+    def __call__(self, rgb: Tensor, index: Tensor, photographs: list[int], seed: int, epoch: int) -> Tensor:
+        """Change the pictures of a batch.
+
+        Args:
+            rgb: [B, 3, H, W], uint8 or float32 in 0..1.
+            index: [B] int64, which photographs these are.
+            photographs: the same numbers as a list.
+            seed, epoch: what the draws depend on besides.
+        """
+        for place, step in enumerate(self.steps):
+            if isinstance(step, AugmentationModule):
+                rgb = step(rgb, photographs, seed, epoch)
+            else:
+                rgb = step(rgb, index, (seed + place * 0x9E3779B1) % 2**32, epoch)  # seeds are below 2³²
+        return rgb
 
 
 def takes_index(augment: Augmentation | nn.Module) -> bool:

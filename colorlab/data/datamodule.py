@@ -45,8 +45,9 @@ class ColorDataModule(OnDeviceDataModule):
         cache: disk keeps the decoded pictures in one file, which is built before the first epoch and
             shared by all processes.
         cache_dir: where that file goes; None is the user's cache folder.
-        augment: what training pictures go through, on the device; None for nothing. A module that takes rgb
-            alone, like those of `kornia.augmentation`, draws the same for each seed, epoch and batch.
+        augment: what training pictures go through, on the device: one, or a list in this order; None for nothing.
+            A module that takes rgb alone, like those of `kornia.augmentation`, draws the same for each seed, epoch and
+            batch.
         roots: several in place of `root`: PHOTOS or {root: PHOTOS, weight: 2} each, shown in training
             weight times an epoch. Validation and test show all photographs once.
 
@@ -66,7 +67,7 @@ class ColorDataModule(OnDeviceDataModule):
         workers: int | None = None,
         cache: Literal["none", "disk"] = "none",
         cache_dir: str | None = None,
-        augment: Augmentation | None = None,
+        augment: Augmentation | list[Augmentation] | None = None,
         roots: list[WeightedRoot] | None = None,
     ) -> None:
         _check(size, batch_size, workers, cache, val_fraction, test_fraction)

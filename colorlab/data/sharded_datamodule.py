@@ -44,7 +44,7 @@ class ShardedDataModule(ColorDataModule):
         batch_size: int = 32,
         seed: int = 0,
         workers: int | None = None,
-        augment: Augmentation | None = None,
+        augment: Augmentation | list[Augmentation] | None = None,
         window: int = 16,
         disk_gigabytes: float = 20.0,
     ) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
+from functools import cached_property
 from typing import Any, Literal, Self
 
 from pydantic import StrictBool, StrictInt
@@ -39,13 +40,20 @@ class Settings:
     debug: StrictBool
 
     def __post_init__(self) -> None:
-        from colorlab.metrics import MEASURES, metric_names
+        from colorlab.metrics import MEASURES
 
         if not 0 <= self.seed < 2**32:
             raise UserError(f"seed={self.seed} must be a whole number from 0 to 2³² − 1: it makes a run repeatable.")
-        for name in metric_names(self.metrics):
+        for name in self.metric_names:
             if name not in MEASURES:
                 raise UserError(f"metrics={name} is too slow for each validation: callbacks=evaluation measures it.")
+
+    @cached_property
+    def metric_names(self) -> list[str]:
+        """The names of the metrics; the classes among them are built once."""
+        from colorlab.metrics import metric_names
+
+        return metric_names(self.metrics)
 
 
 @dataclass(frozen=True)
@@ -188,15 +196,13 @@ class Experiment:
         metric = self.sweep.metric
         if metric is None:
             return
-        from colorlab.metrics import metric_names
-
         direction_of(metric)
         name = metric.partition("/")[2]
         if name.startswith("loss/"):
             _check_term(self.objective, name.removeprefix("loss/"), f"sweep.metric={metric}")
             measured = True
         else:
-            measured = name in ("loss", *metric_names(self.settings.metrics)) or "evaluation" in self.callbacks
+            measured = name in ("loss", *self.settings.metric_names) or "evaluation" in self.callbacks
         if not measured or (metric.startswith("test/") and not self.settings.test):
             raise UserError(f"sweep.metric={metric} is not measured: see metrics, test and callbacks=evaluation.")
 

@@ -146,14 +146,12 @@ def _prepare(model: "Colorizer", experiment: Experiment, data: "ColorDataModule"
     """Give a model its objective, optimizer, schedule and metrics."""
     import torch
 
-    from colorlab.metrics import metric_names
-
     objective = _build_objective(experiment, data, folder)
     model.prepare_training(
         objective,
         experiment.optim.partial(),
         _build_schedule(experiment),
-        metric_names(experiment.settings.metrics),
+        experiment.settings.metric_names,
         experiment.model_switches.compile,
         experiment.schedule_switches.unit,
         experiment.optim_switches.decay_norms_and_biases,

@@ -88,7 +88,7 @@ def test_a_plan_builds_what_it_checked() -> None:
         ({"_target_": "colorlab.data.ColorDataModule", "roots": 3}, r"roots=3 must be a list of texts or dictionaries"),
         (
             {"_target_": "colorlab.data.ColorDataModule", "augment": 3},
-            r"augment=3 must be of type Augmentation or null",
+            r"augment=3 must be a list of Augmentations or null",
         ),
         (
             {"_target_": "colorlab.data.ColorDataModule", "augment": {"_target_": "subprocess.run"}},

@@ -14,13 +14,15 @@ from torchvision.transforms.v2.functional import resize, resized_crop
 from colorlab.color import to_float
 from colorlab.config import check
 from colorlab.data import ColorDataModule
-from colorlab.data.augmentation import AugmentationModule, RandomCropFlip, uniforms
+from colorlab.data.augmentation import AugmentationModule, Augmentations, RandomCropFlip, uniforms
 from colorlab.data.batch import Batch
 from colorlab.data.photographs import Photographs
 from colorlab.data.splits import SAMPLES, find_photographs
 from colorlab.errors import UserError
 from colorlab.models import CUNet
+from colorlab.runs.folder import RunFolder
 from colorlab.schedules import Constant
+from support.commands import SMALL, train_exit_code
 
 
 @pytest.fixture(scope="module")
@@ -160,7 +162,7 @@ class Watcher(CUNet):
 
 @pytest.mark.parametrize("module", [check(JIGGLE, "data.augment").build(), Noise()], ids=["kornia", "noise"])
 def test_a_module_draws_the_same_for_a_seed_an_epoch_and_a_batch(pictures: Tensor, module: nn.Module) -> None:
-    augment = AugmentationModule(module, 64)
+    augment = AugmentationModule(module, 64, 64)
     before = torch.get_rng_state(), np.random.get_state()[1].tolist(), random.getstate()
     one = augment(pictures, [3, 1], 0, 0)
     assert torch.equal(before[0], torch.get_rng_state())
@@ -173,7 +175,10 @@ def test_a_module_draws_the_same_for_a_seed_an_epoch_and_a_batch(pictures: Tenso
     assert 0 <= one.min() < one.max() <= 1
 
 
-@pytest.mark.parametrize("augment", [Noise(), Shift(), Halved(), check(JIGGLE, "data.augment").build()])
+@pytest.mark.parametrize(
+    "augment",
+    [Noise(), Shift(), Halved(), check(JIGGLE, "data.augment").build(), [RandomCropFlip(), Noise()]],
+)
 def test_a_resumed_run_repeats_the_draws_of_every_kind_of_augmentation(tmp_path: Path, augment: object) -> None:
     whole, rest = Watcher(), Watcher()
     assert whole.fit(tmp_path, 2, augment) == [1, 2, 3, 4]
@@ -195,3 +200,37 @@ def test_a_resumed_run_repeats_the_draws_of_every_kind_of_augmentation(tmp_path:
 def test_a_module_that_makes_no_pictures_is_refused_at_the_start(module: nn.Module, sentence: str) -> None:
     with pytest.raises(UserError, match=sentence):
         ColorDataModule(size=32, augment=module)
+
+
+# -- several ---------------------------------------------------------------------------------------
+
+
+def test_several_augmentations_follow_each_other_with_draws_of_their_own(pictures: Tensor) -> None:
+    given = pictures, INDEX, INDEX.tolist(), 3, 1
+    assert torch.equal(Augmentations([], 64)(*given), pictures)
+    (one, two) = (Augmentations([Noise()] * count, 64)(*given) for count in (1, 2))
+    assert torch.equal(one, AugmentationModule(Noise(), 64, 64)(pictures, INDEX.tolist(), 3, 1))
+    assert not torch.allclose(two, (2 * one - pictures).clamp(0, 1), atol=1e-3), "the second repeats the first"
+    cropped = RandomCropFlip(24)(pictures, INDEX, 3, 1)
+    assert torch.equal(Augmentations([RandomCropFlip(24)], 64)(*given), cropped)
+    both = Augmentations([RandomCropFlip(24), Halved()], 64)(*given)
+    assert not torch.allclose(both, Halved()(cropped, INDEX, 3, 1))
+    assert both.shape == cropped.shape
+
+
+def test_each_module_is_tried_with_what_those_before_it_make() -> None:
+    crop = {"_target_": "kornia.augmentation.RandomCrop", "size": [16, 20]}
+    steps = [RandomCropFlip(24), check(crop, "data.augment").build(), nn.Linear(20, 20)]
+    assert [list(step.shape) for step in Augmentations(steps, 64).steps[1:]] == [[16, 20], [16, 20]]
+    with pytest.raises(UserError, match=r"data\.augment: Linear cannot change pictures of 16×20"):
+        Augmentations([*steps[:2], nn.Linear(24, 24)], 64)
+
+
+def test_a_list_is_configured_like_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ours and kornia's modules, trained with and resumed."""
+    monkeypatch.chdir(tmp_path)
+    blur = "{_target_: kornia.augmentation.RandomGaussianBlur, kernel_size: [3, 3], sigma: [0.1, 1.0]}"
+    words = f"data.augment=[{{_target_: colorlab.data.RandomCropFlip, size: 16}}, {blur}]"
+    assert train_exit_code(monkeypatch, *SMALL, words, "debug=true", "hydra.run.dir=run") == 0
+    assert "kornia.augmentation.RandomGaussianBlur" in RunFolder(tmp_path / "run").config.read_text()
+    assert train_exit_code(monkeypatch, "resume=run", "debug=false", "trainer.limit_train_batches=1") == 0

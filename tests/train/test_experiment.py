@@ -6,9 +6,12 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
+from torch import Tensor
 
+from colorlab import metrics
 from colorlab.config import conf_folder, plain
 from colorlab.errors import UserError
+from colorlab.metrics import Colored, PictureMetric
 from colorlab.train.experiment import Experiment
 
 
@@ -143,3 +146,27 @@ def test_what_a_critic_cannot_be_trained_with_is_refused_before_anything_is_buil
     for objective in (term, {"_target_": "colorlab.objectives.Sum", "terms": {"outer": nested}}):
         with pytest.raises(UserError, match=sentence):
             Experiment.of(cfg | {"objective": objective, group: change})
+
+
+class Counted(PictureMetric):
+    """A metric of a plugin that counts how often it is built."""
+
+    name, title, direction = "counted", "counted", "min"
+    built = 0
+
+    def __init__(self) -> None:
+        Counted.built += 1
+
+    def __call__(self, colored: Colored) -> Tensor:
+        return colored.predicted.mean(dim=(1, 2, 3))
+
+
+def test_the_metric_of_a_plugin_is_built_once(cfg: dict, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metrics, "Counted", Counted, raising=False)
+    monkeypatch.setattr(Counted, "__module__", "colorlab.metrics")
+    for known in (metrics.METRICS, metrics.MEASURES):
+        monkeypatch.setitem(known, "counted", None)
+        del known["counted"]
+    chosen = cfg | {"metrics": ["psnr", "colorlab.metrics.Counted"], "sweep": {"metric": "val/counted"}}
+    assert Experiment.of(chosen).settings.metric_names == ["psnr", "counted"]
+    assert Counted.built == 1

@@ -79,7 +79,7 @@ class ShardOrder(DrawnOrder):
     evenly over the time of the next `window` shards. So shards are fetched at an even pace, each once
     per epoch and machine, and a batch is drawn from `window` shards. This is slightly less random than
     a draw from all shards: photographs in the same shard meet within a window in each epoch. It does not
-    matter where shards are random samples themselves, as `colorlab.shards` makes them. Up to `window`
+    matter where shards are random samples themselves, as `colorlab.shards` makes them of folders. Up to `window`
     shards are shuffled as a whole.
 
     The order depends on the seed and the epoch alone, and processes take turns in it: they share a

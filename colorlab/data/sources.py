@@ -1,6 +1,6 @@
 """Where photographs come from: a folder, a list of paths, a Parquet table, or several of these with weights."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
@@ -107,22 +107,42 @@ def order_of(photographs: Photographs, processes: int, rank: int, seed: int) -> 
         UserError: the weights are so small that an epoch shows no photograph.
     """
     root, names = photographs.root, photographs.names
-    parts = root.parts if isinstance(root, Roots) else {"": Part(root, 1.0)}
-    tables = [part.root for part in parts.values() if isinstance(part.root, Table)]
-    if not tables and all(part.weight == 1 for part in parts.values()):
+    parts = _parts_of(root)
+    if all(part.weight == 1 and not isinstance(part.root, Table) for part in parts.values()):
         return EpochOrder(photographs, processes, rank, seed=seed)
-    split = [name.partition("/")[::2] for name in names] if isinstance(root, Roots) else [("", name) for name in names]
-    first_group = dict(zip(tables, np.cumsum([0, *(table.group_count for table in tables)]), strict=False))
-    shares, groups = [], [np.empty(0, dtype=np.int64)]
-    for label, run in groupby(split, key=itemgetter(0)):
-        own, part = [name for _, name in run], parts[label]
-        shares.append(Share(len(own), part.weight))
-        table = part.root if isinstance(part.root, Table) else None
-        groups.append(first_group[table] + table.groups(own) if table else np.full(len(own), -1))
+    runs = groupby(_places(root, names), key=itemgetter(0))
+    shares = [Share(sum(1 for _ in run), parts[label].weight) for label, run in runs]
     if not any(share.shown for share in shares):
         raise UserError("data.roots shows no photograph in an epoch: raise a weight.")
-    window = min((table.window for table in tables), default=WINDOW)
-    return WeightedOrder(photographs, shares, np.concatenate(groups), window, processes, rank, seed)
+    return WeightedOrder(photographs, shares, *groups_of(root, names), processes, rank, seed)
+
+
+def groups_of(root: Root, names: Sequence[str]) -> tuple[np.ndarray, int]:
+    """Return which photographs of a source are read together, since they are in one row group of a table.
+
+    Returns:
+        groups: [N] int64, the number of each photograph's group; -1 for one that is read alone.
+        window: how many groups can be kept in memory at a time.
+    """
+    parts = _parts_of(root)
+    tables = [part.root for part in parts.values() if isinstance(part.root, Table)]
+    first_group = dict(zip(tables, np.cumsum([0, *(table.group_count for table in tables)]), strict=False))
+    groups = [np.empty(0, dtype=np.int64)]
+    for label, run in groupby(_places(root, names), key=itemgetter(0)):
+        own, part = [name for _, name in run], parts[label].root
+        groups.append(first_group[part] + part.groups(own) if isinstance(part, Table) else np.full(len(own), -1))
+    return np.concatenate(groups), min((table.window for table in tables), default=WINDOW)
+
+
+def _parts_of(root: Root) -> dict[str, Part]:
+    return root.parts if isinstance(root, Roots) else {"": Part(root, 1.0)}
+
+
+def _places(root: Root, names: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Yield the key in `_parts_of` of each photograph's root, and its name there."""
+    for name in names:
+        label, _, rest = name.partition("/") if isinstance(root, Roots) else ("", "", name)
+        yield label, rest
 
 
 def _holds_tables(folder: Path) -> bool:

@@ -32,6 +32,8 @@ class Settings:
 def pack(data: "ColorDataModule", settings: Settings) -> str:
     """Write the photographs of all splits; training photographs are assigned to shards at random.
 
+    Those of a table are drawn from a few row groups at a time, so that each row group is read about once.
+
     Returns:
         One line on what was written.
 
@@ -41,7 +43,9 @@ def pack(data: "ColorDataModule", settings: Settings) -> str:
     import numpy as np
     from rich.progress import track
 
+    from colorlab.data.order import grouped_permutation
     from colorlab.data.shard_storage import storage_at
+    from colorlab.data.sources import groups_of
     from colorlab.shards.packing import ShardWriter, read_all
 
     storage = storage_at(settings.out, limit=0)
@@ -49,7 +53,8 @@ def pack(data: "ColorDataModule", settings: Settings) -> str:
     for split, stored in data.names.items():
         names: Sequence[str] = stored
         if split == "train":
-            names = [stored[place] for place in np.random.RandomState(data.seed).permutation(len(stored))]
+            order = grouped_permutation(*groups_of(data.root, stored), np.random.RandomState(data.seed))
+            names = [stored[place] for place in order]
         files = read_all(data.root, names, settings.short_side, data.workers)
         writer.add(split, track(files, f"Packing {split}", total=len(names)))
     index = writer.finish()

@@ -29,13 +29,16 @@ FORKING = ("callbacks/test_interruption.py", "faults/test_nonfinite.py", "models
 
 LONGEST_FIRST = (
     *FORKING,
-    "export/test_main.py", "train/test_main.py", "loggers/test_trackers.py", "sweeps/test_search.py",
-    "study/test_main.py", "evaluate/test_main.py", "faults/test_kill.py", "train/test_processes.py",
-    "train/test_mistakes.py", "sweeps/test_report.py", "faults/test_untrusted_files.py", "models/test_colorizer.py",
-    "metrics/test_networks.py", "test_packaging.py", "test_plugins.py", "faults/test_trackers.py",
-    "faults/test_photographs.py", "faults/test_signals.py", "benchmark/test_train.py", "data/test_loader.py",
-    "demo/test_main.py", "data/test_sharded_datamodule.py", "leaderboard/test_main.py", "runs/test_origin.py",
-    "shards/test_main.py", "faults/test_overrides.py",
+    "evaluate/test_main.py", "train/test_main.py", "loggers/test_trackers.py", "sweeps/test_search.py",
+    "export/test_main.py", "faults/test_untrusted_files.py", "study/test_main.py", "test_packaging.py",
+    "test_plugins.py", "faults/test_kill.py", "train/test_processes.py", "train/test_mistakes.py",
+    "faults/test_photographs.py", "demo/test_main.py", "sweeps/test_report.py", "faults/test_signals.py",
+    "data/test_sources.py", "config/test_checking.py", "models/test_colorizer.py", "metrics/test_networks.py",
+    "callbacks/test_checkpoints.py", "callbacks/test_comparison.py", "models/test_weights.py",
+    "faults/test_trackers.py", "faults/test_full_disk.py", "callbacks/test_random_state.py",
+    "data/test_datamodule.py", "docs/test_reference.py", "callbacks/test_curves.py", "colorize/test_film.py",
+    "benchmark/test_train.py", "leaderboard/test_main.py", "runs/test_origin.py", "shards/test_main.py",
+    "faults/test_overrides.py",
 )  # fmt: skip
 """The files that fork, then those that take longest. `make test` gives each file to one process, in this order."""
 

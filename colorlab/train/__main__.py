@@ -61,7 +61,7 @@ def _job(cfg: DictConfig) -> float | None:
         raise
     finally:
         if in_sweep:
-            _free_memory()
+            free_memory()
 
 
 def _train_alone(cfg: DictConfig, folder: RunFolder, status: Status, in_sweep: bool) -> float | None:
@@ -82,7 +82,7 @@ def _print_failure(error: Exception, folder: RunFolder) -> None:
         logging.getLogger(__name__).exception("%s failed", relative(folder.path))
 
 
-def _free_memory() -> None:
+def free_memory() -> None:
     """Free a job's memory for the next: a model and its Trainer refer to each other, so only the collector does."""
     import torch
 

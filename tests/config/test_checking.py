@@ -29,7 +29,14 @@ def composed(*overrides: str, folder: Path) -> dict:
     return plain(OmegaConf.masked_copy(cfg, [key for key in cfg if key != "hydra"]))
 
 
-@pytest.mark.parametrize("recipe", [choice for choice in CHOICES if choice.startswith("experiment")])
+RECIPES = [
+    pytest.param(choice, marks=[pytest.mark.slow] * (choice not in ("experiment=zhang2016", "experiment=ddcolor")))
+    for choice in CHOICES
+    if choice.startswith("experiment=")
+]
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
 def test_a_recipe_takes_every_other_choice_of_every_group(recipe: str, tmp_path: Path) -> None:
     """What a recipe sets beside its own choices must be known to all others: its keys stay when they change.
 

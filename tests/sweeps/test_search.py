@@ -94,7 +94,7 @@ def test_a_run_worse_than_the_median_is_pruned_not_failed(monkeypatch: pytest.Mo
     others = set(multiprocessing.active_children())  # of earlier tests
     workers = set()  # DataLoader workers that are still running
     monkeypatch.setattr(
-        "colorlab.train.__main__._free_memory", lambda: workers.update(set(multiprocessing.active_children()) - others)
+        "colorlab.train.__main__.free_memory", lambda: workers.update(set(multiprocessing.active_children()) - others)
     )
     assert train_exit_code(monkeypatch, *words) == 0
     assert not workers

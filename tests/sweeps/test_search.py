@@ -195,7 +195,7 @@ MISTAKES = {
     "sweep.trails=9": "Unknown key sweep.trails: did you mean sweep.trials?",
     "sweep.trials=many": "sweep.trials=many must be a whole number.",
     "sweep.metric=val/colorfulness": "sweep.metric=val/colorfulness cannot be used to compare runs: did you mean val/",
-    "objective=mse,l3": "objective=l3 does not exist: choose from: classification, l1, mse,",
+    "objective=mse,l3": "objective=l3 does not exist: choose from: adversarial, classification,",
 }
 
 

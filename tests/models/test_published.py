@@ -79,8 +79,8 @@ def test_every_network_with_a_published_layout_is_recognized() -> None:
     builds = (*BUILDS.values(), partial(DDColor, "large"))
     with torch.device("meta"):
         models = [build() for build in builds]
-        assert [each.build().hparams for each in PUBLISHED] == [model.hparams for model in models]
-    for model in models[:3]:  # the large one would take a gigabyte
+    assert len(PUBLISHED) == len(models)
+    for model in models:
         found = recognize(model.state_dict())
         assert (type(found), found.hparams) == (type(model), model.hparams)
 

@@ -72,8 +72,8 @@ def test_bins_are_predicted_at_a_quarter_of_the_size() -> None:
     train(model, objective=Classification())
 
 
-def test_gray_pictures_go_in_and_the_size_of_the_encoder_is_kept() -> None:
-    """Every part of the input matters: the deepest map, and the picture at its full size."""
+def test_the_colors_of_a_place_depend_on_it_and_on_the_whole_picture() -> None:
+    """The skips bring what is near, the deepest map what is far."""
     model = UNet(width=4).eval()
     model.load_pretrained_parts()
     lightness = torch.rand(1, 1, 64, 64) * 100

@@ -22,7 +22,7 @@ class UNet(Colorizer):
 
     The encoder sees the gray picture as RGB. Each step of the decoder enlarges its features bilinearly, joins the
     encoder's map of that size, and convolves once. ab is predicted at half the height and width and enlarged
-    bilinearly: colors are smoother than lightness, and a step at full size cost half the time of training and made
+    bilinearly: colors are smoother than lightness, and a step at full size made training take half as long again and
     the colors no better (docs/results.md). The encoder's weights are loaded when a training starts.
 
     Args:

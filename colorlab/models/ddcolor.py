@@ -11,8 +11,9 @@ from colorlab.color import gray_rgb
 from colorlab.errors import UserError
 from colorlab.models.colorizer import Colorizer
 from colorlab.models.convnext import ConvNeXt, trunk_weights
-from colorlab.models.ddcolor_decoder import HEADS, LEVELS, SUBPIXELS, Decoder, SpectralConv2d, blur
+from colorlab.models.ddcolor_decoder import HEADS, LEVELS, SUBPIXELS, Decoder, blur
 from colorlab.runs.weight_files import read_checkpoint
+from colorlab.spectral_norm import SpectralConv2d
 
 ENCODERS = {"tiny": ((3, 3, 9, 3), 96), "large": ((3, 3, 27, 3), 192)}
 """Blocks in each stage of the encoder, and channels of the first stage."""
@@ -66,7 +67,7 @@ class DDColor(Colorizer):
             self.register_buffer(name, torch.tensor(values).view(1, 3, 1, 1))
         self.encoder = nn.ModuleDict({"arch": ConvNeXt(depths, first)})
         self.decoder = Decoder([first, 2 * first, 4 * first, 8 * first], width, queries, layers)
-        self.refine_net = nn.Sequential(nn.Sequential(SpectralConv2d(queries + 3, 2, bias=True)))
+        self.refine_net = nn.Sequential(nn.Sequential(SpectralConv2d(queries + 3, 2)))
         self.initialize()
         self.register_load_state_dict_pre_hook(_leave_out_what_does_not_matter)
 

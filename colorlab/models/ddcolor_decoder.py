@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from colorlab.spectral_norm import SpectralConv2d
+
 HEADS = 8
 """Heads of each attention."""
 
@@ -15,50 +17,6 @@ LEVELS = 3
 
 SUBPIXELS = 4
 """Height and width of the block of full-size pixels that a pixel of the decoder's last map stands for."""
-
-
-class SpectralConv2d(nn.Module):
-    """A convolution whose weight is divided by its largest singular value, estimated by the power method.
-
-    It computes what `torch.nn.utils.spectral_norm` computes of a `Conv2d`, with the same names in files, but without
-    hooks that set attributes, so that it can be copied, compiled and exported. The estimate is made in float32.
-
-    Args:
-        inputs, outputs: channels.
-        size: odd side of the kernel; the padding keeps the height and width.
-        bias: whether there is one.
-
-    Source: Miyato et al., "Spectral Normalization for Generative Adversarial Networks", ICLR 2018.
-    """
-
-    def __init__(self, inputs: int, outputs: int, size: int = 1, bias: bool = False) -> None:
-        super().__init__()
-        self.weight_orig = nn.Parameter(torch.empty(outputs, inputs, size, size))
-        self.bias = nn.Parameter(torch.zeros(outputs)) if bias else None
-        self.register_buffer("weight_u", torch.empty(outputs).normal_())
-        self.register_buffer("weight_v", torch.empty(inputs * size * size))
-        self.weight_u: Tensor
-        self.weight_v: Tensor
-        nn.init.kaiming_normal_(self.weight_orig, nonlinearity="relu")
-        for _ in range(5):  # for a network that is used before it is trained
-            self._estimate(self.weight_orig.detach().flatten(1))
-
-    def weight(self) -> Tensor:
-        """Return the normalized weight, [outputs, inputs, size, size]; training improves the estimate by a step."""
-        with torch.autocast(self.weight_orig.device.type, enabled=False):
-            matrix = self.weight_orig.flatten(1)
-            if self.training:
-                self._estimate(matrix.detach())
-            u, v = self.weight_u.clone(), self.weight_v.clone()  # autograd keeps them; the next step changes them
-            return self.weight_orig / torch.dot(u, torch.mv(matrix, v))
-
-    def forward(self, features: Tensor) -> Tensor:
-        return F.conv2d(features, self.weight(), self.bias, padding=self.weight_orig.shape[-1] // 2)
-
-    @torch.no_grad()
-    def _estimate(self, matrix: Tensor) -> None:
-        self.weight_v.copy_(F.normalize(torch.mv(matrix.t(), self.weight_u), dim=0, eps=1e-12))
-        self.weight_u.copy_(F.normalize(torch.mv(matrix, self.weight_v), dim=0, eps=1e-12))
 
 
 def blur(features: Tensor) -> Tensor:
@@ -78,7 +36,7 @@ class Enlarger(nn.Module):
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
-        self.conv = nn.Sequential(SpectralConv2d(inputs, 4 * outputs), nn.BatchNorm2d(4 * outputs))
+        self.conv = nn.Sequential(SpectralConv2d(inputs, 4 * outputs, bias=False), nn.BatchNorm2d(4 * outputs))
 
     def forward(self, features: Tensor) -> Tensor:
         return blur(F.pixel_shuffle(self.conv(features).relu(), 2))
@@ -98,7 +56,7 @@ class PixelBlock(nn.Module):
         self.shuf = Enlarger(inputs, outputs)
         self.bn = nn.BatchNorm2d(skipped)
         self.conv = nn.Sequential(
-            SpectralConv2d(outputs + skipped, outputs, 3), nn.ReLU(), nn.BatchNorm2d(outputs)
+            SpectralConv2d(outputs + skipped, outputs, 3, padding=1, bias=False), nn.ReLU(), nn.BatchNorm2d(outputs)
         )  # fmt: skip
 
     def forward(self, small: Tensor, skip: Tensor) -> Tensor:
@@ -122,9 +80,7 @@ class Decoder(nn.Module):
         self.layers = nn.ModuleList(
             [PixelBlock(fourth, third, width), PixelBlock(width, second, width), PixelBlock(width, first, hidden)]
         )
-        self.last_shuf = nn.ModuleDict(
-            {"conv": nn.Sequential(SpectralConv2d(hidden, SUBPIXELS**2 * hidden, bias=True))}
-        )
+        self.last_shuf = nn.ModuleDict({"conv": nn.Sequential(SpectralConv2d(hidden, SUBPIXELS**2 * hidden))})
         self.color_decoder = ColorDecoder((width, width, hidden), hidden, queries, layers)
 
     def forward(self, maps: Sequence[Tensor]) -> tuple[Tensor, Tensor]:

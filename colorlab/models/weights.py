@@ -21,8 +21,8 @@ import colorlab
 from colorlab.config import check_arguments, has_target, locate
 from colorlab.errors import UserError
 from colorlab.models.colorizer import Colorizer
+from colorlab.models.layouts import recognize
 from colorlab.models.network import ColorNetwork
-from colorlab.models.published import recognize
 from colorlab.runs.checkpoints import BUILT_IN, PRETRAINED, find_checkpoint
 from colorlab.runs.published import fetch, published_folder, published_word
 from colorlab.runs.weight_files import CONFIG, read_checkpoint

@@ -10,6 +10,7 @@ from torch.optim import Adam, Optimizer
 from colorlab.errors import UserError
 from colorlab.objectives.objective import ColorBatch, LearningObjective, Prediction
 from colorlab.objectives.pictures import check_size, check_target_color, true_picture
+from colorlab.spectral_norm import SpectralConv2d
 
 
 class Adversarial(LearningObjective):
@@ -125,44 +126,3 @@ class SelfAttention(nn.Module):
         query, key, value = (layer(features).flatten(2).transpose(1, 2) for layer in (self.query, self.key, self.value))
         attended = F.scaled_dot_product_attention(query, key, value, scale=1.0)
         return features + self.factor * attended.transpose(1, 2).reshape(features.shape)
-
-
-class SpectralConv2d(nn.Conv2d):
-    """A convolution whose weight, as a matrix [out, rest], is divided by its largest singular value.
-
-    Each forward pass in training improves the estimate of the singular vector by one step of the power iteration.
-    Unlike `torch.nn.utils.parametrizations.spectral_norm`, it computes the singular value in float32 under autocast on
-    CUDA, too, and can be pickled.
-
-    Args:
-        inputs, outputs: channels.
-        kernel, stride, padding, bias: as for `nn.Conv2d`.
-
-    Source: Miyato et al., "Spectral normalization for generative adversarial networks", 2018.
-    """
-
-    vector: Tensor
-
-    def __init__(
-        self, inputs: int, outputs: int, kernel: int, stride: int = 1, padding: int = 0, bias: bool = True
-    ) -> None:
-        super().__init__(inputs, outputs, kernel, stride, padding, bias=bias)
-        nn.init.kaiming_normal_(self.weight)
-        if self.bias is not None:
-            nn.init.zeros_(self.bias)
-        self.register_buffer("vector", F.normalize(torch.randn(self.weight[0].numel()), dim=0))
-        for _ in range(15):
-            self._improve()
-
-    def forward(self, input: Tensor) -> Tensor:
-        with torch.autocast(input.device.type, enabled=False):
-            if self.training:
-                self._improve()
-            largest = (self.weight.flatten(1) @ self.vector.clone()).norm()
-            weight = self.weight / largest
-        return F.conv2d(input, weight, self.bias, self.stride, self.padding)
-
-    @torch.no_grad()
-    def _improve(self) -> None:
-        matrix = self.weight.flatten(1)
-        self.vector.copy_(F.normalize(matrix.T @ (matrix @ self.vector), dim=0))

@@ -76,5 +76,5 @@ def _build(network: str, weights: Path | None) -> nn.Module:
             "The perceptual objective takes weights=FILE with network=vgg16_bn; those of lite0 are installed."
         )
     lite0 = Lite0()
-    lite0.load_pretrained(None)
+    lite0.load_pretrained()
     return lite0

@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from colorlab.command_line import quiet_libraries
 from colorlab.config import Plan
-from colorlab.errors import Pruned
+from colorlab.errors import Pruned, UserError
 from colorlab.files import copy_file
 from colorlab.library_internals import call_last
 from colorlab.runs.folder import RunFolder
@@ -131,10 +132,14 @@ def _build_model(experiment: Experiment, start: bool) -> "Colorizer":
     model: Colorizer = experiment.model.build()
     switches = experiment.model_switches
     if switches.encoder_lr is not None:
+        if not hasattr(model, "encoder"):
+            raise UserError(f"model.encoder_lr={switches.encoder_lr:g}: {model.title} has no part named encoder.")
         model.encoder_lr = switches.encoder_lr
     if start and switches.weights:
         read_weights(model, Path(switches.weights).expanduser())
     elif start and switches.encoder_weights:
+        if not signature(model.load_pretrained_parts).parameters:
+            raise UserError(f"model.encoder_weights: load_pretrained_parts of {model.title} takes no file.")
         model.load_pretrained_parts(Path(switches.encoder_weights).expanduser())
     elif start:
         model.load_pretrained_parts()

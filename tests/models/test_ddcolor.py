@@ -15,7 +15,6 @@ import colorlab
 from colorlab.errors import UserError
 from colorlab.export.graph import Graph
 from colorlab.models import DDColor, ddcolor
-from colorlab.models.ddcolor_decoder import SpectralConv2d
 from support.commands import SMALL, train_exit_code
 from support.published import fill, published_layout, reference_predictions
 
@@ -79,26 +78,6 @@ def test_what_does_not_matter_may_be_missing_from_weights_or_too_much_and_nothin
 
 
 # -- parts -------------------------------------------------------------------------------------------
-
-
-def test_a_spectral_convolution_learns_as_torchs() -> None:
-    ours = SpectralConv2d(3, 5, 3, bias=True)
-    theirs = torch.nn.utils.spectral_norm(nn.Conv2d(3, 5, 3, padding=1))
-    theirs.load_state_dict(ours.state_dict())
-    steps = [(each, torch.optim.SGD(each.parameters(), 0.1)) for each in (ours, theirs)]
-    for _ in range(3):
-        picture = torch.randn(2, 3, 6, 7)
-        for convolution, optimizer in steps:
-            optimizer.zero_grad()
-            convolution(picture).pow(2).mean().backward()
-            optimizer.step()
-    for convolution, _ in steps:
-        convolution.eval()
-    assert torch.allclose(ours(picture), theirs(picture), atol=1e-6)
-    for name, value in theirs.state_dict().items():
-        assert torch.allclose(ours.state_dict()[name], value, atol=1e-6), name
-    largest = torch.linalg.svdvals(ours.weight().flatten(1).detach()).max()
-    assert 1 <= largest < 1.1
 
 
 def test_a_picture_of_one_block_and_a_copy_in_training_are_colored() -> None:

@@ -48,6 +48,8 @@ MISTAKES = {
     "optim.fused=true trainer.gradient_clip_val=1 trainer.precision=bf16-mixed": "do not go together in bf16-mixed",
     "model.freeze=[encodr]": "model.freeze=encodr is no part of cunet: did you mean encoder?",
     "model.freez=[encoder]": "Unknown key model.freez: did you mean model.freeze?",
+    "model=eccv16 model.encoder_lr=0": "model.encoder_lr=0: eccv16 has no part named encoder.",
+    "model.encoder_weights=parts.pth": "model.encoder_weights=parts.pth: cunet has no part with weights of its own.",
     "model.freeze=encoder": "model.freeze=encoder must be a list of texts",
     "objective=sum +objective.terms.gan._target_=colorlab.objectives.Adversarial"
     " optim._target_=torch.optim.LBFGS ~optim.weight_decay": "is not trained with LBFGS",

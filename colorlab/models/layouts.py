@@ -1,4 +1,4 @@
-"""Weights in the layouts in which the architectures' authors publish theirs: which model a bare state dict is of."""
+"""Published layouts: which model a bare state dict is of, by the names and shapes of its tensors."""
 
 import warnings
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from colorlab.models.eccv16 import ECCV16
 from colorlab.models.siggraph17 import Siggraph17
 
 
-class Published(NamedTuple):
+class Layout(NamedTuple):
     """A published network: how to build it, and the name and shape of a tensor that tells it from the others."""
 
     build: Callable[[], Colorizer]
@@ -22,11 +22,11 @@ class Published(NamedTuple):
     shape: tuple[int, ...]
 
 
-PUBLISHED = (
-    Published(ECCV16, "model8.6.weight", (313, 256, 1, 1)),
-    Published(Siggraph17, "model_class.0.weight", (529, 256, 1, 1)),
-    Published(partial(DDColor, "tiny"), "encoder.arch.norm3.weight", (768,)),
-    Published(partial(DDColor, "large"), "encoder.arch.norm3.weight", (1536,)),
+LAYOUTS = (
+    Layout(ECCV16, "model8.6.weight", (313, 256, 1, 1)),
+    Layout(Siggraph17, "model_class.0.weight", (529, 256, 1, 1)),
+    Layout(partial(DDColor, "tiny"), "encoder.arch.norm3.weight", (768,)),
+    Layout(partial(DDColor, "large"), "encoder.arch.norm3.weight", (1536,)),
 )
 
 
@@ -40,7 +40,7 @@ def recognize(weights: Any) -> Colorizer | None:
     """
     if not isinstance(weights, dict) or not all(isinstance(value, Tensor) for value in weights.values()):
         return None
-    for build, tensor, shape in PUBLISHED:
+    for build, tensor, shape in LAYOUTS:
         if tensor in weights and weights[tensor].shape == shape:
             with torch.device("meta"):
                 model = build()

@@ -22,7 +22,7 @@ from colorlab.errors import UserError
 from colorlab.evaluate.evaluation import evaluate as run_evaluation
 from colorlab.export.exporter import ExportSettings, export
 from colorlab.models import ECCV16, Colorizer, DDColor, Siggraph17
-from colorlab.models.published import PUBLISHED, Published, recognize
+from colorlab.models.layouts import LAYOUTS, Layout, recognize
 from colorlab.study.folder import StudyFolder
 from colorlab.study.preparation import prepare
 from colorlab.study.settings import GROUPS
@@ -79,7 +79,7 @@ def test_every_network_with_a_published_layout_is_recognized() -> None:
     builds = (*BUILDS.values(), partial(DDColor, "large"))
     with torch.device("meta"):
         models = [build() for build in builds]
-    assert len(PUBLISHED) == len(models)
+    assert len(LAYOUTS) == len(models)
     for model in models:
         found = recognize(model.state_dict())
         assert (type(found), found.hparams) == (type(model), model.hparams)
@@ -92,8 +92,8 @@ def test_every_network_with_a_published_layout_is_recognized() -> None:
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return a folder with bare weights of a narrow DDColor, here taken for a published one, and two photographs."""
     build = partial(DDColor, width=32, queries=4, layers=3, encoder_width=8)
-    narrow = Published(build, "encoder.arch.norm3.weight", (64,))
-    monkeypatch.setattr("colorlab.models.published.PUBLISHED", (*PUBLISHED, narrow))
+    narrow = Layout(build, "encoder.arch.norm3.weight", (64,))
+    monkeypatch.setattr("colorlab.models.layouts.LAYOUTS", (*LAYOUTS, narrow))
     torch.save({"params": build().state_dict()}, tmp_path / "release.pth")
     (tmp_path / "photographs").mkdir()
     for name in find_photographs(SAMPLES)[:100:50]:

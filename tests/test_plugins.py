@@ -190,7 +190,8 @@ def test_pretrained_parts_are_loaded_once_at_the_start_of_a_training(
     trained = load(find_checkpoint(folder / "started"))
     for name, weights in trained.layers.state_dict().items():
         assert torch.equal(weights, layers[name])
-    done = run_command("train", "model.encoder_weights=layers.pt", *words, cwd=folder)
+    others = [word for word in words if word != "hydra.run.dir=started"]
+    done = run_command("train", "hydra.run.dir=refused", "model.encoder_weights=layers.pt", *others, cwd=folder)
     assert done.returncode == 2
     assert "load_pretrained_parts of started takes no file" in done.stderr
     done = run_command(

@@ -26,6 +26,7 @@ EXTRAS = {"joblib": "joblib", "submitit_local": "slurm", "submitit_slurm": "slur
 _DOTTED = re.compile(r"(?!hydra\.)\w+(\.\w+)+=")
 _NODE = re.compile(r"\w+=\{.*\b_target_\b", re.DOTALL)
 _NODES = re.compile(_DOTTED.pattern + r"\[.*\b_target_\b", re.DOTALL)
+QUOTES = "'\""
 UNWRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT)
 
 
@@ -146,12 +147,17 @@ def quiet_libraries() -> None:
         warnings.filterwarnings("ignore", message)
 
 
+def quoted(value: object) -> str:
+    """Return a value as a quoted text of Hydra's grammar, in which a backslash escapes itself only before a quote."""
+    text = re.sub(r"(\\*)('|$)", lambda match: match[1] * 2 + (match[2] and "\\'"), str(value))
+    return f"'{text}'"
+
+
 def _listed(argument: str) -> str:
     key, _, value = argument.partition("=")
     if value in ("", "null") or value.startswith("["):
         return argument
-    quoted = ("'" + part.strip("'\"").replace("'", "\\'") + "'" for part in value.split(","))
-    return f"{key}=[{','.join(quoted)}]"
+    return f"{key}=[{','.join(quoted(part.strip(QUOTES)) for part in value.split(','))}]"
 
 
 def _misplaced(arguments: list[str], error: Exception) -> str:

@@ -75,13 +75,14 @@ def pytest_collection() -> Iterator[object]:
 
 @pytest.fixture(scope="session", autouse=True)
 def _quiet_environment(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Keep the files of trackers and the caches in temporary folders; use one thread per process."""
+    """Keep the files of trackers, the caches and the user's key in temporary folders; use one thread per process."""
     import torch
 
     home = tmp_path_factory.mktemp("tracker")
     for name in ("WANDB_DIR", "WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_CONFIG_DIR"):
         os.environ[name] = str(home)
     os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
+    os.environ["XDG_STATE_HOME"] = str(tmp_path_factory.mktemp("state"))
     torch.set_num_threads(1)
 
 

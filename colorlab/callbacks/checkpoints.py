@@ -1,15 +1,22 @@
 """Checkpoints: the best epochs, and the newest state to resume from."""
 
+import logging
+import os
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
-from lightning import Trainer
+from lightning import Callback, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
 
+from colorlab.errors import reason_of
 from colorlab.library_internals import metrics_to_log, save_once_per_step, validates_after_batch
 from colorlab.loggers import MetricsCSV
 from colorlab.models.colorizer import Colorizer
+
+log = logging.getLogger(__name__)
 
 
 class FiniteCheckpoint(ModelCheckpoint):
@@ -66,3 +73,64 @@ def can_resume_after(trainer: Trainer, batch_idx: int) -> bool:
     """
     validates = trainer.is_last_batch or validates_after_batch(trainer)
     return (batch_idx + 1) % trainer.accumulate_grad_batches == 0 and not validates
+
+
+class OwnFiles(Callback):
+    """Keep each ModelCheckpoint of a resumed run to the files in its own folder, whatever the checkpoint names.
+
+    A stranger may have written the checkpoint, and Lightning removes files that the state of a ModelCheckpoint names.
+    If a run's folder was moved, the files with the same names in the new place are taken.
+    """
+
+    def on_load_checkpoint(self, trainer: Trainer, model: Colorizer, checkpoint: dict[str, Any]) -> None:
+        states = checkpoint.get("callbacks", {})
+        for callback in checkpoint_callbacks(trainer):
+            for key in (callback.state_key, type(callback)):  # Lightning's key, and that of its old versions
+                if key not in states:
+                    continue
+                try:
+                    states[key] = with_own_files(states[key], str(callback.dirpath))
+                except (AttributeError, KeyError, TypeError, ValueError) as error:
+                    states[key] = {}
+                    log.warning("The checkpoint does not say which checkpoints are the best (%s).", reason_of(error))
+
+
+def checkpoint_callbacks(trainer: Trainer) -> Iterator[ModelCheckpoint]:
+    """Yield the ModelCheckpoints of a Trainer."""
+    yield from (callback for callback in trainer.checkpoint_callbacks if isinstance(callback, ModelCheckpoint))
+
+
+def with_own_files(state: dict[str, Any], folder: str) -> dict[str, Any]:
+    """Return the state of a ModelCheckpoint with only those files that are in its folder.
+
+    Args:
+        state: what its `state_dict` returned, maybe in another folder.
+        folder: where the callback writes now.
+    """
+    before = str(state.get("dirpath") or folder)
+
+    def own(name: str) -> str:
+        return _moved(name, before, folder) if name else ""
+
+    best = {own(name): value for name, value in state["best_k_models"].items()}
+    best = {name: value for name, value in best.items() if name and (before == folder or os.path.exists(name))}
+    kth = own(state["kth_best_model_path"])
+    return state | {
+        "dirpath": folder, "best_k_models": best, "kth_best_model_path": kth if kth in best else "",
+        "best_model_path": own(state["best_model_path"]), "last_model_path": own(state["last_model_path"]),
+    }  # fmt: skip
+
+
+def _moved(name: str, before: str, folder: str) -> str:
+    """Return where a file is now that was in the folder `before`; "" if that is not in `folder`."""
+    if "://" in folder:  # an object store
+        return name if name.startswith(f"{folder}/") and ".." not in name else ""
+    inside = os.path.relpath(name, before) if Path(name).is_relative_to(before) else Path(name).name
+    path = os.path.join(folder, inside)
+    return path if is_inside(path, folder) else ""
+
+
+def is_inside(file: str | Path, folder: str | Path) -> bool:
+    """Return whether a file is in a folder, with links and `..` followed, but the file's own link is not."""
+    file = Path(file)
+    return file.name != ".." and file.parent.resolve().is_relative_to(Path(folder).resolve())

@@ -8,8 +8,10 @@ from typing import Any, Literal
 
 import torch
 from lightning import Callback, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
+from colorlab.callbacks.checkpoints import checkpoint_callbacks, is_inside
 from colorlab.errors import Stopped, UserError
 from colorlab.files import atomic_path
 from colorlab.models.colorizer import Colorizer
@@ -38,11 +40,13 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     Lightning writes it into the system's temporary folder. If that is another disk, it is copied over the previous
     checkpoint from there, and a crash or a full disk during the copy loses both.
 
-    If a checkpoint cannot be written, a warning is logged, and no older checkpoint is deleted for it.
+    If a checkpoint cannot be written, a warning is logged, and no older checkpoint is deleted for it. Nothing is ever
+    deleted outside of the folders that checkpoints are written to.
     """
 
     def __init__(self) -> None:
         self.failed = False  # the newest checkpoint could not be written
+        self.writers: list[ModelCheckpoint] = []
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
         try:
@@ -53,7 +57,9 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             log.warning("%s cannot be written (%s).", path, error.strerror)
 
     def remove_checkpoint(self, path: str | Path) -> None:
-        if not self.failed:
+        if not any(writer.dirpath and is_inside(path, writer.dirpath) for writer in self.writers):
+            log.warning("%s is not deleted: it is in none of the folders of this run's checkpoints.", path)
+        elif not self.failed:
             Path(path).unlink(missing_ok=True)
 
 
@@ -74,6 +80,7 @@ class Disk(Callback):
 
     def setup(self, trainer: Trainer, model: Colorizer, stage: str) -> None:
         trainer.strategy.checkpoint_io = self.checkpoint_io
+        self.checkpoint_io.writers = list(checkpoint_callbacks(trainer))
 
     def on_train_epoch_start(self, trainer: Trainer, model: Colorizer) -> None:
         if self.on_full == "stop":

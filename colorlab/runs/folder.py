@@ -13,6 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 from colorlab.errors import UserError
 from colorlab.files import read_json, write_json, write_text
 from colorlab.runs.checkpoints import Checkpoints
+from colorlab.runs.seal import sealed
 
 
 class RunFolder:
@@ -52,7 +53,7 @@ class RunFolder:
         self.decay_request = self.path / "decay.request"
         self._origin = self.path / "origin.json"
         self._diff = self.path / "origin.diff"
-        self._overrides = self.path / "overrides.yaml"
+        self.overrides_file = self.path / "overrides.yaml"
 
     @classmethod
     def of(cls, checkpoint: Path) -> "RunFolder":
@@ -67,9 +68,9 @@ class RunFolder:
         Raises:
             UserError: the file does not hold a list of overrides.
         """
-        recorded = _read_yaml(self._overrides) if self._overrides.is_file() else None
+        recorded = _read_yaml(self.overrides_file) if self.overrides_file.is_file() else None
         if not isinstance(recorded, list | None) or not all(isinstance(word, str) for word in recorded or []):
-            raise UserError(f"{self._overrides} does not hold a list of overrides.")
+            raise UserError(f"{self.overrides_file} does not hold a list of overrides.")
         return recorded
 
     def configuration(self) -> dict[str, Any]:
@@ -93,9 +94,9 @@ class RunFolder:
         return settings if isinstance(settings, dict) else {}
 
     def write_configuration(self, config: dict[str, Any], overrides: list[str]) -> None:
-        """Write the checked configuration and the overrides that it was composed from."""
+        """Write the checked configuration and the overrides that it was composed from, sealed by this user."""
         write_text(self.config, OmegaConf.to_yaml(OmegaConf.create(config)))
-        write_text(self._overrides, OmegaConf.to_yaml(OmegaConf.create(overrides)))
+        write_text(self.overrides_file, sealed(OmegaConf.to_yaml(OmegaConf.create(overrides))))
 
     # -- status and origin ------------------------------------------------------------------------
 
@@ -119,7 +120,7 @@ class RunFolder:
 
     def never_saved(self) -> bool:
         """Return whether a run began here and ended before its first checkpoint: resuming it starts it again."""
-        return self._overrides.is_file() and not self.checkpoints.exist() and not self.is_done()
+        return self.overrides_file.is_file() and not self.checkpoints.exist() and not self.is_done()
 
     def origin(self) -> dict[str, Any] | None:
         """Return what the run's numbers depend on (see `colorlab.runs.origin`); None if it was not kept.

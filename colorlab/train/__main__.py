@@ -19,7 +19,7 @@ from colorlab.files import relative
 from colorlab.runs.folder import RunFolder
 from colorlab.runs.lock import locked
 from colorlab.runs.origin import command_of, typed_command
-from colorlab.runs.overrides import in_todays_names, with_reproduced_overrides, with_resumed_overrides
+from colorlab.runs.overrides import in_todays_names, with_recorded_overrides
 from colorlab.runs.status import Status, is_first_process
 from colorlab.sweeps.names import file_job
 from colorlab.train.experiment import KEYS, Experiment
@@ -93,8 +93,7 @@ def free_memory() -> None:
 def main() -> None:
     """Entry point of `colorlab-train`."""
     try:
-        words = in_todays_names(plugins.take_typed(sys.argv[1:]))
-        sys.argv[1:] = with_reproduced_overrides(with_resumed_overrides(words))
+        sys.argv[1:] = with_recorded_overrides(in_todays_names(plugins.take_typed(sys.argv[1:])))
     except UserError as error:
         leave(error)
     run("train", _job, KEYS)

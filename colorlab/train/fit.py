@@ -201,11 +201,12 @@ def _build_objective(experiment: Experiment, data: "ColorDataModule", folder: Ru
 
 
 def _build_trainer(experiment: Experiment, folder: RunFolder, interruption: "Interruption") -> "Trainer":
+    from colorlab.callbacks.checkpoints import OwnFiles
     from colorlab.callbacks.interruption import GracefulStop
 
     arguments = DEFAULTS | experiment.trainer.arguments | (DEBUG if experiment.settings.debug else {})
     loggers = [plan.build() for plan in experiment.logger.values()]
-    callbacks = [*(plan.build() for plan in experiment.callbacks.values()), interruption]
+    callbacks = [*(plan.build() for plan in experiment.callbacks.values()), interruption, OwnFiles()]
     plan = experiment.trainer.with_arguments(**arguments)
     trainer: Trainer = plan.build(default_root_dir=folder.path, logger=loggers, callbacks=callbacks)
     call_last(trainer, GracefulStop)  # so that a checkpoint written on a signal holds what the others did

@@ -31,6 +31,7 @@ from colorlab.models.weights import write_folder
 from colorlab.runs.folder import RunFolder
 from support.checkpoints import save_checkpoint
 from support.commands import SMALL, import_command
+from support.runs import forget_the_user
 
 ON_SAMPLES = ("data.workers=0", "trainer=cpu")
 
@@ -216,6 +217,7 @@ def test_malicious_overrides_of_a_run_folder_are_refused(
     for malicious in words[(word == "resume") % tally.times(3, 1) :: tally.times(3, 1)]:
         with tally.injecting("the saved overrides of a run folder would run code or reveal a secret"):
             RunFolder(run).write_configuration(RunFolder(run).configuration(), [*SMALL, malicious])
+            forget_the_user(RunFolder(run))
             code, said = run_command_here("train", f"{word}={run}")
             assert (code, canary.exists()) == (2, False), (malicious, said)
             assert said.startswith("colorlab: "), (malicious, said)

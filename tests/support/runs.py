@@ -33,6 +33,13 @@ def resumes_identically(undisturbed: RunFolder, cwd: Path, *overrides: str) -> b
     return same_run(RunFolder(cwd / "run"), undisturbed)
 
 
+def forget_the_user(run: RunFolder) -> None:
+    """Remove the seal of a run's overrides: they are a stranger's then, or those of an earlier version."""
+    text, mark, _ = run.overrides_file.read_text().rpartition("# recorded by ")
+    assert mark
+    run.overrides_file.write_text(text)
+
+
 def same_run(one: RunFolder, other: RunFolder) -> bool:
     """Compare two runs' checkpoint names, weights, optimizer states and metrics, bit for bit."""
     names = [

@@ -33,6 +33,9 @@ MAX_ASPECT = 4
 
 Picture = TypeVar("Picture", Image.Image, np.ndarray, Tensor)
 
+Check = Callable[[], object]
+"""Called before each strip of a picture; what it raises ends the work."""
+
 
 def colorize(
     model: "ColorNetwork",
@@ -42,6 +45,7 @@ def colorize(
     guided: bool = False,
     saturation: float = 1.0,
     temperature: float | None = None,
+    check: Check | None = None,
 ) -> Picture:
     """Color a picture of any size; its L is kept at full resolution.
 
@@ -55,6 +59,7 @@ def colorize(
         guided: upsample ab along the edges of L instead of bilinearly: color bleeds less.
         saturation: factor of ab; 0 leaves the picture gray.
         temperature: for decoding bins; None for the model's own.
+        check: called before each strip of the picture; what it raises ends the work.
 
     Returns:
         The same type: PIL in RGB or RGBA (PIL has no 16-bit color, so 16-bit gray becomes 8-bit),
@@ -65,9 +70,9 @@ def colorize(
     """
     check_options(model, size, saturation, temperature)
     pixels, like_image = pixels_of(image)
-    lightness = input_of(model, pixels, size)
+    lightness = input_of(model, pixels, size, check)
     ab = predict(model, lightness, saturation, temperature)
-    return like_image(apply_color(pixels, lightness, ab, guided))
+    return like_image(apply_color(pixels, lightness, ab, guided, check))
 
 
 def check_options(model: "ColorNetwork", size: int | None, saturation: float, temperature: float | None) -> None:
@@ -136,16 +141,17 @@ def _pil_of(colored: Tensor, alpha: np.ndarray | None, info: dict[Any, Any]) -> 
 # -- at the network's size -------------------------------------------------------------------------------------------
 
 
-def input_of(model: "ColorNetwork", pixels: Tensor, size: int | None = None) -> Tensor:
+def input_of(model: "ColorNetwork", pixels: Tensor, size: int | None = None, check: Check | None = None) -> Tensor:
     """Return L [B, 1, h, w] of pictures, resized for a model, on its device.
 
     Args:
         model: the model that will color them.
         pixels: [B, 1 or 3, H, W].
         size: the short side in pixels; None for the model's own.
+        check: called before each strip.
     """
     size = model.input_size if size is None else size
-    return network_input(pixels, size, next(model.parameters()).device, model.square_input)
+    return network_input(pixels, size, next(model.parameters()).device, model.square_input, check)
 
 
 def network_size(height: int, width: int, size: int, square: bool = False) -> tuple[int, int]:
@@ -156,25 +162,42 @@ def network_size(height: int, width: int, size: int, square: bool = False) -> tu
     return max(MIN_SIDE, round(height * scale)), max(MIN_SIDE, round(width * scale))
 
 
-def network_input(pixels: Tensor, size: int, device: torch.device, square: bool = False) -> Tensor:
+def network_input(
+    pixels: Tensor, size: int, device: torch.device, square: bool = False, check: Check | None = None
+) -> Tensor:
     """Return L [B, 1, h, w] of pictures, resized to a short side or to a square, on the device.
 
     Equals `F.interpolate(…, mode="bilinear", antialias=True)`, but processes a strip at a time.
     """
+    return lightness_of(_shrink(pixels, network_size(*pixels.shape[-2:], size, square), device, check).clamp(0, 1))
+
+
+def _shrink(pixels: Tensor, size: tuple[int, int], device: torch.device, check: Check | None) -> Tensor:
+    """Resize pictures [B, C, H, W] to height and width; returns float32."""
     batch, channels, full_height, full_width = pixels.shape
-    height, width = network_size(full_height, full_width, size, square)
+    height, width = size
+    if _is_wide(pixels):
+        return _shrink(pixels.mT, (width, height), device, check).mT
     scale = full_height / height
-    center = (torch.arange(height, device=device)[:, None] + 0.5) * scale
+    support = max(scale, 1)
+    columns = full_width if full_width < MIN_SIDE else width  # a thin picture, maybe very high, is widened at the end
+    center = (torch.arange(height, dtype=torch.float64) + 0.5) * scale
     total = torch.zeros(height, 1, device=device)
-    resized = torch.zeros(batch, channels, height, width, device=device)
-    for rows, strip in strips(pixels, device):
+    resized = torch.zeros(batch, channels, height, columns, device=device)
+    most_rows = max(256, int(16 * scale))  # each sees a few rows of the result only
+    for rows, strip in strips(pixels, device, check, most_rows):
         strip = to_float(strip)
-        narrow = F.interpolate(strip, (strip.shape[-2], width), mode="bilinear", antialias=True)
-        row = torch.arange(rows.start, rows.stop, device=device) + 0.5
-        weight = (1 - (row - center).abs() / max(scale, 1)).clamp(min=0)  # [height, rows]
-        total += weight.sum(dim=1, keepdim=True)
-        resized += weight @ narrow
-    return lightness_of((resized / total).clamp(0, 1))
+        narrow = strip
+        if columns != full_width:
+            narrow = F.interpolate(strip, (len(rows), columns), mode="bilinear", antialias=True)
+        first = max(0, math.floor((rows.start - support) / scale - 0.5))  # only these rows of the result see the strip
+        last = math.ceil((rows.stop + support) / scale + 0.5)
+        row = torch.arange(len(rows), device=device) + 0.5
+        distance = row - (center[first:last, None] - rows.start).float().to(device)
+        weight = (1 - distance.abs() / support).clamp(min=0)  # [rows of the result, rows]
+        total[first:last] += weight.sum(dim=1, keepdim=True)
+        resized[..., first:last, :] += weight @ narrow
+    return F.interpolate(resized / total, size, mode="bilinear", antialias=True)
 
 
 @torch.no_grad()
@@ -208,13 +231,16 @@ RADIUS, EPSILON = 2, 64.0
 in tests on photographs whose true ab was downsampled by four and blurred."""
 
 
-def apply_color(pixels: Tensor, lightness: Tensor, ab: Tensor, guided: bool = False) -> Tensor:
+def apply_color(
+    pixels: Tensor, lightness: Tensor, ab: Tensor, guided: bool = False, check: Check | None = None
+) -> Tensor:
     """Return pictures with their own L and with ab upsampled to full size.
 
     Args:
         pixels: [B, 1 or 3, H, W].
         lightness, ab: input and output of the network, [B, 1 and 2, h, w].
         guided: upsample ab along the edges of L instead of bilinearly.
+        check: called before each strip.
 
     Returns:
         [B, 3, H, W], with the dtype and the device of `pixels`.
@@ -222,23 +248,43 @@ def apply_color(pixels: Tensor, lightness: Tensor, ab: Tensor, guided: bool = Fa
     batch, _, height, width = pixels.shape
     maps = torch.cat([ab, _slope(lightness, ab), lightness], dim=1) if guided else ab
     colored = torch.empty(batch, height, width, 3, dtype=pixels.dtype, device=pixels.device).permute(0, 3, 1, 2)
-    for rows, strip in strips(pixels, ab.device):
+    if _is_wide(pixels):
+        _color_strips(pixels.mT, maps.mT, colored.mT, check)
+    else:
+        _color_strips(pixels, maps, colored, check)
+    return colored
+
+
+def _color_strips(pixels: Tensor, maps: Tensor, colored: Tensor, check: Check | None) -> None:
+    """Write pictures [B, 1 or 3, H, W] into `colored`, colored by ab, or by ab, its slope over L, and L."""
+    height, width = pixels.shape[-2:]
+    if width < maps.shape[-1]:
+        maps = F.interpolate(maps, (maps.shape[-2], width), mode="bilinear", align_corners=False)
+    for rows, strip in strips(pixels, maps.device, check):
         own = lightness_of(strip)
         color = _upsample(maps, rows, (height, width))
-        if guided:
+        if color.shape[1] > 2:
             color, slope, blurred = color.split((2, 2, 1), dim=1)
             color = (color + slope * (own - blurred)).clamp(-AB_MAX, AB_MAX)
         rgb = from_float(lab_to_rgb(own, color, keep_L=True), pixels.dtype)
         colored[..., rows.start : rows.stop, :] = rgb.to(pixels.device)
-    return colored
 
 
-def strips(pixels: Tensor, device: torch.device) -> Iterator[tuple[range, Tensor]]:
-    """Yield pictures in strips: the range of rows, and [B, C, rows, W] on the device."""
+def _is_wide(pixels: Tensor) -> bool:
+    """Return whether one row exceeds a strip, so that the picture is processed by columns."""
+    return pixels.shape[-1] > max(STRIP, pixels.shape[-2])
+
+
+def strips(
+    pixels: Tensor, device: torch.device, check: Check | None = None, most_rows: int = STRIP_ON_DEVICE
+) -> Iterator[tuple[range, Tensor]]:
+    """Yield pictures in strips: the range of rows, and [B, C, rows, W] on the device; call `check` before each."""
     batch, _, height, width = pixels.shape
     most = STRIP if device.type == "cpu" else STRIP_ON_DEVICE
-    step = max(1, most // (batch * width))
+    step = min(most_rows, max(1, most // (batch * width)))
     for top in range(0, height, step):
+        if check is not None:
+            check()
         strip = pixels[..., top : top + step, :].to(device)
         yield range(top, top + strip.shape[-2]), strip
 

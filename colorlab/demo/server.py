@@ -2,25 +2,25 @@
 
 A picture is the body of a request and stays in memory; the upload of a form would be written to disk. The page
 sends the file again for each change, so the server keeps no state. When many requests arrive at once, later ones
-wait before their bodies are read, so that they neither fill the memory nor delay the page.
+wait before their bodies are read, so that they neither fill the memory nor delay the page. Cheap work comes first,
+expensive work is done one at a time, and work ends when its visitor has gone.
 """
 
-import asyncio
 import base64
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.resources import files
+from math import prod
 from typing import Annotated, Any
 
 import numpy as np
 import torch
 from fastapi import Depends, FastAPI, HTTPException, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse
 from PIL import Image
-from starlette.concurrency import run_in_threadpool
 from starlette.middleware.trustedhost import TrustedHostMiddleware
-from starlette.requests import ClientDisconnect
 
 from colorlab.color import lightness_of
 from colorlab.errors import UserError
@@ -29,20 +29,31 @@ from colorlab.images.frames import Frame, PictureFile
 from colorlab.images.picture_files import format_to_write, open_picture, write_picture
 from colorlab.images.pixels import over_white, upper_8_bits
 from colorlab.models import Colorizer
-from colorlab.models.inference import apply_color, pixels_of
-from colorlab.web.serving import HEADERS, PAGE_HEADERS
+from colorlab.models.inference import apply_color, network_size, pixels_of
+from colorlab.web.desks import Abandoned, Busy, Desk, Desks, Expensive, OutOfTime, Watch
+from colorlab.web.serving import HEADERS, PAGE_HEADERS, refuse_invalid
+from colorlab.web.uploads import Uploads, WatchedFile
 
 PREVIEW_SIZE = 1600
 """The longest side of a preview, in pixels; downloads have the size of the uploaded picture."""
 
-MAX_COLORED = 2
-"""The number of pictures decoded in memory at a time; later ones wait."""
-
 MAX_RECEIVED = 8
-"""The number of files in memory at a time, including those still being received; later ones wait."""
+"""The number of files of the largest size in memory at a time, including those still being received."""
 
-UPLOAD_SECONDS = 120
-"""The most seconds that receiving a file may take, since it blocks others: 64 MB at 4 Mbit/s."""
+CHEAP, CHEAP_SECONDS = 16.0, 5.0
+"""The cost, in millions of pixels, and the processor time of work that never waits for expensive work."""
+
+MOST_SECONDS = 60.0
+"""The processor time of any work."""
+
+EXPENSIVE_FILE = 100_000
+"""The bytes of a file of many frames, from which on finding its frames is taken for expensive."""
+
+LOOK = 0.25
+"""The cost of a preview's pixels, which are decoded and reduced, beside that of colored ones."""
+
+SIDE = 64
+"""The pixels that a row or column costs at least: the cost of a thin picture is in its many rows."""
 
 
 @dataclass
@@ -62,7 +73,7 @@ class Options:
     temperature: Annotated[float | None, Query(gt=0, le=2, allow_inf_nan=False)] = None
 
 
-Work = Callable[[PictureFile, Colorizer, Options], Response]
+Work = Callable[[PictureFile, Colorizer, Options, Watch], Response]
 
 
 class Service:
@@ -75,7 +86,9 @@ class Service:
 
     def __init__(self, models: dict[str, Colorizer], limits: Limits) -> None:
         self.models, self.limits = models, limits
-        self.receiving, self.coloring = asyncio.Semaphore(MAX_RECEIVED), asyncio.Semaphore(MAX_COLORED)
+        longest = int(limits.megabytes * 1e6)
+        self.uploads = Uploads(longest, room=MAX_RECEIVED * longest)
+        self.desks = Desks([Desk(CHEAP, CHEAP_SECONDS, 0, share), Desk(float("inf"), MOST_SECONDS, 15, share)])
 
     def about(self) -> dict[str, Any]:
         """Return what the page needs to know."""
@@ -91,21 +104,51 @@ class Service:
         Raises:
             HTTPException: the picture is refused, or cannot be colored.
         """
-        check_header(request, self.limits)
-        async with self.receiving:
-            content = await receive(request, self.limits)
-            async with self.coloring:
-                return await run_in_threadpool(self._color, work, content, options)
+        check_header(request)
+        async with self.uploads.receive(request) as file:
+            address = request.client.host if request.client else ""
+            try:
+                return await self.desks.do(
+                    lambda watch: self._color(work, file, options, watch), address, guess_cost(file), gone(request)
+                )
+            except Abandoned:
+                return Response(status_code=400)  # nobody reads it
+            except Busy as error:
+                raise HTTPException(503, "Too many people are here at the moment: try again in a minute.") from error
+            except OutOfTime as error:
+                raise HTTPException(422, "Coloring this picture takes longer than is allowed here.") from error
 
-    def _color(self, work: Work, content: bytes, options: Options) -> Response:
+    def _color(self, work: Work, content: WatchedFile, options: Options, watch: Watch) -> Response:
         if options.model not in self.models:
             raise HTTPException(404, "There is no such model here.")
+        model = self.models[options.model]
         try:
-            return work(open_within(content, self.limits), self.models[options.model], options)
+            content.check = watch.check
+            content.seek(0)
+            file = open_within(content, self.limits)
+            check_frames(file, model, self.limits)
+            watch.declare(cost_of(file, model, whole=work is color_file))
+            return work(file, model, options, watch)
+        except (Abandoned, Expensive, OutOfTime):
+            raise
         except UserError as error:
             raise HTTPException(422, str(error)) from error
         except Exception as error:  # decoders may raise anything
+            watch.check()  # some turn what the check has raised into an error of theirs
             raise HTTPException(422, f"This picture cannot be colored: {explain_failure(error)}.") from error
+        finally:
+            content.check = None
+
+
+def share() -> None:
+    """Give a desk's thread half of the processors, so that two do not wait for each other."""
+    torch.set_num_threads(max(1, torch.get_num_threads() // 2))
+
+
+async def gone(request: Request) -> None:
+    """Return when the visitor has gone; call it after the body was received."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 def make_app(models: dict[str, Colorizer], limits: Limits, hosts: list[str]) -> FastAPI:
@@ -118,6 +161,7 @@ def make_app(models: dict[str, Colorizer], limits: Limits, hosts: list[str]) -> 
     """
     app = FastAPI(title="colorlab demo", docs_url=None, redoc_url=None, openapi_url=None)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=hosts)
+    app.add_exception_handler(RequestValidationError, refuse_invalid)  # type: ignore[arg-type]  # its own kind of error
     page = files("colorlab.demo").joinpath("page.html").read_text(encoding="utf-8")
     service = Service(models, limits)
 
@@ -140,51 +184,53 @@ def make_app(models: dict[str, Colorizer], limits: Limits, hosts: list[str]) -> 
     return app
 
 
-def check_header(request: Request, limits: Limits) -> None:
+def check_header(request: Request) -> None:
     """Refuse a request by its header, before the body is read.
 
     Raises:
-        HTTPException: the body has the wrong type, or is too long.
+        HTTPException: the body has the wrong type.
     """
     if request.headers.get("content-type") != "application/octet-stream":  # a form of another site cannot send this
         raise HTTPException(415, "A picture is sent as application/octet-stream.")
-    announced = request.headers.get("content-length", "0")
-    if announced.isdigit() and int(announced) > limits.megabytes * 1e6:
-        raise _too_long(limits)
 
 
-async def receive(request: Request, limits: Limits) -> bytes:
-    """Return the body of a request.
+def guess_cost(file: WatchedFile) -> float:
+    """Guess the cost of a file before it is opened, in millions of pixels, by its length."""
+    many_frames = file.getbuffer()[:2].tobytes() in (b"GI", b"II", b"MM")  # GIF and TIFF list them one by one
+    size = len(file.getbuffer())
+    return size / 1e6 + (CHEAP if many_frames and size > EXPENSIVE_FILE else 0)
+
+
+def cost_of(file: PictureFile, model: Colorizer, whole: bool) -> float:
+    """Return the cost of coloring a file, in millions of pixels: whole, or a preview of its first frame."""
+    pixels = prod(file.size) + SIDE * max(file.size)
+    return (file.count * (pixels + _network_pixels(file, model)) if whole else LOOK * pixels) / 1e6
+
+
+def _network_pixels(file: PictureFile, model: Colorizer) -> int:
+    width, height = file.size
+    return prod(network_size(height, width, model.input_size, model.square_input))
+
+
+def check_frames(file: PictureFile, model: Colorizer, limits: Limits) -> None:
+    """Refuse a file of many small frames, each of which costs as much as the network's input.
 
     Raises:
-        HTTPException: it is too long, takes too long, or is incomplete.
+        UserError: there are too many.
     """
-    content = bytearray()
-    try:
-        async with asyncio.timeout(UPLOAD_SECONDS):
-            async for chunk in request.stream():
-                content += chunk
-                if len(content) > limits.megabytes * 1e6:
-                    raise _too_long(limits)
-    except TimeoutError as error:
-        raise HTTPException(408, f"This file did not arrive within {UPLOAD_SECONDS:g} seconds.") from error
-    except ClientDisconnect as error:  # the page aborts a request when the user changes an option
-        raise HTTPException(400, "Only a part of this file has arrived.") from error
-    return bytes(content)
+    most = max(1, int(limits.megapixels * 1e6 / _network_pixels(file, model)))
+    if file.count > most:
+        raise UserError(f"This picture has {file.count:,} frames; the limit here is {most:,}.")
 
 
-def _too_long(limits: Limits) -> HTTPException:
-    return HTTPException(413, f"This file is larger than {limits.megabytes:g} MB, the limit here.")
-
-
-def open_within(content: bytes, limits: Limits) -> PictureFile:
+def open_within(content: WatchedFile, limits: Limits) -> PictureFile:
     """Open a picture and check its size, before it is decoded.
 
     Raises:
         UserError: the file is no picture, or is too large.
     """
     try:
-        file = open_picture(io.BytesIO(content), megapixels=float("inf"))
+        file = open_picture(content, megapixels=float("inf"))
     except UserError as error:
         raise UserError("This file is not a picture that can be read.") from error
     width, height = file.size
@@ -196,22 +242,25 @@ def open_within(content: bytes, limits: Limits) -> PictureFile:
     return file
 
 
-def preview(file: PictureFile, model: Colorizer, options: Options) -> Response:
+def preview(file: PictureFile, model: Colorizer, options: Options, watch: Watch) -> Response:
     """Return the first frame, gray and colored, at the size of a screen."""
     frame = next(file.frames())
     height, width = frame.pixels.shape[:2]
+    watch.check()
     pixels, _ = pixels_of(_for_screen(frame))
     gray = apply_color(pixels, lightness_of(pixels), torch.zeros(1, 2, 1, 1))
-    colored = model.colorize(pixels, saturation=options.saturation, temperature=options.temperature)
+    colored = model.colorize(pixels, saturation=options.saturation, temperature=options.temperature, check=watch.check)
     content = {"gray": _data_url(gray), "colored": _data_url(colored), "width": width, "height": height}
     return JSONResponse(content, headers=HEADERS)
 
 
-def color_file(file: PictureFile, model: Colorizer, options: Options) -> Response:
+def color_file(file: PictureFile, model: Colorizer, options: Options, watch: Watch) -> Response:
     """Return the whole picture, colored, in its own size and format."""
 
     def color(frame: Frame) -> Frame:
-        colored = model.colorize(frame.pixels, saturation=options.saturation, temperature=options.temperature)
+        colored = model.colorize(
+            frame.pixels, saturation=options.saturation, temperature=options.temperature, check=watch.check
+        )
         return frame._replace(pixels=colored)
 
     format, buffer = format_to_write(file, None), io.BytesIO()

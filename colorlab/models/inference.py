@@ -169,7 +169,8 @@ def network_input(
 
     Equals `F.interpolate(…, mode="bilinear", antialias=True)`, but processes a strip at a time.
     """
-    return lightness_of(_shrink(pixels, network_size(*pixels.shape[-2:], size, square), device, check).clamp(0, 1))
+    height, width = pixels.shape[-2:]
+    return lightness_of(_shrink(pixels, network_size(height, width, size, square), device, check).clamp(0, 1))
 
 
 def _shrink(pixels: Tensor, size: tuple[int, int], device: torch.device, check: Check | None) -> Tensor:

@@ -1,6 +1,8 @@
 """Serve a web page: the socket, the allowed host names, and the headers. Imports nothing heavy."""
 
+import asyncio
 import contextlib
+import os
 import socket
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
@@ -8,7 +10,10 @@ from typing import TYPE_CHECKING, NamedTuple
 from colorlab.errors import UserError
 
 if TYPE_CHECKING:
-    from fastapi import FastAPI
+    import uvicorn
+    from fastapi import FastAPI, Request
+    from fastapi.exceptions import RequestValidationError
+    from fastapi.responses import JSONResponse
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
@@ -23,8 +28,24 @@ PAGE_HEADERS = HEADERS | {
 """Headers of the page, which may load nothing from elsewhere and may not be framed by other sites."""
 
 
+BODY_SECONDS = 10.0
+"""The time in which a short body must arrive."""
+
+
+async def refuse_invalid(request: "Request", error: "RequestValidationError") -> "JSONResponse":
+    """Answer a request with invalid values in one sentence that does not repeat them.
+
+    They may be infinite, NaN or no text in UTF-8, which no reply in JSON can hold.
+    """
+    from fastapi.responses import JSONResponse
+
+    names = [str(part) for part in error.errors()[0]["loc"][1:] if isinstance(part, str) and part.isidentifier()]
+    what = f"The value of {'.'.join(names)}" if names else "This request"
+    return JSONResponse({"detail": f"{what} cannot be used."}, status_code=400, headers=HEADERS)
+
+
 class ShortBodies:
-    """Middleware that refuses requests with long bodies, whether or not they announce their length.
+    """Middleware that refuses long or slow bodies, whether or not they announce their length.
 
     Args:
         app: the application, which would keep a whole body in memory.
@@ -39,11 +60,18 @@ class ShortBodies:
 
         announced = dict(scope.get("headers", [])).get(b"content-length", b"")
         too_long = announced.isdigit() and int(announced) > self.limit
-        received = 0
+        received, complete, until = 0, False, asyncio.get_running_loop().time() + BODY_SECONDS
 
         async def receive_within_limit() -> "Message":
-            nonlocal received
-            message = {} if too_long else await receive()
+            nonlocal received, complete
+            if complete:  # what follows is the visitor's leaving, whenever that is
+                return await receive()
+            try:
+                async with asyncio.timeout_at(until):
+                    message = {} if too_long else await receive()
+            except TimeoutError as error:
+                raise HTTPException(408, f"This request did not arrive within {BODY_SECONDS:g} seconds.") from error
+            complete = not message.get("more_body", False)
             received += len(message.get("body", b""))
             if too_long or received > self.limit:
                 raise HTTPException(413, f"A request here has at most {self.limit} bytes.")
@@ -66,12 +94,25 @@ class Listening(NamedTuple):
     address: str
     hosts: list[str]
 
+    def server(self, app: "FastAPI", log_level: str = "warning") -> "uvicorn.Server":
+        """Return a server of the application, which closes connections that send nothing.
+
+        Behind a proxy, visitors' addresses are taken from its headers if FORWARDED_ALLOW_IPS names the proxy; from
+        others, the headers could be forged.
+        """
+        import uvicorn
+
+        from colorlab.web.connections import Answering, Connection
+
+        proxied = "FORWARDED_ALLOW_IPS" in os.environ
+        return uvicorn.Server(
+            uvicorn.Config(Answering(app), http=Connection, proxy_headers=proxied, log_level=log_level)
+        )
+
     def serve(self, app: "FastAPI") -> None:
         """Serve the application until Ctrl-C."""
         with contextlib.suppress(KeyboardInterrupt):
-            import uvicorn
-
-            uvicorn.Server(uvicorn.Config(app, log_level="warning")).run(sockets=[self.listener])
+            self.server(app).run(sockets=[self.listener])
 
 
 @contextlib.contextmanager

@@ -19,7 +19,6 @@ import numpy as np
 import pytest
 import tifffile
 import torch
-import uvicorn
 from fastapi import Response
 from fastapi.testclient import TestClient
 from PIL import Image
@@ -30,6 +29,7 @@ from colorlab.demo import server
 from colorlab.demo.server import Limits, make_app
 from colorlab.images.frames import PictureFile
 from colorlab.models import ECCV16, CUNet
+from colorlab.web import uploads
 from colorlab.web.serving import listen
 
 BYTES = {"Content-Type": "application/octet-stream"}
@@ -181,7 +181,8 @@ def test_a_long_body_of_unannounced_length_is_refused(client: TestClient) -> Non
     "options", [{"saturation": "nan"}, {"saturation": -1}, {"temperature": 0}, {"temperature": "x"}]
 )
 def test_an_invalid_option_is_refused(client: TestClient, options: dict) -> None:
-    assert ask(client, "look", PHOTOGRAPH.read_bytes(), **options)[0] == 422
+    status, reply = ask(client, "look", PHOTOGRAPH.read_bytes(), **options)
+    assert (status, reply) == (400, {"detail": f"The value of {next(iter(options))} cannot be used."})
 
 
 def test_requests_of_other_sites_are_refused(client: TestClient) -> None:
@@ -221,7 +222,7 @@ class Crowded(NamedTuple):
         return client
 
     def wait_until_coloring(self) -> None:
-        for _ in range(server.MAX_COLORED):
+        for _ in range(2):  # desks
             assert self.begun.acquire(timeout=120)
 
     def has(self, path: str) -> bool:
@@ -248,7 +249,7 @@ def crowded(monkeypatch: pytest.MonkeyPatch) -> Iterator[Crowded]:
     with listen("127.0.0.1", 0, "") as listening:
         listening.listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2**16)
         app = make_app({"cunet": CUNet(width=2)}, Limits(megabytes=4, megapixels=1), listening.hosts)
-        running = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
+        running = listening.server(app)
         thread = threading.Thread(target=running.run, kwargs={"sockets": [listening.listener]})
         thread.start()
         yield Crowded(*listening.listener.getsockname(), begun, may_color)
@@ -286,7 +287,7 @@ def test_only_some_of_many_bodies_are_read_at_once(crowded: Crowded) -> None:
 
 
 def test_a_slow_upload_times_out_and_makes_room(crowded: Crowded, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "UPLOAD_SECONDS", 1)
+    monkeypatch.setattr(uploads, "GRACE", 1)
     crowded.may_color.set()
     content = png(Image.new("L", (30, 20)))
     with contextlib.ExitStack() as clients:
@@ -295,7 +296,9 @@ def test_a_slow_upload_times_out_and_makes_room(crowded: Crowded, monkeypatch: p
         quick = clients.enter_context(crowded.begin(len(content), content))
         assert reply_of(quick) == (200, b"(30, 20)")
         for client in slow:
-            assert reply_of(client) == (408, b'{"detail":"This file did not arrive within 1 seconds."}')
+            status, reply = reply_of(client)
+            assert status == 408
+            assert b"arrived too slowly" in reply
 
 
 def test_a_closed_connection_makes_room_and_prints_nothing(capfd: pytest.CaptureFixture, crowded: Crowded) -> None:

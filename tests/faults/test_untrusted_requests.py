@@ -1,16 +1,15 @@
 """Malicious and incomplete requests to the pages of the demo and the study."""
 
+import io
 import socket
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from select import select
 from typing import Any
 
 import pytest
-import uvicorn
-from fastapi import FastAPI
 from PIL import Image
 from selenium import webdriver
 from selenium.webdriver.common.by import By
@@ -24,21 +23,7 @@ from colorlab.study.pictures import TRUE, picture_path
 from colorlab.study.server import Study
 from colorlab.study.server import make_app as make_study
 from colorlab.study.trials import VIGILANCE, Protocol
-from colorlab.web.serving import listen
-
-
-@contextmanager
-def serve(make: Callable[[list[str]], FastAPI]) -> Iterator[tuple[str, int]]:
-    """Serve a page on loopback as its command does; return host and port."""
-    with listen("127.0.0.1", 0, "") as listening:
-        server = uvicorn.Server(uvicorn.Config(make(listening.hosts), log_level="critical"))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening.listener]})
-        thread.start()
-        try:
-            yield listening.listener.getsockname()
-        finally:
-            server.should_exit = server.force_exit = True
-            thread.join()
+from support.web_pages import animation, serve, thin_picture
 
 
 @pytest.fixture(params=["demo", "study"])
@@ -143,6 +128,43 @@ def test_incomplete_requests_do_not_block_others(page: tuple[str, tuple[str, int
         assert not select(without_a_head, [], [], 0)[0]  # none of these connections was closed
     for line in lines:
         line.close()
+
+
+def test_expensive_pictures_do_not_keep_others_waiting(tally: Any) -> None:
+    """They are small files of a size that is accepted, and took minutes each."""
+    model = CUNet(width=2).eval()
+    Image.new("L", (60, 40)).save(picture := io.BytesIO(), "PNG")
+    with serve(lambda hosts: make_demo({"m": model}, Limits(0.5, 1), hosts)) as address, ExitStack() as lines:
+        began = time.monotonic()
+        for content in (thin_picture(990_000), animation(390)) * tally.times(2, 10):
+            with tally.injecting("a picture of a few kilobytes takes minutes to color"):
+                line = lines.enter_context(socket.create_connection(address, timeout=120))
+                line.sendall(picture_request("picture", content))
+                assert status(send(address, picture_request("look", picture.getvalue()))) == 200
+        assert time.monotonic() - began < 10 * tally.times(1, 4)
+        reply = send(address, picture_request("picture", animation(390)))
+    assert status(reply) == 422
+
+
+def test_trickled_pictures_do_not_keep_others_waiting(tally: Any) -> None:
+    model = CUNet(width=2).eval()
+    Image.new("L", (60, 40)).save(picture := io.BytesIO(), "PNG")
+    with serve(lambda hosts: make_demo({"m": model}, Limits(0.5, 1), hosts)) as address, ExitStack() as lines:
+        count = tally.times(16, 200)
+        with tally.injecting("pictures of which a byte arrives", times=count):
+            for _ in range(count):
+                line = lines.enter_context(socket.create_connection(address, timeout=120))
+                line.sendall(picture_request("look", b"x", length=500_000))
+            began = time.monotonic()
+            assert status(send(address, picture_request("look", picture.getvalue()))) == 200
+            assert time.monotonic() - began < 10
+
+
+def picture_request(path: str, content: bytes, length: int | None = None) -> bytes:
+    """Return a request that sends a picture to the demo's model "m", and announces `length` bytes."""
+    length = len(content) if length is None else length
+    kind = "Content-Type: application/octet-stream"
+    return request_head("POST", f"/api/{path}?model=m", kind, f"Content-Length: {length}") + content
 
 
 def test_html_in_a_models_name_is_shown_as_text(browser: webdriver.Chrome) -> None:

@@ -18,6 +18,7 @@ from colorlab.models.colorizer import Colorizer
 from colorlab.models.inference import check_options
 from colorlab.models.weights import load
 from colorlab.runs.checkpoints import BUILT_IN
+from colorlab.runs.weight_files import checkpoint_typed_as
 
 
 def color_files(paths: list[str], out: str, checkpoint: str, device: str | None, options: Options) -> list[Failure]:
@@ -33,7 +34,8 @@ def color_files(paths: list[str], out: str, checkpoint: str, device: str | None,
         UserError: nothing can be colored with these arguments.
     """
     jobs, failures = plan_jobs(paths, out)
-    model = load(Path(checkpoint).expanduser())
+    with checkpoint_typed_as("--checkpoint "):
+        model = load(Path(checkpoint).expanduser())
     if checkpoint == BUILT_IN:
         print("by the small model that comes with colorlab: --checkpoint names one of yours", file=sys.stderr)
     _move_to_device(model, device)

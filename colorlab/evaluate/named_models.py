@@ -8,6 +8,7 @@ from colorlab.errors import UserError
 from colorlab.models.colorizer import Colorizer
 from colorlab.models.weights import find_model, load
 from colorlab.runs.checkpoints import sha256_of
+from colorlab.runs.weight_files import checkpoint_typed_as
 
 
 @dataclass
@@ -38,7 +39,8 @@ def load_models(paths: list[str]) -> list[NamedModel]:
         for path, file in zip(given, files, strict=True)
     ]
     names = unique_names(parts)
-    return [NamedModel(name, load(file), file, sha256_of(file)) for name, file in zip(names, files, strict=True)]
+    with checkpoint_typed_as("checkpoint="):
+        return [NamedModel(name, load(file), file, sha256_of(file)) for name, file in zip(names, files, strict=True)]
 
 
 def checkpoints_of(models: list[NamedModel]) -> dict[str, dict[str, str]]:

@@ -18,13 +18,14 @@ from safetensors.torch import save
 from torch import Tensor
 
 import colorlab
-from colorlab.config import check_arguments, has_target, locate
+from colorlab.config import Plan, check_arguments, has_target, locate
 from colorlab.errors import UserError
 from colorlab.models.colorizer import Colorizer
 from colorlab.models.layouts import recognize
 from colorlab.models.network import ColorNetwork
 from colorlab.runs.checkpoints import BUILT_IN, PRETRAINED, find_checkpoint
 from colorlab.runs.published import fetch, published_folder, published_word
+from colorlab.runs.safetensors_check import BLANK, KEY, with_checksum
 from colorlab.runs.weight_files import CONFIG, read_checkpoint
 
 LICENSES = (
@@ -32,6 +33,9 @@ LICENSES = (
     " built-in weights were trained on photographs that are in the public domain or under CC0."
 )
 """The license of the code and of the weights, for model cards and for the metadata of exported files."""
+
+ROOM = 10_000_000
+"""How many values a model may have beyond twice those in its file before it is built: 40 MB."""
 
 Half = Literal["float16", "bfloat16"]
 
@@ -115,7 +119,9 @@ def _build(checkpoint: dict[str, Any], path: Path) -> Colorizer:
     arguments = checkpoint.get("hyper_parameters", {})  # Lightning leaves out empty ones
     try:
         _refuse_targets(arguments)
-        rebuilt: Colorizer = check_arguments(kind, arguments).build()
+        plan = check_arguments(kind, arguments)
+        _refuse_larger(plan, checkpoint["state_dict"])
+        rebuilt: Colorizer = plan.build()
     except (UserError, AttributeError) as error:
         raise UserError(f"{path} holds a {name} that cannot be rebuilt: {error}") from error
     return rebuilt
@@ -132,6 +138,17 @@ def _refuse_targets(arguments: dict[str, Any]) -> None:
     for key, value in arguments.items():
         if has_target(value):
             raise UserError(f"{key} must be a plain value.")
+
+
+def _refuse_larger(plan: Plan, weights: dict[str, Tensor]) -> None:
+    """Refuse arguments of a far larger model than the file holds weights of: building it could exceed the memory."""
+    try:
+        with torch.device("meta"):
+            needed = sum(value.numel() for value in plan.build().state_dict().values())
+    except RuntimeError:  # of a class that cannot be built without memory
+        return
+    if needed > ROOM + 2 * (held := sum(value.numel() for value in weights.values())):
+        raise UserError(f"it would have {needed:,} values, and the file holds {held:,}.")
 
 
 def _load_weights(model: ColorNetwork, weights: dict[str, Tensor], path: str | Path) -> None:
@@ -170,7 +187,8 @@ def write_safetensors(model: ColorNetwork, path: Path, half: Half | None = None)
         name: value.to(dtype if dtype and value.dim() > 1 else value.dtype).contiguous()
         for name, value in model.state_dict().items()
     }
-    path.write_bytes(save(weights, {"format": "pt", "convolutions": half or "float32", **metadata(model)}))
+    about = {"format": "pt", "convolutions": half or "float32", KEY: BLANK, **metadata(model)}
+    path.write_bytes(with_checksum(save(weights, about)))
 
 
 def write_folder(model: ColorNetwork, folder: Path, half: Half | None = None, card: str | None = None) -> None:

@@ -41,6 +41,11 @@ class Checkpoints:
             return last if last.is_file() else max(named, key=_epoch)
         raise UserError(f"{self.path.parent} holds no checkpoint: give the folder of a run, or a checkpoint.")
 
+    def newest_first(self) -> list[Path]:
+        """Return all checkpoints: last.ckpt, then those of the highest epochs, then others by name."""
+        found = sorted(self.path.glob("*.ckpt"))
+        return sorted(found, key=lambda path: (path.name == "last.ckpt", _epoch(path)), reverse=True)
+
     def best(self) -> Path:
         """Return the checkpoint with the lowest loss in its name; the newest if no name has a loss.
 

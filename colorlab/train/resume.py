@@ -29,10 +29,11 @@ def starting_checkpoint(experiment: Experiment, folder: RunFolder) -> Path | Non
 
 
 def _checked(path: Path, experiment: Experiment) -> Path:
-    from colorlab.runs.weight_files import read_checkpoint
+    from colorlab.runs.weight_files import checkpoint_typed_as, read_checkpoint
 
     model, max_epochs = experiment.model, experiment.trainer.arguments.get("max_epochs")
-    checkpoint: dict[str, Any] = read_checkpoint(path)
+    with checkpoint_typed_as("resume="):
+        checkpoint: dict[str, Any] = read_checkpoint(path)
     kind = cast("type[Colorizer]", model.target)
     wanted = kind.qualified_name()
     if checkpoint.get("colorizer") != wanted:

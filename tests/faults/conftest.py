@@ -6,11 +6,14 @@ Without FAULTS, as in `make test`, each fault is injected only a few times.
 
 import json
 import os
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+
+from support.commands import import_command
 
 RECORD = os.environ.get("FAULTS")
 
@@ -55,3 +58,28 @@ def tally() -> Iterator[Tally]:
     if RECORD and count.injected:
         with Path(RECORD).open("a") as file:
             file.write(json.dumps(vars(count)) + "\n")
+
+
+@pytest.fixture
+def run_command_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> Callable[..., tuple[int, str]]:
+    """Return a function that runs a command in this process and returns its exit code and standard error."""
+    from hydra.core.global_hydra import GlobalHydra
+    from PIL import Image
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)  # as a program may have done
+
+    def run(command: str, *words: str | Path) -> tuple[int, str]:
+        GlobalHydra.instance().clear()
+        monkeypatch.setattr(sys, "argv", [f"colorlab-{command}", *map(str, words)])
+        try:
+            import_command(command).main()
+        except SystemExit as exit_:
+            said = capsys.readouterr().err
+            assert "Traceback" not in said
+            return exit_.code or 0, said
+        return 0, capsys.readouterr().err
+
+    return run

@@ -9,7 +9,6 @@ import re
 import resource
 import shutil
 import struct
-import sys
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -20,7 +19,6 @@ import numpy as np
 import pytest
 import tifffile
 import torch
-from hydra.core.global_hydra import GlobalHydra
 from PIL import Image
 from safetensors.torch import save_file
 
@@ -30,7 +28,7 @@ from colorlab.models import CUNet
 from colorlab.models.weights import write_folder
 from colorlab.runs.folder import RunFolder
 from support.checkpoints import save_checkpoint
-from support.commands import SMALL, import_command
+from support.commands import SMALL
 from support.runs import forget_the_user
 
 ON_SAMPLES = ("data.workers=0", "trainer=cpu")
@@ -52,28 +50,6 @@ def canary(tmp_path: Path) -> Iterator[Path]:
     path = tmp_path / "canary"
     yield path
     assert not path.exists()
-
-
-@pytest.fixture
-def run_command_here(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
-) -> Callable[..., tuple[int, str]]:
-    """Return a function that runs a command in this process and returns its exit code and standard error."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)  # as a program may have done
-
-    def run(command: str, *words: str | Path) -> tuple[int, str]:
-        GlobalHydra.instance().clear()
-        monkeypatch.setattr(sys, "argv", [f"colorlab-{command}", *map(str, words)])
-        try:
-            import_command(command).main()
-        except SystemExit as exit_:
-            said = capsys.readouterr().err
-            assert "Traceback" not in said
-            return exit_.code or 0, said
-        return 0, capsys.readouterr().err
-
-    return run
 
 
 # -- checkpoints -------------------------------------------------------------------------------------

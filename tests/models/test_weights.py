@@ -108,7 +108,7 @@ def test_a_damaged_checkpoint_is_refused_with_its_name(content: dict, tmp_path: 
 @pytest.mark.parametrize("content", [b"", b"no checkpoint", b"PK\x03\x04 torn"])
 def test_a_file_that_is_not_a_checkpoint_is_refused(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "x.ckpt").write_bytes(content)
-    with pytest.raises(UserError, match="is not a checkpoint"):
+    with pytest.raises(UserError, match=r"x\.ckpt is (not a checkpoint|damaged)"):
         colorlab.load(tmp_path / "x.ckpt")
 
 

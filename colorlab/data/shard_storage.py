@@ -113,10 +113,10 @@ class ShardBucket:
             UserError: the download failed.
         """
         copy = self.copies / f"{self.version}{name}"
-        try:
-            os.utime(copy)  # marks it as recently used
-        except FileNotFoundError:
+        if _size(copy) != size:  # it is missing, or cut off
             self._download(name, size, copy)
+        with contextlib.suppress(FileNotFoundError):
+            os.utime(copy)  # marks it as recently used
         return copy
 
     @contextlib.contextmanager
@@ -141,7 +141,7 @@ class ShardBucket:
         """Copy a shard to the local disk; if another process is doing so, wait for it."""
         self.copies.mkdir(parents=True, exist_ok=True)
         with self._lock_of(copy):
-            if copy.exists():
+            if _size(copy) == size:
                 return
             with atomic_path(copy) as part:
                 with FileLock(self.copies / "room.lock"):

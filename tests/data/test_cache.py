@@ -3,6 +3,7 @@
 import errno
 import multiprocessing
 import os
+import pickle
 import shutil
 import signal
 import time
@@ -78,11 +79,67 @@ def test_the_file_is_built_once_and_again_when_the_folder_changes(root: Path, tm
     shutil.copy(root / find_photographs(root)[0], root / "torn.jpg")
     changed = cache_of(root, tmp_path)
     changed.open(workers=0)
-    (second,) = files()
-    assert second != first
+    assert first in files()  # the first is in use: a worker that is not forked opens it again
     row = find_photographs(root).index("torn.jpg")
     photographs = [CachedPhotographs(cache, find_photographs(root), fill=False) for cache in (running, changed)]
     assert [len(each[row].index) for each in photographs] == [0, 1]  # an open cache stays as it was
+    in_worker = pickle.loads(pickle.dumps(running))
+    assert len(CachedPhotographs(in_worker, find_photographs(root), fill=False)[row].index) == 0
+    del running, changed, photographs, in_worker
+    (root / "torn.jpg").write_bytes(b"torn again")
+    cache_of(root, tmp_path).open(workers=0)
+    assert len(files()) == 1
+
+
+def test_a_damaged_picture_is_read_again_and_repaired(
+    root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    names = find_photographs(root)
+    expected = [Photographs(root, names, SIZE, fill=False)[row] for row in range(len(names))]
+    cache_of(root, tmp_path).open(workers=0)
+    (file,) = (tmp_path / "cache").glob("*.pictures")
+    content = file.read_bytes()
+    damaged = bytearray(content)
+    for row in (0, 3, names.index("torn.jpg")):
+        damaged[row * 3 * SIZE**2 + 40] ^= 16
+    file.write_bytes(damaged)
+    cache = cache_of(root, tmp_path)
+    cache.open(workers=0)
+    photographs = CachedPhotographs(cache, names, fill=False)
+    for row, want in enumerate(expected):
+        assert torch.equal(photographs[row].rgb, want.rgb)
+        assert photographs[row].skipped == want.skipped
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{file} is damaged: its damaged pictures are read again from the photographs."
+    ]
+    assert file.read_bytes() == content
+
+
+def test_a_cache_that_was_cut_off_or_whose_table_is_damaged_is_built_again(
+    root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    cache_of(root, tmp_path).open(workers=0)
+    (file,) = (tmp_path / "cache").glob("*.pictures")
+    content = file.read_bytes()
+    for damaged in (content[:-7], b"", content + b"more", content[:-20] + bytes(20), content[:-1] + b"?"):
+        file.write_bytes(damaged)
+        caplog.clear()
+        cache_of(root, tmp_path).open(workers=0)
+        assert file.read_bytes() == content
+        (line,) = (record.getMessage() for record in caplog.records)
+        assert line.startswith(f"{file} is damaged (")
+        assert line.endswith("): it is built again.")
+
+
+def test_a_cache_cut_off_while_it_is_used_is_no_longer_used(root: Path, tmp_path: Path) -> None:
+    names = find_photographs(root)
+    cache = cache_of(root, tmp_path)
+    cache.open(workers=0)
+    (file,) = (tmp_path / "cache").glob("*.pictures")
+    os.truncate(file, 5)
+    file.chmod(0o400)
+    cached, plain = CachedPhotographs(cache, names, fill=False), Photographs(root, names, SIZE, fill=False)
+    assert all(torch.equal(cached[row].rgb, plain[row].rgb) for row in range(len(names)))
 
 
 def build(cache: DiskCache, before_each: Callable[[int], None]) -> None:

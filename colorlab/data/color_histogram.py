@@ -1,6 +1,6 @@
 """The colors of photographs, counted, and the prior of the color bins computed from them."""
 
-import zipfile
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from colorlab.bins import CENTERS, COUNT, prior_of_histogram
 from colorlab.color import has_color
+from colorlab.data.arrays import NotArrays, read_arrays
 from colorlab.data.batch import split_lab
 from colorlab.data.cache import FORMAT
 from colorlab.data.datamodule import ColorDataModule
@@ -21,11 +22,25 @@ from colorlab.data.splits import Part, fingerprint
 from colorlab.errors import UserError
 from colorlab.files import atomic_path
 
+SHAPES = {"histogram": (256, 256), "prior": (COUNT,)}
+"""The arrays of a prior's file."""
+
+LARGEST = 2**22
+"""Bytes that a prior's file may unpack to; it takes an eighth of them."""
+
+log = logging.getLogger(__name__)
+
 
 def cached_prior(data: ColorDataModule, split: Part = "train") -> Path:
     """Return the prior file of a split's photographs; count their colors first unless that was done before."""
     name = fingerprint(data.root, data.files(split), data.size, FORMAT)
     path = user_cache_path("colorlab") / "priors" / f"{name}.npz"
+    if path.exists():
+        try:
+            _read(path)
+        except UserError:
+            log.warning("%s is damaged: the colors are counted again.", path)
+            path.unlink(missing_ok=True)
     if not path.exists():
         write_prior(path, count_colors(data, split))
     return path
@@ -75,25 +90,27 @@ def read_prior(path: Path) -> Tensor:
     Raises:
         UserError: the file is missing or holds no prior.
     """
-    return torch.from_numpy(_read(path, "prior", (COUNT,)))
+    return torch.from_numpy(_read(path, "prior")["prior"].astype(np.float64))
 
 
-def _read(path: Path, name: str, shape: tuple[int, ...]) -> np.ndarray:
+def _read(path: Path, *names: str) -> dict[str, np.ndarray]:
+    """Read the arrays of a prior's file by their names; all of them if none is given."""
     if not path.is_file():
         raise UserError(f"There is no prior at {path}: python -m colorlab.prior makes one.")
     try:
-        with np.load(path, allow_pickle=False) as content:
-            found = content[name]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path} is not a prior made by python -m colorlab.prior.") from error
-    if found.shape != shape or not np.isfinite(found).all() or found.min() < 0 or found.sum() <= 0:
-        raise UserError(f"{path} does not hold a prior of {COUNT} bins.")
-    return found
+        arrays = read_arrays(path, names or SHAPES, LARGEST)
+    except NotArrays as error:
+        raise UserError(f"{path} is not a prior made by python -m colorlab.prior, or is damaged ({error}).") from error
+    for name, found in arrays.items():
+        numbers = found.shape == SHAPES[name] and found.dtype.kind in "iuf"
+        if not numbers or not np.isfinite(found).all() or found.min() < 0 or not 0 < found.sum() < np.inf:
+            raise UserError(f"{path} does not hold a prior of {COUNT} bins.")
+    return arrays
 
 
 def draw_prior(path: Path, picture: Path) -> None:
     """Draw the histogram in a prior's file on the ab plane, and beside it the prior of each bin."""
-    histogram, prior = _read(path, "histogram", (256, 256)), _read(path, "prior", (COUNT,))
+    histogram, prior = _read(path).values()
     figure = Figure(figsize=(11, 4.6), layout="constrained")
     FigureCanvasAgg(figure)
     counted, binned = figure.subplots(1, 2, sharex=True, sharey=True)

@@ -11,20 +11,22 @@ augmentation, processes and resumes.
 """
 
 import hashlib
-import io
 import os
 import re
 import stat
-import zipfile
 from typing import NamedTuple
 
 import numpy as np
 
+from colorlab.data.arrays import NotArrays, read_arrays
 from colorlab.data.shard_storage import ShardBucket, ShardFolder
 from colorlab.data.splits import Split
 from colorlab.errors import UserError
 
 INDEX = "index.npz"
+SMALL = 2**24
+"""Bytes that an index may always take."""
+
 SHARD = re.compile(r"(train|val|test)-\d{6}\.tar(\.part)?")
 HOW = "python -m colorlab.shards data=folder data.root=PHOTOS out=SHARDS writes them"
 
@@ -59,7 +61,7 @@ class Shards:
             parts = any(SHARD.fullmatch(name) for name in found)
             state = "an unfinished build of shards" if parts else "no shards"
             raise UserError(f"data.root={storage} holds {state} (there is no {INDEX}): {HOW}.")
-        self.index = _read_index(storage)
+        self.index = _read_index(storage, found)
         for name, length in zip(self.index.shards.tolist(), self.index.lengths.tolist(), strict=True):
             if found.get(name) != length:
                 state = f"has {found[name]} bytes in place of {length}" if name in found else "is missing"
@@ -142,11 +144,41 @@ class PackedPhotograph(NamedTuple):
         return os.stat_result(sizes, {"st_mtime_ns": int(index.times[position])})
 
 
-def _read_index(storage: ShardFolder | ShardBucket) -> Index:
+def _read_index(storage: ShardFolder | ShardBucket, sizes: dict[str, int]) -> Index:
+    """Read the index of shards; `sizes` are those of the files beside it, in bytes.
+
+    Raises:
+        UserError: it is no index, is damaged, or lies about what the shards hold.
+    """
+    limit = max(SMALL, sum(sizes.values()))  # a photograph takes a kilobyte of a shard at least, and less of the index
+    if sizes[INDEX] > limit:
+        raise UserError(f"data.root={storage} holds no shards: its {INDEX} is larger than they are.")
     content = storage.read(INDEX)
     storage.version = hashlib.blake2b(content, digest_size=6).hexdigest() + "-"
     try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-            return Index(**{field: arrays[field] for field in Index._fields})
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise UserError(f"data.root={storage} holds no shards: its {INDEX} is something else; {HOW}.") from error
+        index = Index(**read_arrays(content, Index._fields, limit))
+    except NotArrays as error:
+        raise UserError(
+            f"data.root={storage} holds no shards: its {INDEX} is something else, or damaged ({error}); {HOW}."
+        ) from error
+    if not _is_consistent(index):
+        raise UserError(f"data.root={storage} holds no shards: its {INDEX} contradicts itself; {HOW}.")
+    return index
+
+
+def _is_consistent(index: Index) -> bool:
+    """Return whether the arrays have the types and lengths of an index, and each photograph lies in its shard."""
+    texts = {"names": "S", "shards": "U"}
+    for field, array in index._asdict().items():
+        like = index.shards if field in ("shards", "ends", "lengths") else index.names
+        kind = texts.get(field, "i")
+        if array.ndim != 1 or len(array) != len(like) or array.dtype.kind != kind:
+            return False
+    count = len(index.names)
+    counts = np.diff(index.ends, prepend=0)
+    if (counts < 0).any() or counts.sum() != count or not all(map(SHARD.fullmatch, index.shards.tolist())):
+        return False
+    if not np.array_equal(np.sort(index.by_name), np.arange(count)):
+        return False
+    room = np.repeat(index.lengths, counts) - index.starts
+    return bool((index.starts >= 0).all() and (index.sizes >= 0).all() and (index.sizes <= room).all())

@@ -128,6 +128,7 @@ def _build_model(experiment: Experiment, start: bool) -> "Colorizer":
     """Build the model, frozen in parts; at the start of a training, read the weights that it starts from."""
     from colorlab.models.parameter_groups import freeze
     from colorlab.models.weights import read_weights
+    from colorlab.runs.weight_files import checkpoint_typed_as
 
     model: Colorizer = experiment.model.build()
     switches = experiment.model_switches
@@ -136,7 +137,8 @@ def _build_model(experiment: Experiment, start: bool) -> "Colorizer":
             raise UserError(f"model.encoder_lr={switches.encoder_lr:g}: {model.title} has no part named encoder.")
         model.encoder_lr = switches.encoder_lr
     if start and switches.weights:
-        read_weights(model, Path(switches.weights).expanduser())
+        with checkpoint_typed_as("model.weights="):
+            read_weights(model, Path(switches.weights).expanduser())
     elif start and switches.encoder_weights:
         if not signature(model.load_pretrained_parts).parameters:
             raise UserError(f"model.encoder_weights: load_pretrained_parts of {model.title} takes no file.")
@@ -189,12 +191,16 @@ def _build_objective(experiment: Experiment, data: "ColorDataModule", folder: Ru
     def with_prior(plan: Plan) -> Plan:
         if not plan.accepts("prior") or plan.arguments.get("prior") is not None:
             return plan
-        from colorlab.data.color_histogram import cached_prior, draw_prior
+        from colorlab.data.color_histogram import cached_prior, draw_prior, read_prior
 
         if not folder.prior.exists():
             counted = cached_prior(data)
             draw_prior(counted, folder.prior.with_suffix(".png"))
             copy_file(counted, folder.prior)
+        try:
+            read_prior(folder.prior)
+        except UserError as error:
+            raise UserError(f"{error} Delete it, and the colors are counted again.") from error
         return plan.with_arguments(prior=str(folder.prior))
 
     return experiment.objective.with_nested(with_prior).build()

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from skimage.color import rgb2lab
 
@@ -48,6 +49,22 @@ def test_the_prior_is_cached_until_the_photographs_change(
     shutil.copy(data.root / data.names["train"][0], data.root / data.names["train"][1])
     assert fingerprint(data.root, data.names["train"], 40) != before
     assert cached_prior(data) != first
+
+
+def test_a_damaged_cached_prior_is_counted_again(
+    data: ColorDataModule, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    path = cached_prior(data)
+    content, prior = path.read_bytes(), read_prior(path)
+    middle = len(content) // 2
+    for damaged in (content[:-7], b"", content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]):
+        path.write_bytes(damaged)
+        caplog.clear()
+        assert torch.equal(read_prior(cached_prior(data)), prior)
+        assert [record.getMessage() for record in caplog.records] == [
+            f"{path} is damaged: the colors are counted again."
+        ]
 
 
 def test_a_prior_is_drawn(data: ColorDataModule, tmp_path: Path) -> None:

@@ -90,13 +90,14 @@ def _color_pieces(
                 deque(piece, maxlen=0)  # decoded and dropped, as seeking is exact in few films
             else:
                 batch_size = max(1, min(options.batch_size, PIXELS_IN_FLIGHT // (first.width * first.height)))
-                with pieces.writing(number) as part, Encoder(part, stream, suffix) as encoder:
-                    while batch := list(islice(piece, batch_size)):
-                        colored = _color(batch, model, options, flicker_filter, pool)
-                        for frame, rgb in zip(batch, colored, strict=True):
-                            encoder.write(rgb, frame)
-                        yield min(1.0, (batch[-1].time or 0) / seconds) if seconds else 0.0
-                    pieces.save_last_frame(number, flicker_filter.before)
+                with pieces.writing(number) as part:
+                    with Encoder(part, stream, suffix) as encoder:
+                        while batch := list(islice(piece, batch_size)):
+                            colored = _color(batch, model, options, flicker_filter, pool)
+                            for frame, rgb in zip(batch, colored, strict=True):
+                                encoder.write(rgb, frame)
+                            yield min(1.0, (batch[-1].time or 0) / seconds) if seconds else 0.0
+                    pieces.save_last_frame(number, part, flicker_filter.before)
             number += 1
     return number
 

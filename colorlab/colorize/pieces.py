@@ -2,7 +2,9 @@
 
 import hashlib
 import io
+import logging
 import shutil
+import zlib
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -13,9 +15,13 @@ from colorlab.colorize.jobs import Options
 from colorlab.files import atomic_path
 from colorlab.models.colorizer import Colorizer
 
+log = logging.getLogger(__name__)
+
 
 class Pieces:
     """A folder of encoded pieces, each complete, all of one film, model and options.
+
+    A piece is `NNNNNN.mp4`; beside it, `NNNNNN.pt` holds its last frame and its checksum.
 
     Args:
         folder: the folder. If its fingerprint differs, its content is removed.
@@ -25,7 +31,7 @@ class Pieces:
     def __init__(self, folder: Path, fingerprint: str) -> None:
         self.folder = folder
         mark = folder / "fingerprint"
-        if not (mark.is_file() and mark.read_text() == fingerprint):
+        if not (mark.is_file() and mark.read_bytes() == fingerprint.encode()):
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
             mark.write_text(fingerprint)
@@ -34,24 +40,47 @@ class Pieces:
         return self.folder / f"{number:06d}.mp4"
 
     def last_frame(self, number: int) -> ColoredFrame | None:
-        """Return the last frame of a piece, from which the next one goes on; None if the piece is missing."""
-        if not self.path(number).is_file():
+        """Return the last frame of a piece, from which the next one goes on; None if it is missing or damaged."""
+        piece = self.path(number)
+        if not piece.is_file():
             return None
-        return ColoredFrame(*torch.load(self.path(number).with_suffix(".pt"), weights_only=True))
+        try:
+            kept, checksum = piece.with_suffix(".pt").read_bytes(), _checksum(piece)
+            if zlib.crc32(kept[4:]) != int.from_bytes(kept[:4], "little"):
+                raise ValueError("its last frame is damaged")
+            *frame, written = torch.load(io.BytesIO(kept[4:]), weights_only=True)
+            if written != checksum:
+                raise ValueError("it has changed")
+            return ColoredFrame(*frame)
+        except Exception as error:  # of reading a file, or of torch: the piece can be made again
+            log.warning("Piece %d in %s is damaged (%s): it is colored again.", number, self.folder, error)
+            return None
 
     def writing(self, number: int) -> AbstractContextManager[Path]:
         """Return a context that yields a path to write a piece to, which appears when the block succeeds."""
         return atomic_path(self.path(number))
 
-    def save_last_frame(self, number: int, frame: ColoredFrame | None) -> None:
-        """Save the last frame of a piece; call it before the piece itself is complete."""
+    def save_last_frame(self, number: int, part: Path, frame: ColoredFrame | None) -> None:
+        """Save the last frame of a piece and its checksum, before the piece gets its name.
+
+        Args:
+            number: of the piece.
+            part: the file that it is written to, closed.
+            frame: its last one.
+        """
         assert frame is not None, "a piece has at least one frame"
         buffer = io.BytesIO()  # torch does not report why it cannot write to a file
-        torch.save([each.cpu() for each in frame], buffer)
-        self.path(number).with_suffix(".pt").write_bytes(buffer.getbuffer())
+        torch.save([*(each.cpu() for each in frame), _checksum(part)], buffer)
+        content = buffer.getvalue()
+        self.path(number).with_suffix(".pt").write_bytes(zlib.crc32(content).to_bytes(4, "little") + content)
 
     def remove(self) -> None:
         shutil.rmtree(self.folder)
+
+
+def _checksum(file: Path) -> int:
+    """Return the CRC-32 of a piece, which is a few megabytes."""
+    return zlib.crc32(file.read_bytes())
 
 
 def fingerprint_of(source: Path, model: Colorizer, options: Options) -> str:

@@ -20,6 +20,12 @@ from colorlab.runs.folder import RunFolder
 NEVER_IN_A_NAME = ("sweep", "sweep.trial")
 """Overrides that are left out of the names of job folders."""
 
+UNKNOWN = {
+    "status": "unknown", "reason": "its status.json is not complete", "error": None, "started": None, "pid": "?",
+    "host": "?",
+}  # fmt: skip
+"""The status of a job whose status.json is damaged."""
+
 
 class Sweep(Callback):
     """Hydra's callback around a multirun: it shortens the jobs' names, and reports the jobs that failed."""
@@ -78,7 +84,16 @@ class Sweep(Callback):
 def statuses(folder: Path) -> dict[str, dict[str, Any]]:
     """Return the statuses of a sweep's jobs, {name of the job's folder: status}, in the jobs' order."""
     paths = sorted((path.parent for path in folder.glob("*/status.json")), key=lambda path: natural_key(path.name))
-    return {path.name: status for path in paths if (status := RunFolder(path).status()) is not None}
+    return {path.name: status for path in paths if (status := _status_of(RunFolder(path))) is not None}
+
+
+def _status_of(folder: RunFolder) -> dict[str, Any] | None:
+    """Return a job's status, with the values of `UNKNOWN` for what a damaged file lacks."""
+    try:
+        status = folder.status()
+    except UserError as error:
+        return UNKNOWN | {"reason": str(error).rstrip(".")}
+    return None if status is None else UNKNOWN | status
 
 
 def _by_reason(jobs: dict[str, dict[str, Any]]) -> dict[str, list[str]]:

@@ -1,17 +1,20 @@
 """A search for the best run: an Optuna study, kept in a file of the sweep's folder."""
 
 import io
+import json
+import logging
 import math
+import os
 import shutil
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from PIL import Image
 
-from colorlab.errors import UserError
+from colorlab.errors import UserError, reason_of
 from colorlab.library_internals import trial_id
 from colorlab.runs.folder import RunFolder
 from colorlab.sweeps.score import direction_of
@@ -20,6 +23,8 @@ if TYPE_CHECKING:
     from optuna import Study, Trial
     from optuna.pruners import BasePruner
     from optuna.storages import JournalStorage
+
+log = logging.getLogger(__name__)
 
 Space = Mapping[str, Any]
 """Optuna's distributions, by key."""
@@ -54,10 +59,7 @@ class Search:
         self.folder, self.space, self.metric, self.trials, self.at_once = folder, space, metric, trials, at_once
         self.picture, self.best_config = folder / "study.png", folder / "best.yaml"
         folder.mkdir(parents=True, exist_ok=True)
-        self.study: Study = optuna.create_study(
-            study_name=STUDY, storage=_storage(folder / "study.journal"), load_if_exists=True,
-            direction={"min": "minimize", "max": "maximize"}[direction_of(metric)],
-        )  # fmt: skip
+        self.study: Study = _open_study(folder / "study.journal", direction_of(metric))
         self._check_unchanged({"metric": metric, "space": {key: str(kind) for key, kind in sorted(space.items())}})
         seed += len(self.study.trials)  # a continued search must not draw the same values again
         self.study.sampler = optuna.samplers.TPESampler(n_startup_trials=startup, seed=seed)
@@ -66,7 +68,7 @@ class Search:
     def _check_unchanged(self, subject: dict[str, Any]) -> None:
         before = self.study.user_attrs or subject
         for name, value in subject.items():
-            if before[name] != value:
+            if before.get(name, value) != value:
                 raise UserError(
                     f"{self.folder} holds a search with another {name}, {before[name]}: choose another hydra.sweep.dir."
                 )
@@ -76,6 +78,8 @@ class Search:
         from optuna.trial import TrialState
 
         for trial in self.study.get_trials(states=(TrialState.RUNNING,)):
+            if trial.user_attrs.get("folder"):  # its result was not written any more
+                import_optuna().trial.Trial(self.study, trial_id(self.study, trial.number)).set_user_attr("folder", "")
             self.study.tell(trial.number, state=TrialState.FAIL)
             self.study.enqueue_trial(trial.params)
 
@@ -152,6 +156,57 @@ def load_trial(file: Path, number: int, pruner: "BasePruner") -> "Trial":
     optuna = import_optuna()
     study = optuna.load_study(study_name=STUDY, storage=_storage(file), pruner=pruner)
     return optuna.trial.Trial(study, trial_id(study, number))
+
+
+def _open_study(file: Path, direction: str) -> "Study":
+    """Open the study in a file, or begin one.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    import optuna
+
+    _drop_torn_end(file)
+    directions: dict[str, Literal["minimize", "maximize"]] = {"min": "minimize", "max": "maximize"}
+    try:
+        return optuna.create_study(
+            study_name=STUDY, storage=_storage(file), load_if_exists=True, direction=directions[direction]
+        )
+    except Exception as error:  # Optuna does not check what it reads: KeyError, AssertionError, …
+        raise UserError(f"{file} is damaged ({reason_of(error)}): choose another hydra.sweep.dir.") from error
+
+
+def _drop_torn_end(file: Path) -> None:
+    """Cut off what follows the last complete line of a journal, as a killed process or a full disk leaves it.
+
+    Optuna would append the next line to it. The lines are JSON objects.
+    """
+    from optuna.storages.journal import JournalFileSymlinkLock
+
+    if not file.is_file() or _complete(file) == file.stat().st_size:
+        return
+    lock = JournalFileSymlinkLock(str(file))
+    lock.acquire()
+    try:
+        os.truncate(file, _complete(file))
+    finally:
+        lock.release()
+    log.warning("%s did not end with a complete line: that line is left out.", file)
+
+
+def _complete(file: Path) -> int:
+    """Return how many bytes of a journal are complete lines, without broken ones at its end."""
+    lines = file.read_bytes().splitlines(keepends=True)
+    while lines and not (lines[-1].endswith(b"\n") and _is_json(lines[-1])):
+        lines.pop()
+    return sum(map(len, lines))
+
+
+def _is_json(line: bytes) -> bool:
+    try:
+        return isinstance(json.loads(line), dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 def _storage(file: Path) -> "JournalStorage":

@@ -106,6 +106,40 @@ def test_a_run_worse_than_the_median_is_pruned_not_failed(monkeypatch: pytest.Mo
     assert list(read_metrics(RunFolder(run))["val/psnr"]) == [0]
 
 
+def test_a_journal_with_a_torn_end_continues_without_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("os.fsync", lambda _: None)  # Optuna's after each line, which takes most of the time
+    search = Search(tmp_path, SPACE, "val/loss", trials=3)
+    finish_trial(search, "done", 0.5)
+    finish_trial(search, "done", 0.25)
+    journal = tmp_path / "study.journal"
+    content = journal.read_bytes()
+    for torn, done in ((content[:-7], 1), (content[:-1], 1), (content + bytes(500), 2), (content + b"\0\n[1]\n", 2)):
+        journal.write_bytes(torn)
+        caplog.clear()
+        search = Search(tmp_path, SPACE, "val/loss", trials=3)
+        assert len(search.study.get_trials(states=(TrialState.COMPLETE,))) == done
+        assert search.left() == 3 - done
+        (line,) = (record.getMessage() for record in caplog.records)
+        assert line == f"{journal} did not end with a complete line: that line is left out."
+        finish_trial(search, "done", 0.125)
+        assert Search(tmp_path, SPACE, "val/loss", trials=3).left() == 2 - done
+    for size in range(0, len(content), len(content) // 4):
+        journal.write_bytes(content[:size])
+        Search(tmp_path, SPACE, "val/loss", trials=3).ask()
+
+
+def test_a_journal_that_is_damaged_inside_is_refused(tmp_path: Path) -> None:
+    finish_trial(Search(tmp_path, SPACE, "val/loss", trials=3), "done", 0.5)
+    journal = tmp_path / "study.journal"
+    lines = journal.read_bytes().splitlines(keepends=True)
+    for damaged in (b"{\n", b"\0\n", b"{}\n", b"[]\n", b'{"op_code": 99}\n', b'{"op_code": 4, "worker_id": "a"}\n'):
+        journal.write_bytes(b"".join([*lines[:3], damaged, *lines[3:]]))
+        with pytest.raises(UserError, match=r"study.journal is damaged \(.*\): choose another hydra.sweep.dir"):
+            Search(tmp_path, SPACE, "val/loss", trials=3)
+
+
 def test_failed_runs_and_nan_do_not_end_the_search(tmp_path: Path) -> None:
     search = Search(tmp_path, SPACE, "val/loss", trials=4)
     finish_trial(search, "failed", float("nan"))

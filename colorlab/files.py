@@ -13,6 +13,9 @@ from typing import Any
 
 from colorlab.errors import UserError
 
+LARGEST = 2**26
+"""Bytes of the largest JSON file or table that is read: ours are far smaller, and larger ones could fill the memory."""
+
 log = logging.getLogger(__name__)
 
 
@@ -69,8 +72,10 @@ def read_json(file: Path) -> dict[str, Any] | None:
     if not file.is_file():
         return None
     try:
+        if file.stat().st_size > LARGEST:
+            raise UserError(f"{file} cannot be read: it has more than {LARGEST // 2**20} MiB.")
         content = json.loads(file.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{file} cannot be read: {error}.") from error
     if not isinstance(content, dict):
         raise UserError(f"{file} does not hold a JSON object.")

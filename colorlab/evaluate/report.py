@@ -128,7 +128,7 @@ def read_report(file: Path) -> Report:
         }
         report = Report(facts, [], {}, estimates)
         describe(report)  # raises KeyError if a fact is missing
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(f"{file} is no evaluation.json of colorlab.evaluate.") from error
     return report
 

@@ -89,6 +89,10 @@ def read_sheet(path: Path) -> list[tuple[str, Row]]:
     with Image.open(path) as sheet:
         sheet.load()
     content = [_Content(**each) for each in json.loads(sheet.info.get(CONTENT, "[]"))]
+    if any(
+        box[2] > sheet.width or box[3] > sheet.height or min(box) < 0 for each in content for box in each.boxes.values()
+    ):
+        raise ValueError(f"{path} is smaller than it says.")
     return [
         (each.name, Row({heading: sheet.crop(box) for heading, box in each.boxes.items()}, each.captions))
         for each in content

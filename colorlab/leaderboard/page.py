@@ -145,7 +145,7 @@ def _sheets(board: Board) -> list[dict[str, Any]]:
             continue
         try:
             rows = read_sheet(path)
-        except (OSError, ValueError):  # a truncated file
+        except Exception:  # a file that is cut off, or whose text says something else than save_sheet's
             continue
         if not rows:
             continue

@@ -1,12 +1,14 @@
 """Loggers of a run's numbers: a CSV file in the run's folder, and the chosen trackers."""
 
-import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.loggers import Logger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 
+from colorlab.errors import UserError
+from colorlab.files import read_json
 from colorlab.loggers.metrics_csv import MetricsCSV
 from colorlab.loggers.mlflow import MLflowInFolder, mlflow_logger
 from colorlab.loggers.tensorboard import TensorBoardInFolder
@@ -22,7 +24,9 @@ __all__ = [
 @rank_zero_only
 def remember_trackers(loggers: list[Logger], folder: RunFolder) -> None:
     """Write the addresses at which trackers show the run to its folder, for the leaderboard."""
-    addresses = json.loads(folder.trackers.read_text(encoding="utf-8")) if folder.trackers.exists() else {}
+    addresses: dict[str, Any] = {}
+    with suppress(UserError):  # a damaged file: the addresses of trackers of earlier starts are lost
+        addresses = read_json(folder.trackers) or {}
     for logger in loggers:
         if getattr(logger, "lost", False):
             continue

@@ -13,7 +13,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from colorlab.config import flatten
 from colorlab.errors import UserError
 from colorlab.files import write_text
-from colorlab.loggers.tracker import losable, read_pixels
+from colorlab.loggers.tracker import losable, read_id, read_pixels
 from colorlab.runs.folder import RunFolder
 
 TIMEOUTS = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "4", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}
@@ -35,7 +35,7 @@ class MLflowInFolder(MLFlowLogger):
     title = "mlflow"
 
     def __init__(self, folder: RunFolder, uri: str, **settings: Any) -> None:
-        known = folder.mlflow_id.read_text() if folder.mlflow_id.exists() else None
+        known = read_id(folder.mlflow_id)
         super().__init__(run_id=known, tracking_uri=uri, **settings)
         self.folder, self.uri = folder, uri
 

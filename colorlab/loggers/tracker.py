@@ -2,6 +2,7 @@
 
 import functools
 import logging
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,6 +19,15 @@ METHODS = (
     "log_hyperparams", "log_metrics", "log_picture", "log_best", "after_save_checkpoint", "save", "finalize",
 )  # fmt: skip
 """The methods of a logger that write to its tracker."""
+
+
+def read_id(file: Path) -> str | None:
+    """Return the id of a tracker's run in a file; None if the file is missing or damaged."""
+    try:
+        content = file.read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        return None
+    return content if re.fullmatch(r"[\w.-]{1,128}", content, re.ASCII) else None
 
 
 def losable(kind: Tracker) -> Tracker:

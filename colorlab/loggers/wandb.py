@@ -16,7 +16,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from colorlab.files import write_text
 from colorlab.library_internals import wandb_init_arguments
-from colorlab.loggers.tracker import losable
+from colorlab.loggers.tracker import losable, read_id
 from colorlab.metrics import direction
 from colorlab.runs.folder import RunFolder
 
@@ -106,10 +106,12 @@ def wandb_logger(
 @rank_zero_only
 def _wandb_id(file: Path) -> str:
     """Return the id in the file, which is created if it is missing; processes other than the first need none."""
-    if not file.exists():
+    known = read_id(file)
+    if known is None:
         by_agent = os.environ.get("WANDB_RUN_ID") if "WANDB_SWEEP_ID" in os.environ else None
-        write_text(file, by_agent or secrets.token_hex(4))
-    return file.read_text()
+        known = by_agent or secrets.token_hex(4)
+        write_text(file, known)
+    return known
 
 
 def finish_tracker(failed: bool) -> None:

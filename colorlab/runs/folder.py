@@ -15,6 +15,9 @@ from colorlab.files import read_json, write_json, write_text
 from colorlab.runs.checkpoints import Checkpoints
 from colorlab.runs.seal import sealed
 
+LARGEST_YAML = 2**18
+"""Bytes of the largest YAML file that is read: ours have a few thousand, and this many take five seconds."""
+
 
 class RunFolder:
     """The folder that holds all of a run.
@@ -169,6 +172,8 @@ def _read_yaml(file: Path) -> Any:
     Aliases are refused: no run writes them, and a few of them can expand to more than memory holds.
     """
     try:
+        if file.stat().st_size > LARGEST_YAML:
+            raise UserError(f"{file} cannot be read: it has more than {LARGEST_YAML // 2**10} KiB.")
         text = file.read_text(encoding="utf-8")
         if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text)):
             raise UserError(f"{file} cannot be read: it contains YAML aliases.")

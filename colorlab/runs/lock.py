@@ -1,7 +1,8 @@
 """One process at a time trains in a run's folder. Imports nothing heavy."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -20,8 +21,11 @@ def locked(folder: RunFolder) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        status = folder.status() or {}
-        who = f" (process {status['pid']} on {status['host']})" if status.get("status") == "running" else ""
+        status: dict[str, Any] = {}
+        with suppress(UserError):  # a damaged file
+            status = folder.status() or {}
+        running = status.get("status") == "running"
+        who = f" (process {status.get('pid')} on {status.get('host')})" if running else ""
         raise UserError(
             f"Another process{who} is training in {folder.path}: wait for it, stop it, or choose another folder,"
             " hydra.run.dir=…"

@@ -5,7 +5,7 @@ from collections import defaultdict
 from pathlib import Path
 
 from colorlab.errors import UserError
-from colorlab.files import atomic_path
+from colorlab.files import LARGEST, atomic_path
 from colorlab.runs.folder import RunFolder
 
 
@@ -32,13 +32,17 @@ def read_rows(file: Path) -> dict[int, dict[str, float]]:
     if not file.exists():
         return {}
     try:
+        if file.stat().st_size > LARGEST:
+            raise ValueError(f"it has more than {LARGEST // 2**20} MiB")
         with file.open(newline="") as content:
+            lines = content.readlines()
+            complete = lines if lines[-1:] and lines[-1].endswith("\n") else lines[:-1]  # a torn end is dropped
             return {
                 int(row.pop("step")): {"epoch": int(row.pop("epoch"))}
                 | {name: float(value) for name, value in row.items() if value}
-                for row in csv.DictReader(content)
+                for row in csv.DictReader(complete)
             }
-    except (ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
         raise UserError(f"{file} does not hold a table of metrics: {error}.") from error
 
 

@@ -55,7 +55,8 @@ def keep_origin(folder: RunFolder, command: str, seed: int, data: dict[str, Any]
     if begun is None:
         folder.write_origin(origin, diff)
     else:
-        folder.write_origin({**begun, "resumed": [*begun.get("resumed", []), origin]})
+        resumed = begun.get("resumed")
+        folder.write_origin({**begun, "resumed": [*(resumed if isinstance(resumed, list) else []), origin]})
     return origin
 
 

@@ -12,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from colorlab.errors import UserError, printable
+from colorlab.files import read_json
 from colorlab.runs.checkpoints import PRETRAINED, Checkpoints
 from colorlab.runs.safetensors_check import matches_checksum
 from colorlab.runs.zip_check import damage_of, is_zip
@@ -135,8 +136,8 @@ def _read_folder(folder: Path) -> dict[str, Any]:
         if not (folder / name).is_file():
             raise UserError(f"{folder} holds no {name}: it is not the folder of a model.")
     try:
-        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        config = read_json(folder / CONFIG) or {}
         model = {key: config[key] for key in ("colorizer", "hyper_parameters")}
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (UserError, KeyError) as error:
         raise UserError(f"{folder / CONFIG} does not say which model of colorlab this is.") from error
     return _read_safetensors(folder / PRETRAINED) | model

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
 
+from colorlab.errors import UserError
 from colorlab.study.trials import Answer, Kind, Protocol, Side, Trial, draw_trials
 
 SCHEMA = """
@@ -50,15 +51,25 @@ class StudyDatabase:
 
     Args:
         path: the database file; created if it does not exist.
+
+    Raises:
+        UserError: the file is damaged, or is no database.
     """
 
     def __init__(self, path: Path) -> None:
         self._lock = Lock()
         self._database = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
-        self._database.execute("PRAGMA journal_mode = WAL")
-        self._database.execute("PRAGMA synchronous = FULL")  # a committed answer survives a power failure
-        self._database.execute("PRAGMA foreign_keys = ON")
-        self._database.executescript(SCHEMA)
+        try:
+            self._database.execute("PRAGMA journal_mode = WAL")
+            self._database.execute("PRAGMA synchronous = FULL")  # a committed answer survives a power failure
+            self._database.execute("PRAGMA foreign_keys = ON")
+            (state,) = self._database.execute("PRAGMA quick_check(1)").fetchone()
+            if state != "ok":
+                raise sqlite3.DatabaseError(state)
+            self._database.executescript(SCHEMA)
+        except sqlite3.DatabaseError as error:
+            self._database.close()
+            raise UserError(f"{path} is damaged ({error}): move it away to begin again without its answers.") from error
 
     def close(self) -> None:
         """Close the database."""

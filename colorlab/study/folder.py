@@ -3,7 +3,11 @@
 from pathlib import Path
 from typing import Any
 
+from colorlab.errors import UserError
 from colorlab.files import read_json, write_json
+
+REQUIRED = ("practice", "counted", "vigilance", "checkpoints", "exposure", "photographs", "seed")
+"""What study.json must hold."""
 
 
 class StudyFolder:
@@ -30,7 +34,10 @@ class StudyFolder:
         Raises:
             UserError: the file cannot be read.
         """
-        return read_json(self._facts)
+        facts = read_json(self._facts)
+        if facts is not None and (missing := [key for key in REQUIRED if key not in facts]):
+            raise UserError(f"{self._facts} is not complete: it has no {missing[0]}.")
+        return facts
 
     def write_facts(self, facts: dict[str, Any]) -> None:
         """Write what the study depends on; call it last, when all pictures are written."""

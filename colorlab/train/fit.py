@@ -12,6 +12,7 @@ from colorlab.errors import Pruned, UserError
 from colorlab.files import copy_file
 from colorlab.library_internals import call_last
 from colorlab.runs.folder import RunFolder
+from colorlab.runs.metrics_table import read_rows
 from colorlab.runs.origin import same_losses
 from colorlab.runs.status import Status, is_first_process
 from colorlab.sweeps.score import best_value
@@ -69,6 +70,8 @@ def train(
     seed_everything(experiment.settings.seed, workers=True, verbose=False)
     checkpoint = starting_checkpoint(experiment, folder)
     first = is_first_process()
+    if checkpoint is not None:
+        read_rows(folder.metrics)  # refuses a damaged table now, and not at the end of the epoch
     if first and checkpoint is None:
         prepare_new_run(folder)
     with _tracker_finished():

@@ -6,6 +6,7 @@ What is damaged is refused in one sentence, or made again; it is never used.
 import random
 import re
 import shutil
+import struct
 import zipfile
 from collections.abc import Callable
 from itertools import chain
@@ -184,6 +185,26 @@ def test_files_of_other_formats_are_checked_as_far_as_they_can_be(tmp_path: Path
             with pytest.raises(UserError, match=f"damaged{suffix} is "):
                 colorlab.load(path)
     assert colorlab.load(tmp_path / "whole.safetensors").hparams == model.hparams
+
+
+def test_a_safetensors_file_that_lies_is_refused(tmp_path: Path, tally: Any) -> None:
+    def tensor(shape: str, offsets: str = "[0, 8]", dtype: str = "F32") -> str:
+        return f'"w": {{"dtype": "{dtype}", "shape": {shape}, "data_offsets": {offsets}}}'
+
+    model = '"colorizer": "colorlab.models.cunet.CUNet", "hyper_parameters"'
+    for header in (
+        tensor("[1000000000, 1000000000]"), tensor("[2]", "[0, 8000000000000]"), tensor("[2]", "[8, 0]"), tensor("[3]"),
+        tensor("[4294967296, 4294967296, 4294967296]"), tensor("[2]", dtype="F1"), tensor("[-1]"), "", "[]",
+        f'{tensor("[2]")}, "v": {{"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}',
+        f'{tensor("[2]")}, "__metadata__": {{{model}: "{"[" * 9999}"}}',
+        f'{tensor("[2]")}, "__metadata__": {{{model}: "{{\\"width\\": 60000}}"}}',
+        f'{tensor("[2]")}, "__metadata__": {{"colorlab_crc32": "\\\\"}}',
+    ):  # fmt: skip
+        with tally.injecting("the header of a safetensors file lies"):
+            content = f"{{{header}}}".encode()
+            (tmp_path / "lie.safetensors").write_bytes(struct.pack("<Q", len(content)) + content + bytes(8))
+            with pytest.raises(UserError, match=r"lie\.safetensors"):
+                colorlab.load(tmp_path / "lie.safetensors")
 
 
 def test_a_checkpoint_that_lies_about_its_size_is_refused_in_bounded_memory(tmp_path: Path, tally: Any) -> None:

@@ -6,9 +6,11 @@ import functools
 import logging
 import os
 import re
+import shutil
 import sys
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NoReturn
 
 import hydra
@@ -20,6 +22,7 @@ from omegaconf.errors import OmegaConfBaseException
 from colorlab import plugins
 from colorlab.config import conf_folder
 from colorlab.errors import Stopped, UserError, did_you_mean, sentence_of
+from colorlab.files import relative
 
 EXTRAS = {"joblib": "joblib", "submitit_local": "slurm", "submitit_slurm": "slurm"}
 """Launchers from separate packages, and the extra that installs each."""
@@ -99,6 +102,12 @@ def leave(error: Exception, keys: tuple[str, ...] = ()) -> NoReturn:
 def key_of(override: str) -> str:
     """Return the key of an override, without its prefix and value."""
     return override.partition("=")[0].lstrip("+~")
+
+
+def python_command() -> str:
+    """Return what starts this Python: "python" if the environment is activated, else a path."""
+    found = shutil.which("python")
+    return "python" if found and Path(found).parent == Path(sys.executable).parent else relative(sys.executable)
 
 
 def as_typed(override: str) -> str:

@@ -111,7 +111,7 @@ def compare(lightness: Tensor, true: Tensor, predicted: Prediction) -> Row:
         captions["mode"] = f"{scores(lightness, likeliest, true, ['psnr'])['psnr'].item():.1f} dB"
         shown = colormaps["viridis"](_enlarge(confidence, lightness)[0, 0].cpu().numpy(), bytes=True)
         pictures["confidence"] = Image.fromarray(shown).convert("RGB")
-        captions["confidence"] = f"mean {confidence.mean().item():.2f}"
+        captions["confidence"] = f"mean {confidence.mean().item():.2f} (dark 0, bright 1)"
     return Row(pictures, captions)
 
 

@@ -2,7 +2,6 @@
 
 import time
 
-import torch
 from lightning import Callback, Trainer
 
 from colorlab.models.colorizer import ColorBatch, Colorizer
@@ -12,7 +11,7 @@ class Speed(Callback):
     """Log `speed/images_per_second` over each training epoch, waiting for data included.
 
     It counts the photographs of all processes; the time of validations does not count.
-    Lightning's ThroughputMonitor waits for the GPU in each step, logs within epochs and not to the progress bar.
+    Lightning's ThroughputMonitor waits for the GPU in each step, and logs within epochs.
     """
 
     def on_train_start(self, trainer: Trainer, model: Colorizer) -> None:
@@ -26,9 +25,6 @@ class Speed(Callback):
         self, trainer: Trainer, model: Colorizer, outputs: object, batch: ColorBatch, batch_idx: int
     ) -> None:
         self._photographs += len(batch.L) * trainer.world_size
-        speed = self._photographs / (time.perf_counter() - self._started)
-        if model.shows_progress(batch_idx):
-            # A tensor stays on the CPU; a float would be copied to the GPU, and reading it would wait for the GPU.
-            model.log("images/s", torch.tensor(speed), prog_bar=True, logger=False)
         if trainer.is_last_batch:
+            speed = self._photographs / (time.perf_counter() - self._started)
             model.log("speed/images_per_second", speed, on_step=False, on_epoch=True, batch_size=len(batch.L))

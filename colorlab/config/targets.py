@@ -20,7 +20,6 @@ MOVED = {
     "colorlab.callbacks.finite.FiniteCheckpoint": "colorlab.callbacks.checkpoints.FiniteCheckpoint",
     "colorlab.callbacks.finite.FiniteSteps": "colorlab.callbacks.finite_steps.FiniteSteps",
     "colorlab.callbacks.last.Last": "colorlab.callbacks.checkpoints.Last",
-    "colorlab.callbacks.progress.Progress": "lightning.pytorch.callbacks.RichProgressBar",
     "colorlab.data.device.RandomCropFlip": "colorlab.data.RandomCropFlip",
     "colorlab.data.sharded.ShardedDataModule": "colorlab.data.ShardedDataModule",
 }

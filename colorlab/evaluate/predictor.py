@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from lightning import LightningModule, Trainer
-from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.loggers import Logger
 from torch import Tensor, nn
 
+from colorlab.callbacks.bars import LoopBars
 from colorlab.color import has_color, rgb_to_lab, to_float
 from colorlab.config import Plan
 from colorlab.data import ColorDataModule
@@ -45,6 +45,6 @@ class MultiModelPredictor(LightningModule):
 
 def trainer_of(plan: Plan, folder: Path, loggers: list[Logger]) -> Trainer:
     """Build the Trainer for a `MultiModelPredictor`."""
-    progress = [RichProgressBar()] if plan.arguments.get("enable_progress_bar", True) else []
+    progress = [LoopBars()] if plan.arguments.get("enable_progress_bar", True) else []
     plan = plan.with_arguments(**{"enable_model_summary": False} | plan.arguments)
     return plan.build(default_root_dir=folder, logger=loggers, callbacks=progress)

@@ -39,6 +39,8 @@ class WandbByEpoch(WandbLogger):
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
+        if "anonymous" not in settings:
+            wandb_init_arguments(self).pop("anonymous", None)  # Lightning passes None, and wandb warns of any value
         self._defined: set[str] = {"epoch"}
 
     @property

@@ -1,26 +1,32 @@
 """What a training prints: its configuration at the start, its results at the end."""
 
+import inspect
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from colorlab.command_line import as_typed, python_command
+from colorlab.config import Plan
 from colorlab.files import relative
 from colorlab.runs.folder import RunFolder
 from colorlab.runs.origin import differences, keep_origin
-from colorlab.train.experiment import Experiment
+from colorlab.runs.status import Status
+from colorlab.train.experiment import PLANS, Experiment
 
 if TYPE_CHECKING:
     from lightning import Trainer
 
     from colorlab.data import ColorDataModule
 
+WIDTH = 120
+"""Characters after which a line of the configuration is shortened."""
 
-def announce(experiment: Experiment, folder: RunFolder, command: str, data: "ColorDataModule") -> None:
+
+def announce(experiment: Experiment, folder: RunFolder, status: Status, data: "ColorDataModule") -> None:
     """Keep the run's origin, and print its configuration, its photographs, and what differs in a reproduction."""
     settings = experiment.settings
-    origin = keep_origin(folder, command, settings.seed, data.fingerprints())
-    _print_tree(experiment.configuration(), str(folder.path))
-    print(data.summary(), flush=True)
+    origin = keep_origin(folder, status.command, settings.seed, data.fingerprints())
+    print("\n".join([*_configuration(experiment, folder, status.overrides), data.summary()]), flush=True)
     if settings.reproduce:
         lines = differences(folder, RunFolder(settings.reproduce), origin)
         for line in lines or ["none that is known"]:
@@ -28,9 +34,14 @@ def announce(experiment: Experiment, folder: RunFolder, command: str, data: "Col
 
 
 def conclude(
-    trainer: "Trainer", data: "ColorDataModule", folder: RunFolder, best: Path | None, score: float | None
+    trainer: "Trainer",
+    data: "ColorDataModule",
+    folder: RunFolder,
+    best: Path | None,
+    score: float | None,
+    in_sweep: bool,
 ) -> None:
-    """Print the test's scores and where the results are, and tell the tracker which checkpoint is the best."""
+    """Print the test's scores, where the results are and what to do with them; tell the tracker the best checkpoint."""
     import wandb
 
     from colorlab.loggers import log_best
@@ -49,21 +60,36 @@ def conclude(
     if wandb.run is not None and wandb.run.offline:
         parts = Path(wandb.run.dir).parents[1]  # a resumed run has several
         lines.append(f"upload to wandb: wandb sync {shlex.quote(relative(parts))}/offline-run-*")
+    if best and not in_sweep:
+        command, run = f"{python_command()} -m colorlab", shlex.quote(relative(folder.path))
+        lines += [
+            "color your pictures, or open a web page that does:",
+            f"  {command}.colorize PICTURES --checkpoint {run} -o colored",
+            f"  {command}.demo {run}",
+        ]
     print("\n".join(lines), flush=True)
 
 
-def _print_tree(cfg: dict[str, Any], title: str) -> None:
-    """Print nested dictionaries as a tree."""
-    import rich
-    from rich.markup import escape
-    from rich.tree import Tree
+def _configuration(experiment: Experiment, folder: RunFolder, overrides: list[str]) -> list[str]:
+    """Return the run's folder, the overrides, and a line per object with the arguments that are not its defaults."""
+    lines = [f"{'run folder:':12}{relative(folder.path)} (config.yaml there is the whole configuration)"]
+    if overrides:
+        lines.append(f"{'overrides:':12}{' '.join(map(as_typed, overrides))}")
+    for group in PLANS:
+        words = [_described(getattr(experiment, group)), *_words(experiment.switches(group))]
+        lines.append(f"{f'{group}:':12}{', '.join(words)}")
+    return [line if len(line) <= WIDTH else f"{line[: WIDTH - 2]} …" for line in lines]
 
-    def grow(tree: Tree, node: dict[str, Any]) -> Tree:
-        for key, value in node.items():
-            if isinstance(value, dict) and value:
-                grow(tree.add(f"[bold]{key}"), value)
-            else:
-                tree.add(f"{key}: [cyan]{escape(str(value))}")
-        return tree
 
-    rich.print(grow(Tree(f"[bold]{escape(title)}"), cfg))
+def _described(plan: Plan) -> str:
+    """Return the name of what a plan builds, and its arguments that are not defaults."""
+    parameters = inspect.signature(plan.target).parameters
+    defaults = {name: parameter.default for name, parameter in parameters.items()}
+    given = {key: value for key, value in plan.arguments.items() if key not in defaults or value != defaults[key]}
+    return ", ".join([plan.target.__name__, *_words(given)])
+
+
+def _words(arguments: dict[str, Any]) -> list[str]:
+    return [
+        f"{key}={f'({_described(value)})' if isinstance(value, Plan) else value}" for key, value in arguments.items()
+    ]

@@ -234,14 +234,20 @@ class Experiment:
         """Return the experiment with other arguments for the object of one group."""
         return replace(self, **{group: getattr(self, group).with_arguments(**arguments)})
 
+    def switches(self, group: str) -> dict[str, Any]:
+        """Return the keys of a group that say how to train, those that are not the defaults."""
+        if group not in SWITCHES:
+            return {}
+        given, standard = asdict(getattr(self, f"{group}_switches")), asdict(SWITCHES[group]())
+        return {key: value for key, value in given.items() if value != standard[key]}
+
     def configuration(self) -> dict[str, Any]:
         """Return what is saved as the run's config.yaml: plain containers."""
         cfg: dict[str, Any] = {group: getattr(self, group).node() for group in PLANS}
         for group in COLLECTIONS:
             cfg[group] = {name: plan.node() for name, plan in getattr(self, group).items()}
-        for group, kind in SWITCHES.items():
-            given, standard = asdict(getattr(self, f"{group}_switches")), asdict(kind())
-            cfg[group] |= {key: value for key, value in given.items() if value != standard[key]}
+        for group in SWITCHES:
+            cfg[group] |= self.switches(group)
         return {**cfg, "sweep": asdict(self.sweep), **asdict(self.settings), "run": asdict(self.run)}
 
 

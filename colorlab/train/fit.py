@@ -93,14 +93,14 @@ def train(
         if first:
             folder.write_configuration(experiment.configuration(), status.overrides)
             status.begin()
-            announce(experiment, folder, status.command, data)
+            announce(experiment, folder, status, data)
         _tell_trackers(trainer, experiment, model, folder)
         _fit(trainer, model, data, checkpoint)
         best, score = _best_checkpoint(trainer, folder)
         if experiment.settings.test and data.names["test"]:
             _test(trainer, model, data, best)
         if first:
-            conclude(trainer, data, folder, best, score)
+            conclude(trainer, data, folder, best, score, in_sweep)
             if experiment.settings.reproduce:
                 print(same_losses(folder, RunFolder(experiment.settings.reproduce)), flush=True)
             if metric := experiment.sweep.metric:
@@ -210,12 +210,17 @@ def _build_objective(experiment: Experiment, data: "ColorDataModule", folder: Ru
 
 
 def _build_trainer(experiment: Experiment, folder: RunFolder, interruption: "Interruption") -> "Trainer":
+    from lightning.pytorch.callbacks import ProgressBar
+
     from colorlab.callbacks.checkpoints import OwnFiles
     from colorlab.callbacks.interruption import GracefulStop
 
     arguments = DEFAULTS | experiment.trainer.arguments | (DEBUG if experiment.settings.debug else {})
     loggers = [plan.build() for plan in experiment.logger.values()]
     callbacks = [*(plan.build() for plan in experiment.callbacks.values()), interruption, OwnFiles()]
+    if not arguments.get("enable_progress_bar", True):
+        callbacks = [each for each in callbacks if not isinstance(each, ProgressBar)]
+    arguments["enable_progress_bar"] = any(isinstance(each, ProgressBar) for each in callbacks)  # none of Lightning's
     plan = experiment.trainer.with_arguments(**arguments)
     trainer: Trainer = plan.build(default_root_dir=folder.path, logger=loggers, callbacks=callbacks)
     call_last(trainer, GracefulStop)  # so that a checkpoint written on a signal holds what the others did

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from lightning import Trainer, seed_everything
 from PIL import Image
@@ -17,7 +18,7 @@ from colorlab.runs.folder import RunFolder
 from colorlab.runs.metrics_table import read_metrics
 from colorlab.schedules import Constant
 
-BLUE, ORANGE = (0x1F, 0x77, 0xB4), (0xFF, 0x7F, 0x0E)  # matplotlib's first two colors
+BLUE, ORANGE, GREEN = (0x1F, 0x77, 0xB4), (0xFF, 0x7F, 0x0E), (0x2C, 0xA0, 0x2C)  # matplotlib's first three colors
 
 
 def fit(path: Path, epochs: int, **settings) -> RunFolder:
@@ -100,3 +101,17 @@ def test_metrics_that_were_not_logged_leave_their_panel_empty(tmp_path: Path) ->
     assert drawn(loss, BLUE).any()
     assert drawn(rate, BLUE).any()
     assert not drawn(psnr, BLUE).any()
+
+
+def test_the_best_epoch_of_the_monitored_metric_is_marked_in_every_panel(tmp_path: Path) -> None:
+    metrics = {name: {0: 1.0, 1: 3.0, 2: 2.0, 3: float("nan")} for name in ("val/psnr", "val/loss")}
+    places = {}
+    for monitor in ("val/psnr", "val/loss", None):
+        draw_curves(metrics, tmp_path / "curves.png", monitor)
+        loss, psnr, empty, _ = (drawn(panel, GREEN) for panel in panels(tmp_path / "curves.png"))
+        assert not empty.any()
+        places[monitor] = [panel.sum(axis=0).argmax() if panel.any() else None for panel in (loss, psnr)]
+    (left, right), (other_left, other_right), none = places.values()
+    assert left - other_left == pytest.approx(right - other_right, abs=2)
+    assert left > other_left + 50, "PSNR is best in epoch 1, the loss in epoch 0"
+    assert none == [None, None]

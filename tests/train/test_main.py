@@ -1,6 +1,7 @@
 """The training command, as real processes on the built-in photographs."""
 
 import math
+import re
 import subprocess
 import sys
 import time
@@ -69,6 +70,22 @@ def test_the_end_of_a_run_says_where_the_results_are(finished: RunFolder) -> Non
     for line in ("comparison picture: run/comparison/test.png", "best checkpoint: run/checkpoints/cunet_epoch003",
                  "curves: run/curves.png", "photographs: 153 train, 24 val, 24 test"):  # fmt: skip
         assert line in out
+
+
+def test_the_start_of_a_run_is_told_in_15_lines_and_each_epoch_in_one_which_the_log_has_too(
+    finished: RunFolder,
+) -> None:
+    start, *epochs, end = re.split(r"^(epoch .*)\n", (finished.path.parent / "out.txt").read_text(), flags=re.MULTILINE)
+    assert len(start.splitlines()) <= 15
+    assert "model:      CUNet, width=4\n" in start
+    assert "overrides:  model=cunet model.width=4" in start
+    epochs = [line for line in epochs if line]
+    for number, line in enumerate(epochs, 1):
+        assert re.fullmatch(rf"epoch {number}/4: loss \S+, validation \S+, PSNR \S+ dB, lr 0.001, \S+ images/s.*", line)
+    assert [line for line in (finished.path / "train.log").read_text().splitlines() if line in epochs] == epochs
+    assert len(epochs) == 4
+    for command in ("colorize PICTURES --checkpoint run -o colored", "demo run"):
+        assert re.search(rf"^  \S*python -m colorlab\.{command}$", end, re.MULTILINE)
 
 
 def test_one_checkpoint_every_few_epochs_is_kept_if_asked_beside_the_best(

@@ -85,13 +85,19 @@ def read_sheet(path: Path) -> list[tuple[str, Row]]:
     """Return the named rows of a saved sheet, with the pictures as small as they are in it.
 
     The list is empty if the file was not written by `save_sheet`.
+
+    Raises:
+        OSError, ValueError: the file is damaged.
     """
     with Image.open(path) as sheet:
         sheet.load()
-    content = [_Content(**each) for each in json.loads(sheet.info.get(CONTENT, "[]"))]
-    if any(
-        box[2] > sheet.width or box[3] > sheet.height or min(box) < 0 for each in content for box in each.boxes.values()
-    ):
+    try:
+        content = [_Content(**each) for each in json.loads(sheet.info.get(CONTENT, "[]"))]
+        boxes = [box for each in content for box in each.boxes.values()]
+        inside = all(0 <= x <= x2 <= sheet.width and 0 <= y <= y2 <= sheet.height for x, y, x2, y2 in boxes)
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(f"{path} is not a sheet of colorlab.") from error
+    if not inside:
         raise ValueError(f"{path} is smaller than it says.")
     return [
         (each.name, Row({heading: sheet.crop(box) for heading, box in each.boxes.items()}, each.captions))

@@ -7,8 +7,11 @@ from pathlib import Path
 SIGNATURE = b"PK\3\4"
 """What a zip file begins with; torch reads a file that begins otherwise as its format before 1.6."""
 
+MARK = "/.storage_alignment"
+"""End of the name of a member in the files of the versions of torch whose directory is known."""
+
 NO_DATE = (1980, 0, 0, 0, 0, 0)
-"""The date that torch gives to every member; other programs write a real one."""
+"""The date that torch gives to every member; a program that packs its files again writes a real one."""
 
 HEADER = 46
 """Bytes of a member's entry in the directory, without its name."""
@@ -31,7 +34,8 @@ def damage_of(path: Path) -> str | None:
             members = archive.infolist()
             if sum(member.file_size for member in members) > path.stat().st_size:
                 return "it would unpack to more than the file holds"
-            by_torch = sum(member.date_time == NO_DATE for member in members) > len(members) / 2
+            undated = sum(member.date_time == NO_DATE for member in members)
+            by_torch = undated > len(members) / 2 and any(member.filename.endswith(MARK) for member in members)
             if by_torch and not _is_directory_sound(path, members, archive.start_dir):
                 return "its directory does not match its contents"
             broken = archive.testzip() if any(member.CRC for member in members) else None
@@ -46,9 +50,9 @@ def _is_directory_sound(path: Path, members: list[zipfile.ZipInfo], start: int) 
     """Check all that torch writes alike for each member, and the records that end the file; `start` is in bytes."""
     kinds = {
         (
-            member.compress_size - member.file_size, member.compress_type, member.create_system, member.create_version,
-            member.date_time, member.external_attr, member.extract_version, member.flag_bits, member.internal_attr,
-            member.reserved, member.volume, len(member.comment),
+            member.file_size == 0, member.compress_size - member.file_size, member.compress_type, member.create_system,
+            member.create_version, member.date_time, member.external_attr, member.extract_version, member.flag_bits,
+            member.internal_attr, member.reserved, member.volume, len(member.comment),
         )
         for member in members
     }  # fmt: skip
@@ -61,4 +65,5 @@ def _is_directory_sound(path: Path, members: list[zipfile.ZipInfo], start: int) 
                       min(start, 2**32 - 1), 0)  # fmt: skip
     record = struct.pack("<2L4Q", 0, 0, count, count, size, start)
     locator = struct.pack("<4sLQL", b"PK\6\7", 0, start + size, 1)
-    return len(kinds) == 1 and ending[-22:] == end and (len(ending) == 22 or ending[16:-22] == record + locator)
+    alike = len(kinds) == len({empty for empty, *_ in kinds})  # the flags of empty members differ
+    return alike and ending[-22:] == end and (len(ending) == 22 or ending[16:-22] == record + locator)

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
 
-from colorlab.errors import UserError
+from colorlab.errors import UserError, reason_of
 from colorlab.study.trials import Answer, Kind, Protocol, Side, Trial, draw_trials
 
 SCHEMA = """
@@ -69,7 +69,9 @@ class StudyDatabase:
             self._database.executescript(SCHEMA)
         except sqlite3.DatabaseError as error:
             self._database.close()
-            raise UserError(f"{path} is damaged ({error}): move it away to begin again without its answers.") from error
+            raise UserError(
+                f"{path} is damaged ({reason_of(error)}): move it away to begin again without its answers."
+            ) from error
 
     def close(self) -> None:
         """Close the database."""

@@ -70,7 +70,7 @@ class Sweep(Callback):
         jobs = {
             name: status
             for name, status in statuses(self.folder).items()
-            if self.earlier.get(name) != status["started"]
+            if name not in self.earlier or self.earlier[name] != status["started"]
         }
         failed = {name: status for name, status in jobs.items() if status["status"] not in ("done", "pruned")}
         if not failed:

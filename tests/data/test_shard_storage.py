@@ -17,6 +17,12 @@ def test_a_shard_missing_from_a_bucket_is_named(folder: ColorDataModule, bucket:
     Shards(storage)  # finds all of them
     with pytest.raises(UserError, match=rf"{bucket}/index.npz has \d+ bytes in place of 17"):
         storage.local("index.npz", 17)
+    size = storage.sizes()["train-000001.tar"]
+    copy = storage.local("train-000001.tar", size)
+    whole = copy.read_bytes()
+    copy.write_bytes(whole[:700])  # a copy that has become damaged is fetched again
+    assert storage.local("train-000001.tar", size).read_bytes() == whole
+    copy.unlink()
     storage.delete("train-000001.tar")
     with pytest.raises(UserError, match=rf"{bucket} is incomplete: train-000001.tar is missing"):
         Shards(storage)

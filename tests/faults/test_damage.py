@@ -71,7 +71,7 @@ def damages_of(checkpoint: Path) -> dict[str, bytes]:
         pickled = archive.getinfo(f"{archive.infolist()[0].filename.partition('/')[0]}/data.pkl")
     size, inside = len(content), [member.header_offset + member.file_size // 2 + 100 for member in largest]
     return (
-        {f"zeros at {tenth} tenths": zero(content, size * tenth // 10) for tenth in range(10)}
+        {f"zeros at {tenth} tenths": zero(content, size * tenth // 10) for tenth in range(0, 10, 2)}
         | {"zeros at the end": zero(content, size - BLOCK)}
         | {f"a bit of weights at {at}": flip(content, at, 7) for at in inside}
         | {f"a bit of the pickle at {at}": flip(content, pickled.header_offset + at) for at in (200, 900)}

@@ -60,3 +60,12 @@ def test_a_picture_that_is_no_sheet_has_no_rows(tmp_path: Path) -> None:
 def test_a_photograph_becomes_the_very_picture_it_was() -> None:
     rgb = torch.randint(0, 256, (1, 3, 40, 50), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     assert np.array_equal(np.asarray(picture_of(*rgb_to_lab(rgb))), rgb[0].permute(1, 2, 0).numpy())
+
+
+def test_a_sheet_that_says_more_than_it_holds_is_refused(tmp_path: Path) -> None:
+    sheet = draw_sheet([("name", Row({"true": Image.new("RGB", (16, 16))}, {}))])
+    for boxes in ("[0, 0, 99999, 99999]", "[-9, 0, 9, 9]", "[]", "[9, 9, 2, 2]"):
+        sheet.info["colorlab sheet"] = f'[{{"name": "name", "captions": {{}}, "boxes": {{"true": {boxes}}}}}]'
+        save_sheet(sheet, tmp_path / "sheet.png")
+        with pytest.raises(ValueError, match=r"sheet\.png"):
+            read_sheet(tmp_path / "sheet.png")

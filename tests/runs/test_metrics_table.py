@@ -27,3 +27,16 @@ def test_another_table_is_refused(content: str, tmp_path: Path) -> None:
     folder.metrics.write_text(content)
     with pytest.raises(UserError, match=r"metrics\.csv does not hold a table of metrics"):
         read_metrics(folder)
+
+
+def test_a_torn_last_row_is_dropped_and_other_damage_is_refused(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    rows = {step: {"epoch": step, "val/loss": step + 0.125} for step in range(3)}
+    write_rows(folder.metrics, rows)
+    whole = folder.metrics.read_bytes()
+    folder.metrics.write_bytes(whole[:-4])  # 2.125 has become 2.1
+    assert read_rows(folder.metrics) == {0: rows[0], 1: rows[1]}
+    for damaged in (whole[:30] + bytes(20) + whole[50:], b"\xff" + whole, whole + b"a" * 200_000 + b"\n"):
+        folder.metrics.write_bytes(damaged)
+        with pytest.raises(UserError, match=r"metrics\.csv does not hold a table of metrics"):
+            read_rows(folder.metrics)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from colorlab.errors import UserError
 from colorlab.study.database import StudyDatabase, TrialNotOpen
 from colorlab.study.trials import Protocol
 
@@ -77,3 +78,16 @@ def test_the_addresses_of_pictures_are_unique(database: StudyDatabase) -> None:
         database.add_answer(token, trial.id, "left", 1000, 300)
     assert len(set(words)) == len(words) == 48
     assert min(map(len, words)) >= 24
+
+
+def test_a_damaged_database_is_refused_and_left_as_it_is(database: StudyDatabase, tmp_path: Path) -> None:
+    for seed in range(3):
+        begin(database, seed)
+    database.close()
+    path = tmp_path / "answers.sqlite"
+    whole = path.read_bytes()
+    for damaged in (whole[: len(whole) // 2], bytes(4096) + whole[4096:], whole[:4096] + bytes(8192) + whole[12288:]):
+        path.write_bytes(damaged)
+        with pytest.raises(UserError, match=r"answers\.sqlite is damaged \(.*\): move it away"):
+            StudyDatabase(path)
+        assert path.read_bytes() == damaged

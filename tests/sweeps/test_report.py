@@ -10,6 +10,7 @@ from omegaconf import OmegaConf
 from colorlab.models import Colorizer
 from colorlab.runs.folder import RunFolder
 from colorlab.runs.metrics_table import read_metrics
+from colorlab.sweeps.report import Sweep
 from support.commands import SMALL, Command, train_exit_code
 
 
@@ -84,3 +85,18 @@ def test_a_sweep_in_which_all_failures_are_mistakes_exits_with_code_2(
     assert last.startswith("  0_seed1, 1_seed2: trainer.strategy=ddp with 2 devices starts the whole command again")
     assert last.endswith("hydra/launcher=submitit_slurm hydra.launcher.tasks_per_node=2.")
     assert not list(tmp_path.glob("sweep/*/checkpoints"))
+
+
+def test_a_job_whose_status_is_torn_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    sweep = Sweep()
+    sweep.folder, sweep.earlier = tmp_path, {}
+    for name, content in (
+        ("0_torn", '{"status": "do'), ("1_half", '{"pid": 3}'), ("2_done", '{"status": "done", "started": "now"}')
+    ):  # fmt: skip
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "status.json").write_text(content)
+    assert sweep.report() == 1
+    said = capsys.readouterr().err
+    assert f"2 of 3 jobs in {tmp_path} did not end well" in said
+    assert "0_torn: " in said
+    assert "1_half: its status.json is not complete" in said

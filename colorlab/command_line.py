@@ -9,7 +9,8 @@ import re
 import shutil
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -21,8 +22,14 @@ from omegaconf.errors import OmegaConfBaseException
 
 from colorlab import plugins
 from colorlab.config import conf_folder
-from colorlab.errors import Stopped, UserError, did_you_mean, sentence_of
+from colorlab.errors import Interrupted, Stopped, UserError, did_you_mean, sentence_of
 from colorlab.files import relative
+from colorlab.process.home import take_home
+from colorlab.process.new_folders import remove_unused_folders
+from colorlab.process.open_files import enough_open_files, raise_limit
+from colorlab.process.ranks import is_first_process
+from colorlab.process.screen import essential_output, take_screens
+from colorlab.process.signals import stopping_on_signals
 
 EXTRAS = {"joblib": "joblib", "submitit_local": "slurm", "submitit_slurm": "slurm"}
 """Launchers from separate packages, and the extra that installs each."""
@@ -31,6 +38,38 @@ _NODE = re.compile(r"\w+=\{.*\b_target_\b", re.DOTALL)
 _NODES = re.compile(_DOTTED.pattern + r"\[.*\b_target_\b", re.DOTALL)
 QUOTES = "'\""
 UNWRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT)
+
+
+@contextmanager
+def reporting(keys: tuple[str, ...] = (), output_is_result: bool = False) -> Iterator[None]:
+    """Run a command in the block: whatever ends it, one sentence says so, and the exit code is right.
+
+    A mistake of the user's exits with 2, a run that cannot go on with 1, a signal with 128 plus its number. A command
+    outlives its standard streams unless what it prints is its result.
+
+    Args:
+        keys: the top level of the command's configuration, to suggest from.
+        output_is_result: whether the command is worth nothing without its standard output.
+    """
+    take_screens()
+    take_home()
+    raise_limit()
+    try:
+        with stopping_on_signals(), essential_output(output_is_result), enough_open_files():
+            yield
+    except (UserError, Stopped, HydraException, OmegaConfBaseException) as error:
+        leave(error, keys)
+    except Interrupted as stop:
+        if not stop.printed and is_first_process():
+            print(f"colorlab: {stop.reason}.", file=sys.stderr)
+        stop.printed = True
+        raise
+    except KeyboardInterrupt:  # in a thread other than the main one there is no handler
+        print("colorlab: Ctrl-C.", file=sys.stderr)
+        sys.exit(130)
+    except OSError as error:
+        _leave_if_unwritable(error)
+        raise
 
 
 def run(name: str, job: Callable[[DictConfig], Any], keys: tuple[str, ...]) -> None:
@@ -51,27 +90,24 @@ def run(name: str, job: Callable[[DictConfig], Any], keys: tuple[str, ...]) -> N
         composed = True
         try:
             plugins.check_environment(HydraConfig.get().job.env_set)
-            return job(cfg)
+            with essential_output(False):  # what Hydra prints before, as for --help, is all there is
+                return job(cfg)
         except (UserError, Stopped) as error:
             leave(error)  # if it reached Hydra, Hydra would print a line of its own first
 
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let errors through as they are
-    try:
-        sys.argv[1:] = as_hydra_takes(plugins.take_typed(sys.argv[1:]))
-        hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name=name)(task)()
-    except (UserError, HydraException, OmegaConfBaseException) as error:
-        leave(error, keys)
-    except KeyboardInterrupt:
-        print("colorlab: Ctrl-C.", file=sys.stderr)
-        sys.exit(130)
-    except OSError as error:
-        _leave_if_unwritable(error)
-        raise
-    except (ValueError, TypeError, AssertionError) as error:
-        _leave_if_unwritable(error.__cause__)  # logging wraps the OSError in a ValueError
-        if composed:
+    with reporting(keys, output_is_result=True), ExitStack() as at_end:
+        at_end.callback(remove_unused_folders)
+        try:
+            sys.argv[1:] = as_hydra_takes(plugins.take_typed(sys.argv[1:]))
+            hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name=name)(task)()
+        except (HydraException, OmegaConfBaseException):
             raise
-        leave(UserError(_misplaced(sys.argv[1:], error)))
+        except (ValueError, TypeError, AssertionError) as error:
+            _leave_if_unwritable(error.__cause__)  # logging wraps the OSError in a ValueError
+            if composed:
+                raise
+            leave(UserError(_misplaced(sys.argv[1:], error)))
 
 
 def _leave_if_unwritable(error: BaseException | None) -> None:
@@ -80,16 +116,18 @@ def _leave_if_unwritable(error: BaseException | None) -> None:
 
 
 def parse_arguments(parser: argparse.ArgumentParser) -> argparse.Namespace:
-    """Parse `sys.argv` for a command without Hydra, with the option `--plugins` that all of them have."""
+    """Parse `sys.argv` for a command without Hydra, with the option `--plugins` that all of them have.
+
+    Raises:
+        UserError: there is no such package.
+    """
     parser.add_argument(
         "--plugins", default=argparse.SUPPRESS, metavar="PACKAGES", help="packages of your own, separated by commas"
     )
-    try:
+    with essential_output():  # of --help
         arguments = parser.parse_args(plugins.take_typed(sys.argv[1:]))
-        if "plugins" in arguments:  # shortened, as --plugin: the parser knows it, `take_typed` does not
-            plugins.take_typed([f"plugins={vars(arguments).pop('plugins')}"])
-    except UserError as error:
-        leave(error)
+    if "plugins" in arguments:  # shortened, as --plugin: the parser knows it, `take_typed` does not
+        plugins.take_typed([f"plugins={vars(arguments).pop('plugins')}"])
     return arguments
 
 

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from colorlab.command_line import leave
+from colorlab.command_line import reporting
 from colorlab.errors import UserError
 from colorlab.files import relative, write_text
 from colorlab.library_internals import workspace_json
@@ -120,6 +120,7 @@ def write_definition(workspace: "Workspace", path: Path) -> None:
     write_text(path, workspace_json(workspace) + "\n")
 
 
+@reporting(output_is_result=True)
 def main() -> None:
     """Entry point of `colorlab-dashboard`."""
     parser = argparse.ArgumentParser(prog="colorlab-dashboard", description=__doc__)
@@ -132,10 +133,7 @@ def main() -> None:
         help="write the definition here (without a login: dashboard.json)",
     )
     options = parser.parse_args()
-    try:
-        make_dashboard(options.project, options.name, options.out)
-    except UserError as error:
-        leave(error)
+    make_dashboard(options.project, options.name, options.out)
 
 
 def make_dashboard(place: str, name: str, out: Path | None) -> None:

@@ -2,21 +2,18 @@
 
 import argparse
 
-from colorlab.command_line import leave
-from colorlab.errors import UserError
+from colorlab.command_line import reporting
 from colorlab.runs.decay_request import request_decay
 from colorlab.runs.folder import RunFolder
 
 
+@reporting(output_is_result=True)
 def main() -> None:
     """Run the command `colorlab-decay`."""
     parser = argparse.ArgumentParser(prog="colorlab-decay", description=__doc__)
     parser.add_argument("run_folder", metavar="RUN_FOLDER", help="the folder that the training printed at its start")
     folder = RunFolder(parser.parse_args().run_folder)
-    try:
-        request_decay(folder)
-    except UserError as error:
-        leave(error)
+    request_decay(folder)
     print(f"The run in {folder.path} will decay its learning rate at the end of this epoch.")
 
 

@@ -26,7 +26,14 @@ class Pruned(Exception):
 
 
 class Interrupted(SystemExit):
-    """A signal asked the process to stop; its exit code is 128 plus the signal's number, as in a shell."""
+    """A signal asked the process to stop; its exit code is 128 plus the signal's number, as in a shell.
+
+    Attributes:
+        reason: the signal's name, for a sentence.
+        printed: whether the command has already printed the reason.
+    """
+
+    printed = False
 
     def __init__(self, number: int) -> None:
         super().__init__(128 + number)

@@ -1,11 +1,14 @@
 """Write files that are either complete or absent, and read small ones. Imports nothing heavy."""
 
+import errno
+import hashlib
 import json
 import logging
 import os
 import re
 import secrets
 import shutil
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -20,7 +23,7 @@ log = logging.getLogger(__name__)
 
 
 @contextmanager
-def atomic_path(file: Path, shared: bool = False) -> Iterator[Path]:
+def atomic_path(file: Path, shared: bool = False, new: bool = False) -> Iterator[Path]:
     """Yield a temporary path that replaces `file` when the block succeeds, and is removed when it fails.
 
     If the process is killed or the disk is full, `file` stays as it was.
@@ -28,15 +31,19 @@ def atomic_path(file: Path, shared: bool = False) -> Iterator[Path]:
     Args:
         file: the file to write; its folder is created.
         shared: several processes may write the file at once; the last one wins.
+        new: a file that another process has written meanwhile is not replaced.
 
     Raises:
-        OSError: the file cannot be written; the error names it.
+        OSError: the file cannot be written; the error names it. FileExistsError: with `new`, it exists.
     """
-    part = file.with_name(f"{file.name}.{secrets.token_hex(4)}.part" if shared else f"{file.name}.part")
+    part = file.with_name(f"{file.name}.{_mark()}-{secrets.token_hex(4)}.part" if shared else f"{file.name}.part")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         yield part
-        part.replace(file)
+        if new:
+            _rename_unless_exists(part, file)
+        else:
+            part.replace(file)
     except BaseException as error:
         with suppress(OSError):
             part.unlink(missing_ok=True)
@@ -44,6 +51,42 @@ def atomic_path(file: Path, shared: bool = False) -> Iterator[Path]:
             with suppress(AttributeError):  # PyAV's errors have a read-only file name
                 error.filename = str(file)
         raise
+
+
+def _rename_unless_exists(part: Path, file: Path) -> None:
+    try:
+        os.link(part, file)
+        part.unlink()
+    except FileExistsError:
+        raise
+    except OSError:  # this file system has no hard links
+        if file.exists():
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(file)) from None
+        part.replace(file)
+
+
+def _mark() -> str:
+    """Return what names this process among all that write to a file system."""
+    return f"{hashlib.blake2b(socket.gethostname().encode(), digest_size=3).hexdigest()}-{os.getpid()}"
+
+
+def remove_dead_parts(folder: Path) -> None:
+    """Remove the temporary files that killed processes of this machine have left below a folder."""
+    here = _mark().partition("-")[0]
+    for part in folder.rglob("*.part"):
+        process = re.search(rf"\.{here}-(\d+)-[0-9a-f]{{8}}\.part$", part.name)
+        if process and not _is_alive(int(process[1])):
+            part.unlink(missing_ok=True)
+
+
+def _is_alive(process_id: int) -> bool:
+    try:
+        os.kill(process_id, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # another user's process
+        return True
+    return True
 
 
 def write_text(file: Path, content: str, shared: bool = False) -> None:

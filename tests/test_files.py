@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from colorlab.files import atomic_path, natural_key, write_text
+from colorlab.files import atomic_path, natural_key, remove_dead_parts, write_text
 
 
 def test_a_file_takes_its_place_when_all_went_well(tmp_path: Path) -> None:
@@ -48,6 +48,40 @@ def test_two_may_write_a_shared_file_at_once_and_the_last_ones_stays(tmp_path: P
         other.write_text("other")
     assert (tmp_path / "a.txt").read_text() == "one"
     assert os.listdir(tmp_path) == ["a.txt"]
+
+
+def test_a_new_file_takes_no_other_ones_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a file system without hard links, too."""
+
+    def without_links(*_: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    for link in (os.link, without_links):
+        monkeypatch.setattr(os, "link", link)
+        with atomic_path(tmp_path / "new.txt", shared=True, new=True) as part:
+            part.write_text("first")
+        with pytest.raises(FileExistsError), atomic_path(tmp_path / "new.txt", shared=True, new=True) as part:
+            part.write_text("second")
+        assert (tmp_path / "new.txt").read_text() == "first"
+        assert os.listdir(tmp_path) == ["new.txt"]
+        (tmp_path / "new.txt").unlink()
+
+
+def test_only_the_temporary_files_of_dead_processes_are_removed(tmp_path: Path) -> None:
+    def die_halfway() -> None:
+        with atomic_path(tmp_path / "deep" / "a.txt", shared=True) as part:
+            part.write_text("half")
+            os._exit(0)
+
+    child = os.fork()
+    if not child:
+        die_halfway()
+    os.waitpid(child, 0)
+    (tmp_path / "of another program.part").touch()
+    with atomic_path(tmp_path / "b.txt", shared=True) as part:
+        part.touch()
+        remove_dead_parts(tmp_path)
+        assert {path.name for path in tmp_path.rglob("*.part")} == {"of another program.part", part.name}
 
 
 def test_natural_order_compares_digits_as_numbers() -> None:

@@ -5,8 +5,8 @@ import importlib
 import sys
 from pathlib import Path
 
-from colorlab.command_line import leave
-from colorlab.errors import UserError
+from colorlab.command_line import reporting
+from colorlab.process.screen import essential_output
 
 BENCHMARKS = {
     "data": "files to (L, ab), against the loaders of other projects (needs OpenCV and scikit-image)",
@@ -20,6 +20,7 @@ BENCHMARKS = {
 """The benchmark modules of this package, and what each measures."""
 
 
+@reporting()
 def main() -> None:
     """Entry point of `colorlab-benchmark`."""
     parser = argparse.ArgumentParser(prog="colorlab-benchmark", description=__doc__)
@@ -30,11 +31,9 @@ def main() -> None:
         options.add_argument("--json", type=Path, help=f"file for the numbers (benchmark_{name}.json)")
         if name == requested:  # imports only what this benchmark needs
             importlib.import_module(f"colorlab.benchmark.{name}").add_arguments(options)
-    chosen = parser.parse_args()
-    try:
-        result = importlib.import_module(f"colorlab.benchmark.{chosen.what}").run(chosen)
-    except UserError as error:
-        leave(error)
+    with essential_output():  # of --help
+        chosen = parser.parse_args()
+    result = importlib.import_module(f"colorlab.benchmark.{chosen.what}").run(chosen)
     result.print()
     result.write(chosen.json or Path(f"benchmark_{chosen.what}.json"))
 

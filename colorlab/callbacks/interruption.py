@@ -5,7 +5,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from lightning import Callback, Trainer
@@ -13,7 +13,9 @@ from lightning import Callback, Trainer
 from colorlab.callbacks.checkpoints import Last, can_resume_after
 from colorlab.errors import Interrupted
 from colorlab.models.colorizer import Colorizer
-from colorlab.runs.status import Status, is_first_process
+from colorlab.process.ranks import is_first_process
+from colorlab.process.signals import handling_signals
+from colorlab.runs.status import Status
 
 KILL = getattr(signal, "SIGKILL", signal.SIGTERM)
 """Ends a process at once; Windows has no SIGKILL, and there SIGTERM does it."""
@@ -92,7 +94,7 @@ class GracefulStop(Callback):
 
 
 class Interruption(GracefulStop):
-    """Stop on SIGTERM or Ctrl-C; exit at once on a second one.
+    """Stop on SIGTERM, SIGHUP or Ctrl-C; exit at once on a second one.
 
     Args:
         status: the run's status, which is written before an immediate exit.
@@ -103,18 +105,9 @@ class Interruption(GracefulStop):
         self.status = status
         self.trainer: Trainer | None = None  # knows the other processes
 
-    @contextmanager
-    def handling_signals(self) -> Iterator[None]:
-        """Handle SIGINT and SIGTERM within the block, if this is the main thread: only there Python allows it."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        before = {number: signal.signal(number, self.handle_signal) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+    def handling_signals(self) -> AbstractContextManager[None]:
+        """Return a context within which this handles the signals that ask a command to stop."""
+        return handling_signals(self.handle_signal)
 
     @contextmanager
     def reporting_stop(self) -> Iterator[None]:

@@ -3,25 +3,24 @@
 import argparse
 import sys
 
-from colorlab.command_line import leave, parse_arguments
-from colorlab.errors import UserError
+from colorlab.command_line import parse_arguments, reporting
+from colorlab.process.screen import end_without_output
 from colorlab.runs.checkpoints import BUILT_IN
 from colorlab.runs.published import PUBLISHED
 
 
+@reporting()
 def main() -> None:
     """Run `colorlab-colorize`."""
     arguments = vars(parse_arguments(_parser()))
-    try:
-        from colorlab.colorize.files import color_files  # slow to import
-        from colorlab.colorize.jobs import Options
+    from colorlab.colorize.files import color_files  # slow to import
+    from colorlab.colorize.jobs import Options
 
-        where = {key: arguments.pop(key) for key in ("paths", "out", "checkpoint", "device")}
+    where = {key: arguments.pop(key) for key in ("paths", "out", "checkpoint", "device")}
+    try:
         failures = color_files(**where, options=Options(**arguments))
-    except UserError as error:
-        leave(error)
-    except KeyboardInterrupt:
-        sys.exit(130)  # as shells report it; all files written so far are complete, and a film resumes
+    except BrokenPipeError as error:  # of -o -
+        end_without_output(error)
     for failure in failures:
         print(f"colorlab: {failure}", file=sys.stderr)
     sys.exit(1 if failures else 0)

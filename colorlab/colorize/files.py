@@ -10,9 +10,12 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+from colorlab.colorize.finished import Finished
 from colorlab.colorize.jobs import Failure, Job, Options, plan_jobs
 from colorlab.colorize.pictures import color_pictures
+from colorlab.colorize.pieces import fingerprints
 from colorlab.errors import UserError
+from colorlab.files import remove_dead_parts
 from colorlab.images.failures import explain_failure
 from colorlab.models.colorizer import Colorizer
 from colorlab.models.inference import check_options
@@ -41,7 +44,10 @@ def color_files(paths: list[str], out: str, checkpoint: str, device: str | None,
     _move_to_device(model, device)
     check_options(model, options.size, options.saturation, options.temperature)
     if jobs:
-        failures += _color_with_progress(jobs, model, options)
+        place = Path(out).expanduser()
+        failures += _color_with_progress(jobs, model, options, Finished(place, fingerprints(model, options)))
+        if place.is_dir():
+            remove_dead_parts(place)
     return failures
 
 
@@ -52,7 +58,7 @@ def _move_to_device(model: Colorizer, device: str | None) -> None:
         raise UserError(f"--device {device} cannot be used here: {str(error).splitlines()[0]}") from error
 
 
-def _color_with_progress(jobs: list[Job], model: Colorizer, options: Options) -> list[Failure]:
+def _color_with_progress(jobs: list[Job], model: Colorizer, options: Options, finished: Finished) -> list[Failure]:
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
     pictures, films = ([job for job in jobs if job.is_film == is_film] for is_film in (False, True))
@@ -60,18 +66,21 @@ def _color_with_progress(jobs: list[Job], model: Colorizer, options: Options) ->
     with Progress(*columns, console=console, transient=True) as progress:
         if pictures:
             started, task = time.perf_counter(), progress.add_task(f"{len(pictures)} pictures", total=len(pictures))
-            with closing(color_pictures(pictures, model, options)) as results:  # ends its threads on any exception
+            results = color_pictures(pictures, model, options, finished)
+            with closing(results):  # ends its threads on any exception
                 for failure in results:
                     failures += [failure] if failure else []
                     progress.advance(task)
-            seconds, count = time.perf_counter() - started, len(pictures) - len(failures)
+            seconds, count = time.perf_counter() - started, len(pictures) - len(failures) - len(finished.skipped)
             console.print(f"{count} of {len(pictures)} pictures in {seconds:.1f} s: {count / seconds:.1f} images/s")
         for film in films:
-            failures += _color_film(film, model, options, progress)
+            failures += _color_film(film, model, options, progress, finished)
+    if finished.skipped:
+        console.print(f"finished before: {len(finished.skipped)} (--force colors them again)")
     return failures
 
 
-def _color_film(job: Job, model: Colorizer, options: Options, progress: Progress) -> list[Failure]:
+def _color_film(job: Job, model: Colorizer, options: Options, progress: Progress, finished: Finished) -> list[Failure]:
     """Color a film; return at most one failure."""
     task = progress.add_task(str(job), total=1)
     try:
@@ -81,7 +90,7 @@ def _color_film(job: Job, model: Colorizer, options: Options, progress: Progress
             raise UserError("films need PyAV: pip install 'colorlab[video]'")
         from colorlab.colorize.film import color_film
 
-        for share in color_film(job.source, job.target, model, options):
+        for share in color_film(job.source, job.target, model, options, finished):
             progress.update(task, completed=share)
     except Exception as error:  # whatever a decoder raises: the other films are still colored
         return [Failure(str(job), explain_failure(error))]

@@ -13,6 +13,7 @@ import sys
 from collections import deque
 from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from itertools import chain, islice
 from pathlib import Path
 
@@ -21,17 +22,19 @@ import numpy as np
 import torch
 from av.codec.context import ThreadType
 from av.container import InputContainer
+from filelock import FileLock, Timeout
 from torch import Tensor
 
+from colorlab.colorize.finished import Finished
 from colorlab.colorize.flicker import FlickerFilter
-from colorlab.colorize.jobs import Options, check_target
+from colorlab.colorize.jobs import Job, Options
 from colorlab.colorize.muxing import CONTAINERS, add_copies, mux_film
 from colorlab.colorize.pictures import PIXELS_IN_FLIGHT
 from colorlab.colorize.pieces import Pieces, fingerprint_of
+from colorlab.colorize.targets import Targets
 from colorlab.colorize.threads import picture_threads
 from colorlab.colorize.video import Encoder, Orientation, decoded, refuse_hdr, rgb_of, video_stream
 from colorlab.errors import UserError
-from colorlab.files import atomic_path
 from colorlab.models.colorizer import Colorizer
 from colorlab.models.inference import apply_color, input_of, pixels_of, predict
 
@@ -39,15 +42,59 @@ PIECE = 120
 """Frames per piece: an interruption loses at most as many."""
 
 
-def color_film(source: Path, target: Path, model: Colorizer, options: Options) -> Iterator[float]:
+def color_film(
+    source: Path, target: Path, model: Colorizer, options: Options, finished: Finished | None = None
+) -> Iterator[float]:
     """Color a film; yield the share that is done after each batch of frames.
+
+    Args:
+        source, target: the film, and the file for its result.
+        model: the network.
+        options: how to color it.
+        finished: which results an earlier call has written; those are left as they are.
 
     Raises:
         UserError, OSError, av.FFmpegError: the film cannot be read, or the result cannot be written.
     """
     if target.suffix.lower() not in CONTAINERS:
         raise UserError(f"films are not written as {target.suffix}: use {', '.join(CONTAINERS)}")
-    check_target(target, source, options.force)
+    targets, job = Targets(options.force, finished), Job(source, target, True)
+    if targets.is_free(target, job):
+        with _alone(target):
+            if targets.is_free(target, job):  # another process may have finished it just now
+                yield from _color_film(job, targets, model, options)
+
+
+@contextmanager
+def _alone(target: Path) -> Iterator[None]:
+    """Keep other processes from coloring a film into the same file.
+
+    Raises:
+        UserError: one does so.
+    """
+    is_new = not target.parent.exists()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(target.with_name(f".{target.name}.lock"))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise UserError(f"another process is coloring a film into {target}: wait for it, or give another -o") from None
+    except NotImplementedError:  # a file system without locks
+        pass
+    try:
+        yield
+    finally:
+        Path(lock.lock_file).unlink(missing_ok=True)
+        lock.release()
+        if is_new:
+            with suppress(OSError):  # it holds the result
+                target.parent.rmdir()
+
+
+def _color_film(job: Job, targets: Targets, model: Colorizer, options: Options) -> Iterator[float]:
+    source, target = job.source, job.target
+    assert source is not None
+    assert target is not None
     with av.open(str(source)) as film:
         stream = video_stream(film)
         refuse_hdr(stream)
@@ -57,8 +104,8 @@ def color_film(source: Path, target: Path, model: Colorizer, options: Options) -
     if not piece_count:
         pieces.remove()
         raise UserError("it holds no moving picture")
-    with atomic_path(target) as part:
-        mux_film(source, [pieces.path(number) for number in range(piece_count)], part, target.suffix)
+    parts = [pieces.path(number) for number in range(piece_count)]
+    targets.write(target, job, lambda part: mux_film(source, parts, part, target.suffix))
     pieces.remove()
 
 

@@ -11,28 +11,38 @@ import torch
 from PIL import Image
 
 from colorlab.colorize.batching import BatchingPredictor, PixelBudget
-from colorlab.colorize.jobs import Failure, Job, Options, check_target
+from colorlab.colorize.finished import Finished
+from colorlab.colorize.jobs import Failure, Job, Options
+from colorlab.colorize.targets import Targets
 from colorlab.colorize.threads import picture_threads
 from colorlab.errors import UserError
-from colorlab.files import atomic_path
 from colorlab.images.failures import explain_failure
 from colorlab.images.frames import Frame, PictureFile
 from colorlab.images.picture_files import format_to_write, open_picture, write_picture
 from colorlab.models.colorizer import Colorizer
 from colorlab.models.inference import apply_color, input_of, pixels_of
+from colorlab.process.screen import write_result
 
 PIXELS_IN_FLIGHT = 2**26
 """Pixels decoded at a time over all threads; a larger picture is processed alone."""
 
 
-def color_pictures(jobs: list[Job], model: Colorizer, options: Options) -> Generator[Failure | None, None, None]:
+def color_pictures(
+    jobs: list[Job], model: Colorizer, options: Options, finished: Finished | None = None
+) -> Generator[Failure | None, None, None]:
     """Color picture files; yield a failure or None for each as it is done.
 
     Threads read, decode, encode and write while the calling thread runs the network.
+
+    Args:
+        jobs: the files.
+        model: the network.
+        options: how to color them.
+        finished: which results an earlier call has written; those are left as they are.
     """
     predictor, budget = BatchingPredictor(model, options), PixelBudget(PIXELS_IN_FLIGHT)
     workers = min(len(jobs), options.batch_size, (os.cpu_count() or 1) + 1)
-    targets: dict[Path, Job] = {}
+    targets = Targets(options.force, finished)
     with picture_threads(max(1, workers), "picture") as pool:
         try:
             for job in jobs:
@@ -46,40 +56,38 @@ def color_pictures(jobs: list[Job], model: Colorizer, options: Options) -> Gener
 
 
 def _failure_of(
-    job: Job, predictor: BatchingPredictor, budget: PixelBudget, options: Options, targets: dict[Path, Job]
+    job: Job, predictor: BatchingPredictor, budget: PixelBudget, options: Options, targets: Targets
 ) -> Failure | None:
     """Color a file and return why it failed, if so: as a text, since an exception would hold the decoded picture."""
     try:
         _color_file(job, predictor, budget, options, targets)
+    except BrokenPipeError:  # nobody reads standard output any more
+        raise
     except Exception as error:
         return Failure(str(job), explain_failure(error))
     return None
 
 
 def _color_file(
-    job: Job, predictor: BatchingPredictor, budget: PixelBudget, options: Options, targets: dict[Path, Job]
+    job: Job, predictor: BatchingPredictor, budget: PixelBudget, options: Options, targets: Targets
 ) -> None:
-    """Color one file; `targets` records which job writes which target."""
+    """Color one file, unless an earlier call has done so."""
     source = io.BytesIO(sys.stdin.buffer.read()) if job.source is None else job.source
     file = open_picture(source, options.megapixels)
     target = job.target
     format = format_to_write(file, target.suffix if target and job.keep_suffix else None)
     if target is not None and not job.keep_suffix:
         target = _with_suffix_of(target, format)
-    if target is not None:
-        if (other := targets.setdefault(target, job)) is not job:  # the suffix has changed to that of the format
-            raise UserError(f"its result would have the name of that of {other}")
-        check_target(target, job.source, options.force)
+    if target is not None and not targets.is_free(target, job):
+        return
     with budget.reserve(_pixels_held(file, format, options.megapixels)):
         frames = (_color_frame(frame, predictor, options) for frame in file.frames())
         if target is None:
             buffer = io.BytesIO()
             write_picture(buffer, file, frames, format)
-            sys.stdout.buffer.write(buffer.getbuffer())
-            sys.stdout.buffer.flush()
+            write_result(buffer.getbuffer())
         else:
-            with atomic_path(target) as part:
-                write_picture(part, file, frames, format)
+            targets.write(target, job, lambda part: write_picture(part, file, frames, format))
 
 
 def _pixels_held(file: PictureFile, format: str, megapixels: float) -> int:

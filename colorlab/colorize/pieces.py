@@ -5,6 +5,7 @@ import io
 import logging
 import shutil
 import zlib
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -85,12 +86,22 @@ def _checksum(file: Path) -> int:
 
 def fingerprint_of(source: Path, model: Colorizer, options: Options) -> str:
     """Return a digest of all that the pieces of a film depend on: the file, the weights and the options."""
-    digest, status = hashlib.blake2b(digest_size=16), source.stat()
+    return fingerprints(model, options)(source)
+
+
+def fingerprints(model: Colorizer, options: Options) -> Callable[[Path], str]:
+    """Return a function that returns a digest of all that a result depends on, by its source."""
+    weights = hashlib.blake2b(digest_size=16)
     for name, value in model.state_dict().items():
-        digest.update(name.encode() + value.cpu().flatten().view(torch.uint8).numpy().tobytes())
+        weights.update(name.encode() + value.cpu().flatten().view(torch.uint8).numpy().tobytes())
     size = model.input_size if options.size is None else options.size
     coloring = (
         size, options.guided, options.saturation, options.temperature, options.side_by_side, options.steady
     )  # fmt: skip
-    digest.update(repr((str(source.resolve()), status.st_size, status.st_mtime_ns, coloring)).encode())
-    return digest.hexdigest()
+
+    def of(source: Path) -> str:
+        digest, status = weights.copy(), source.stat()
+        digest.update(repr((str(source.resolve()), status.st_size, status.st_mtime_ns, coloring)).encode())
+        return digest.hexdigest()
+
+    return of

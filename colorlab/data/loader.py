@@ -29,12 +29,13 @@ class Loader(DataLoader[Pictures]):
 
 
 def outlive_first_signal(worker: int) -> None:
-    """Ignore SIGINT and the first SIGTERM in a worker, so that the main process can finish its step.
+    """Ignore SIGINT, SIGHUP and the first SIGTERM in a worker, so that the main process can finish its step.
 
-    Ctrl-C, `timeout` and SLURM signal all processes at once. The main process ends its workers in other
-    ways; a second SIGTERM ends them if those fail.
+    Ctrl-C, a closed terminal, `timeout` and SLURM signal all processes at once. The main process ends its workers in
+    other ways; a second SIGTERM ends them if those fail.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in {signal.SIGINT, getattr(signal, "SIGHUP", signal.SIGINT)}:  # Windows has no SIGHUP
+        signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, signal.SIG_DFL))
 
 

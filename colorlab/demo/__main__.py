@@ -5,7 +5,7 @@ import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from colorlab.command_line import leave, parse_arguments, quiet_libraries
+from colorlab.command_line import parse_arguments, quiet_libraries, reporting
 from colorlab.errors import UserError
 from colorlab.runs.checkpoints import BUILT_IN
 from colorlab.runs.published import PUBLISHED
@@ -53,6 +53,7 @@ def serve(models: "dict[str, Colorizer]", host: str, port: int, megabytes: float
         listening.serve(app)
 
 
+@reporting()
 def main() -> None:
     """Entry point of `colorlab-demo`."""
     parser = argparse.ArgumentParser(prog="colorlab-demo", description=__doc__)
@@ -69,19 +70,16 @@ def main() -> None:
     parser.add_argument("--megapixels", type=float, default=50, help="the most pixels, in millions (%(default)s)")
     parser.add_argument("--device", default="cpu", help="where the networks run (%(default)s)")
     options = parse_arguments(parser)
-    try:
-        missing = [name for name in ("fastapi", "uvicorn") if importlib.util.find_spec(name) is None]
-        if missing:
-            raise UserError(f"The page needs {' and '.join(missing)}: pip install 'colorlab[demo]'.")
-        if not 0 <= options.port <= 65_535:
-            raise UserError(f"--port {options.port} must lie between 0 and 65535.")
-        if not (options.megabytes > 0 and options.megapixels > 0):
-            raise UserError("--megabytes and --megapixels must be above 0.")
-        quiet_libraries()
-        models = read_models(options.checkpoint or [Path(BUILT_IN)], options.device)
-        serve(models, options.host, options.port, options.megabytes, options.megapixels)
-    except UserError as error:
-        leave(error)
+    missing = [name for name in ("fastapi", "uvicorn") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise UserError(f"The page needs {' and '.join(missing)}: pip install 'colorlab[demo]'.")
+    if not 0 <= options.port <= 65_535:
+        raise UserError(f"--port {options.port} must lie between 0 and 65535.")
+    if not (options.megabytes > 0 and options.megapixels > 0):
+        raise UserError("--megabytes and --megapixels must be above 0.")
+    quiet_libraries()
+    models = read_models(options.checkpoint or [Path(BUILT_IN)], options.device)
+    serve(models, options.host, options.port, options.megabytes, options.megapixels)
 
 
 if __name__ == "__main__":

@@ -3,12 +3,12 @@
 import argparse
 from pathlib import Path
 
-from colorlab.command_line import leave, parse_arguments
-from colorlab.errors import UserError
+from colorlab.command_line import parse_arguments, reporting
 from colorlab.export.exporter import SUFFIXES, ExportSettings, export
 from colorlab.runs.published import PUBLISHED
 
 
+@reporting()
 def main() -> None:
     """Entry point of `colorlab-export`."""
     parser = argparse.ArgumentParser(prog="colorlab-export", description=__doc__)
@@ -32,11 +32,8 @@ def main() -> None:
     parser.add_argument("--force", action="store_true", help="overwrite the output")
     options = vars(parse_arguments(parser))
     checkpoint, out, force = (options.pop(key) for key in ("checkpoint", "out", "force"))
-    try:
-        settings = ExportSettings(**options)
-        out, difference = export(checkpoint, settings, out, force)
-    except UserError as error:
-        leave(error)
+    settings = ExportSettings(**options)
+    out, difference = export(checkpoint, settings, out, force)
     unit = "RGB of 0..1" if settings.rgb else "units of ab"
     print(f"{settings.to}: {out}")
     print(f"On a photograph its colors differ from the checkpoint's by at most {difference:.2g} {unit}.")

@@ -3,11 +3,11 @@
 import argparse
 from pathlib import Path
 
-from colorlab.command_line import leave, parse_arguments
-from colorlab.errors import UserError
+from colorlab.command_line import parse_arguments, reporting
 from colorlab.leaderboard.show import show_leaderboard
 
 
+@reporting(output_is_result=True)
 def main() -> None:
     """Entry point of `colorlab-leaderboard`."""
     parser = argparse.ArgumentParser(prog="colorlab-leaderboard", description=__doc__)
@@ -18,10 +18,7 @@ def main() -> None:
     )  # fmt: skip
     parser.add_argument("-o", "--out", type=Path, metavar="FOLDER", help="the folder for leaderboard.csv and .html")
     options = parse_arguments(parser)
-    try:
-        show_leaderboard(options.folders, options.out, options.sort)
-    except UserError as error:
-        leave(error)
+    show_leaderboard(options.folders, options.out, options.sort)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Hydra's callback that shows the leaderboard of a sweep at its end."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,5 +13,7 @@ class AfterSweep(Callback):
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         from colorlab.leaderboard.show import show_leaderboard
+        from colorlab.leaderboard.summary import NoRuns
 
-        show_leaderboard([Path(config.hydra.sweep.dir)])
+        with suppress(NoRuns):  # all were refused, which is reported next
+            show_leaderboard([Path(config.hydra.sweep.dir)])

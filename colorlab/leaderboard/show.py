@@ -24,7 +24,8 @@ def show_leaderboard(folders: list[Path], out: Path | None = None, sort: str = "
     from colorlab.leaderboard.page import write_page
     from colorlab.leaderboard.summary import find_runs
 
-    board = make_board(find_runs(folders), sort)
+    runs, left_out = find_runs(folders)
+    board = make_board(runs, sort)
     out = out or Path(os.path.commonpath([folder.resolve() for folder in folders]))
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -35,4 +36,6 @@ def show_leaderboard(folders: list[Path], out: Path | None = None, sort: str = "
     print_table(board, Console())
     for note in board.notes():
         print(note)
+    if left_out:
+        print(f"{left_out} {'run' if left_out == 1 else 'runs'} that were refused before they trained are not shown.")
     print(f"leaderboard: {relative(out / 'leaderboard.html')} (and .csv)", flush=True)

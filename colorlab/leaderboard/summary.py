@@ -3,7 +3,6 @@
 import json
 import math
 import os
-import socket
 import statistics
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
@@ -21,6 +20,7 @@ from colorlab.files import natural_key
 from colorlab.models.colorizer import Colorizer
 from colorlab.runs.folder import RunFolder
 from colorlab.runs.metrics_table import read_metrics
+from colorlab.runs.status import is_gone
 from colorlab.train.experiment import ModelSwitches
 
 Content = TypeVar("Content")
@@ -42,6 +42,7 @@ class RunSummary:
         config: its configuration; empty if the run failed before it was written.
         metrics: {name: {epoch: value}}.
         seconds: the time from its start to its end, or to its last file.
+        refused: whether it ended for a mistake in its command before it trained an epoch.
     """
 
     folder: RunFolder
@@ -51,6 +52,7 @@ class RunSummary:
     config: dict[str, Any]
     metrics: dict[str, dict[int, float]]
     seconds: float | None
+    refused: bool = False
 
     @property
     def monitor(self) -> tuple[str, bool]:
@@ -126,19 +128,29 @@ def _count_parameters(model: str) -> int | None:
     return sum(weights.numel() for weights in network.parameters())
 
 
-def find_runs(folders: list[Path]) -> list[RunSummary]:
-    """Return the summaries of all runs in the folders and below them, ordered by name.
+class NoRuns(UserError):
+    """There is nothing to compare."""
+
+
+def find_runs(folders: list[Path]) -> tuple[list[RunSummary], int]:
+    """Return the summaries of all runs in the folders and below them, ordered by name, and how many are left out.
+
+    Left out are runs that were refused for a mistake in their command before an epoch ended.
 
     Raises:
-        UserError: a folder does not exist, or none of them holds a run.
+        UserError: a folder does not exist.
+        NoRuns: none of them holds a run that is not left out.
     """
     for folder in folders:
         if not folder.is_dir():
             raise UserError(f"{folder} is not a folder: give folders that hold runs.")
     found = {path.resolve(): path for folder in folders for path in _run_folders(folder)}
-    if not found:
-        raise UserError(f"There is no run in {', '.join(map(str, folders))}.")
-    return [read_run(RunFolder(path)) for path in sorted(found.values(), key=natural_key)]
+    runs = [read_run(RunFolder(path)) for path in sorted(found.values(), key=natural_key)]
+    kept = [run for run in runs if not run.refused]
+    if not kept:
+        but = f" but {len(runs)} that were refused before they trained" if runs else ""
+        raise NoRuns(f"There is no run in {', '.join(map(str, folders))}{but}.")
+    return kept, len(runs) - len(kept)
 
 
 def _run_folders(folder: Path) -> Iterator[Path]:
@@ -158,26 +170,13 @@ def read_run(folder: RunFolder) -> RunSummary:
     by_key = {key_of(word): word.partition("=")[2] for word in overrides if isinstance(word, str)}
     run = RunSummary(
         folder, status.get("status", "unfinished"), status.get("reason") or "", by_key, config, metrics,
-        _seconds(folder, status),
+        _seconds(folder, status), status.get("error") == "UserError" and not metrics,
     )  # fmt: skip
     if "status" not in status and (run.epochs == run.max_epochs or "test/loss" in metrics):
         run.status = "done"
-    if run.status == "running" and _is_gone(status):
+    if run.status == "running" and is_gone(status):
         run.status, run.reason = "killed", f"process {status['pid']} has ended without writing a status"
     return run
-
-
-def _is_gone(status: dict[str, Any]) -> bool:
-    """Return whether a run's process on this machine has ended; processes elsewhere cannot be checked."""
-    if status.get("host") != socket.gethostname() or not isinstance(status.get("pid"), int):
-        return False
-    try:
-        os.kill(status["pid"], 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:  # another user's process
-        return False
-    return False
 
 
 def _try(read: Callable[[], Content]) -> Content | None:

@@ -159,7 +159,7 @@ class RunFolder:
         """Remove what an earlier run left here and a new one would append to or be mistaken for."""
         for file in (
             self._origin, self._diff, self.metrics, self.curves, self.prior, self.prior.with_suffix(".png"),
-            self.trackers, self.wandb_id, self.mlflow_id,
+            self.trackers, self.wandb_id, self.mlflow_id, self.decay_request,
         ):  # fmt: skip
             file.unlink(missing_ok=True)
         for folder in (self.comparison, self.nonfinite, self.path / "tensorboard"):

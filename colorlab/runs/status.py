@@ -9,9 +9,8 @@ from typing import Any
 
 from colorlab.errors import Pruned, Stopped, UserError, reason_of
 from colorlab.files import optional_file
+from colorlab.process.ranks import is_first_process
 from colorlab.runs.folder import RunFolder
-
-RANKS = ("RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "SLURM_PROCID")
 
 
 class Status:
@@ -62,8 +61,9 @@ class Status:
         """Write at the end of the block how the run ended; exceptions pass through.
 
         Args:
-            in_sweep: whether the run is a job of a sweep. Outside one, a run that fails before it begins
-                leaves the status of an earlier run in the folder alone: a refused resume changes nothing.
+            in_sweep: whether the run is a job of a sweep, which reports its status at the end. Outside one, a run
+                that fails before it begins leaves the status of an earlier run in the folder alone, and one that is
+                refused writes none.
         """
         try:
             yield
@@ -84,13 +84,22 @@ class Status:
         self.end("done")
 
     def _end(self, in_sweep: bool, status: str, error: BaseException, reason: str) -> None:
-        if self.begun or in_sweep or not self.folder.status_file.exists():
+        alone = not isinstance(error, UserError) and not self.folder.status_file.exists()
+        if self.begun or in_sweep or alone:
             self.end(status, type(error).__name__, reason)
 
 
-def is_first_process() -> bool:
-    """Return whether this process has rank 0 among those that train one model: only it writes and prints."""
-    return all(os.environ.get(rank, "0") == "0" for rank in RANKS)
+def is_gone(status: dict[str, Any]) -> bool:
+    """Return whether a run's process on this machine has ended; processes elsewhere cannot be checked."""
+    if status.get("host") != socket.gethostname() or not isinstance(status.get("pid"), int):
+        return False
+    try:
+        os.kill(status["pid"], 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:  # another user's process
+        return False
+    return False
 
 
 def _system_exit_before(error: BaseException) -> SystemExit | None:

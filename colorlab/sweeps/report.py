@@ -15,6 +15,7 @@ from omegaconf import DictConfig, open_dict, read_write
 from colorlab.command_line import leave
 from colorlab.errors import UserError
 from colorlab.files import natural_key
+from colorlab.process.new_folders import remove_made_folder
 from colorlab.runs.folder import RunFolder
 
 NEVER_IN_A_NAME = ("sweep", "sweep.trial")
@@ -52,6 +53,8 @@ class Sweep(Callback):
         """Report the jobs that failed, and exit with their code."""
         atexit.unregister(self.report_early)
         if code := self.report():
+            if all(_is_refused(status) for status in statuses(self.folder).values()):
+                remove_made_folder(self.folder)  # a mistake in the command leaves nothing behind
             sys.exit(code)
 
     def report_early(self) -> None:
@@ -78,7 +81,7 @@ class Sweep(Callback):
         print(f"colorlab: {len(failed)} of {len(jobs)} jobs in {self.folder} did not end well:", file=sys.stderr)
         for reason, names in _by_reason(failed).items():
             print(f"  {', '.join(names)}: {reason}", file=sys.stderr)
-        return 2 if all(status["error"] == "UserError" for status in failed.values()) else 1
+        return 2 if all(_is_refused(status) for status in failed.values()) else 1
 
 
 def statuses(folder: Path) -> dict[str, dict[str, Any]]:
@@ -94,6 +97,10 @@ def _status_of(folder: RunFolder) -> dict[str, Any] | None:
     except UserError as error:
         return UNKNOWN | {"reason": str(error).rstrip(".")}
     return None if status is None else UNKNOWN | status
+
+
+def _is_refused(status: dict[str, Any]) -> bool:
+    return status["error"] == "UserError"
 
 
 def _by_reason(jobs: dict[str, dict[str, Any]]) -> dict[str, list[str]]:

@@ -12,10 +12,11 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from colorlab import plugins
-from colorlab.command_line import leave, run
+from colorlab.command_line import reporting, run
 from colorlab.config import plain
 from colorlab.errors import Interrupted, Preempted, Pruned, Stopped, UserError, sentence_of
 from colorlab.files import relative
+from colorlab.process.open_files import enough_open_files
 from colorlab.runs.folder import RunFolder
 from colorlab.runs.lock import locked
 from colorlab.runs.origin import command_of, typed_command
@@ -25,6 +26,7 @@ from colorlab.sweeps.names import file_job
 from colorlab.train.experiment import KEYS, Experiment
 from colorlab.train.fit import train
 from colorlab.train.processes import undo_launcher_settings
+from colorlab.train.resume import unchanged_if_refused
 
 
 def _job(cfg: DictConfig) -> float | None:
@@ -55,6 +57,7 @@ def _job(cfg: DictConfig) -> float | None:
             resumable = folder.checkpoints.exist() or folder.never_saved()
             hint = f": resume={relative(folder.path)} continues it" if resumable else ""
             print(f"colorlab: {stop.reason}{hint}.", file=sys.stderr, flush=True)
+        stop.printed = True
         if "SUBMITIT_EXECUTOR" in os.environ:  # SLURM kills the data workers now, and each death would raise here
             sys.stdout.flush()
             os._exit(int(stop.code or 1))
@@ -70,7 +73,9 @@ def _train_alone(cfg: DictConfig, folder: RunFolder, status: Status, in_sweep: b
 
     interruption = Interruption(status)
     lock = locked(folder) if is_first_process() else nullcontext()
-    with interruption.handling_signals(), lock, status.kept(in_sweep), interruption.reporting_stop():
+    unchanged = unchanged_if_refused(folder, status, in_sweep)  # within the lock: nobody else trains there
+    kept = status.kept(in_sweep)
+    with interruption.handling_signals(), lock, unchanged, kept, interruption.reporting_stop(), enough_open_files():
         return train(Experiment.of(plain(cfg)), folder, status, interruption, in_sweep)
 
 
@@ -90,12 +95,10 @@ def free_memory() -> None:
     torch.cuda.empty_cache()
 
 
+@reporting()
 def main() -> None:
     """Entry point of `colorlab-train`."""
-    try:
-        sys.argv[1:] = with_recorded_overrides(in_todays_names(plugins.take_typed(sys.argv[1:])))
-    except UserError as error:
-        leave(error)
+    sys.argv[1:] = with_recorded_overrides(in_todays_names(plugins.take_typed(sys.argv[1:])))
     run("train", _job, KEYS)
 
 

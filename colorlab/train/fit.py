@@ -11,6 +11,7 @@ from colorlab.config import Plan
 from colorlab.errors import Pruned, UserError
 from colorlab.files import copy_file
 from colorlab.library_internals import call_last
+from colorlab.runs.decay_request import drop_stale_request
 from colorlab.runs.folder import RunFolder
 from colorlab.runs.metrics_table import read_rows
 from colorlab.runs.origin import same_losses
@@ -92,6 +93,7 @@ def train(
         model.loss_terms.critics.check(trainer)
         if first:
             folder.write_configuration(experiment.configuration(), status.overrides)
+            drop_stale_request(folder)
             status.begin()
             announce(experiment, folder, status, data)
         _tell_trackers(trainer, experiment, model, folder)

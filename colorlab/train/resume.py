@@ -1,12 +1,17 @@
 """Where a training starts: in a new folder, or at the checkpoint of a run that it resumes."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from colorlab.errors import UserError
+from colorlab.process.new_folders import remove_made_folder
+from colorlab.process.ranks import is_first_process
 from colorlab.runs.checkpoints import find_checkpoint
 from colorlab.runs.folder import RunFolder
+from colorlab.runs.status import Status
 from colorlab.train.experiment import Experiment
 
 if TYPE_CHECKING:
@@ -26,6 +31,26 @@ def starting_checkpoint(experiment: Experiment, folder: RunFolder) -> Path | Non
         return _checked(folder.checkpoints.newest(), experiment)
     resume = experiment.settings.resume
     return _checked(find_checkpoint(Path(resume)), experiment) if resume else None
+
+
+@contextmanager
+def unchanged_if_refused(folder: RunFolder, status: Status, in_sweep: bool) -> Iterator[None]:
+    """Leave the folder as it was if the block refuses the run before it begins; remove it if it is new.
+
+    In a sweep it stays, as it holds the status that is reported at the end.
+    """
+    files = (folder.config, folder.overrides_file)
+    before = {file: file.read_bytes() for file in files if file.is_file()}
+    try:
+        yield
+    except UserError:
+        if not (status.begun or in_sweep or not is_first_process() or remove_made_folder(folder.path)):
+            for file in files:
+                if file in before:
+                    file.write_bytes(before[file])
+                else:
+                    file.unlink(missing_ok=True)
+        raise
 
 
 def _checked(path: Path, experiment: Experiment) -> Path:

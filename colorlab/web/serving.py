@@ -3,11 +3,12 @@
 import asyncio
 import contextlib
 import os
+import signal
 import socket
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
-from colorlab.errors import UserError
+from colorlab.errors import Interrupted, UserError
 
 if TYPE_CHECKING:
     import uvicorn
@@ -111,8 +112,11 @@ class Listening(NamedTuple):
 
     def serve(self, app: "FastAPI") -> None:
         """Serve the application until Ctrl-C."""
-        with contextlib.suppress(KeyboardInterrupt):
+        try:
             self.server(app).run(sockets=[self.listener])
+        except Interrupted as stop:
+            if stop.code != 128 + signal.SIGINT:
+                raise
 
 
 @contextlib.contextmanager

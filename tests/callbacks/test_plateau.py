@@ -14,6 +14,7 @@ from colorlab.errors import UserError
 from colorlab.models import CUNet
 from colorlab.runs.decay_request import request_decay, take_decay_request
 from colorlab.runs.folder import RunFolder
+from colorlab.runs.status import Status
 from colorlab.schedules import Staged
 
 ONE_BATCH = DataLoader([Batch(torch.full((1, 1, 16, 16), 50.0), torch.zeros(1, 2, 16, 16), torch.tensor([0]))], None)
@@ -68,6 +69,7 @@ def test_the_learning_rate_stops_at_its_minimum(tmp_path: Path) -> None:
 def test_without_patience_only_a_request_decays_and_only_once(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     folder.write_configuration({"callbacks": {"plateau": {"patience": None}}}, [])
+    Status(folder, "", []).begin()
     request_decay(folder)
     assert fit(tmp_path, PlateauDecay(patience=None), [1, 1, 1]).lrs == pytest.approx([1, 0.1, 0.1])
     assert not take_decay_request(folder)
@@ -76,6 +78,7 @@ def test_without_patience_only_a_request_decays_and_only_once(tmp_path: Path) ->
 def test_a_requested_decay_restarts_the_wait_for_progress(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     folder.write_configuration({"callbacks": {"plateau": {"patience": 3}}}, [])
+    Status(folder, "", []).begin()
 
     class Requesting(PlateauDecay):
         def on_train_epoch_start(self, trainer: Trainer, model: Scripted) -> None:

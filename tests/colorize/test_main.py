@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import signal
 import struct
 import sys
 import tempfile
@@ -25,7 +24,6 @@ from colorlab.colorize.__main__ import main
 from colorlab.data.splits import SAMPLES
 from colorlab.models import ECCV16
 from support.command_process import CommandProcess, read_standard_input_from
-from support.fault_injection import kill_during_file_write
 from support.picture_checks import is_colored, png_chunk
 
 PHOTOGRAPH = SAMPLES / "fishes_fish1.jpg"
@@ -183,19 +181,57 @@ def test_a_full_disk_is_reported_and_leaves_no_partial_files(
     assert [path.name for path in full_disk.iterdir()] == ["small.png"]
 
 
-def test_a_killed_command_leaves_only_complete_files(checkpoint: Path, tmp_path: Path, gray: Image.Image) -> None:
-    (tmp_path / "album").mkdir()
-    for number in range(20):
-        gray.resize((90, 60)).save(tmp_path / "album" / f"{number}.jpg")
-    words = ("album", "--checkpoint", str(checkpoint), "-o", "new", "--size", "32")
-    coloring = CommandProcess(*words, cwd=tmp_path, before=partial(kill_during_file_write, 10), command="colorize")
-    assert coloring.wait() == -signal.SIGKILL, coloring.output()
-    whole = list(tmp_path.glob("new/*.jpg"))
-    assert 0 < len(whole) < 20
-    assert list(tmp_path.glob("new/*.part"))
-    for path in whole:
-        with Image.open(path) as picture:
-            picture.load()
+def test_only_own_results_are_taken_as_finished(
+    colorize: Colorize, gray: Image.Image, capsys: pytest.CaptureFixture
+) -> None:
+    os.mkdir("album")
+    for name in ("same", "foreign", "changed_result", "changed_source"):
+        gray.resize((40, 30)).save(f"album/{name}.png")
+    assert colorize("album", "-o", "new") == 0
+    gray.save("new/foreign.png")
+    with Path("new/changed_result.png").open("ab") as file:
+        file.write(b"more")
+    gray.resize((30, 40)).save("album/changed_source.png")
+    before = {path: path.read_bytes() for path in Path("new").iterdir()}
+    capsys.readouterr()
+    assert colorize("album", "-o", "new") == 1
+    said = capsys.readouterr().err.splitlines()
+    assert "finished before: 1 (--force colors them again)" in said
+    assert sorted(line for line in said if line.startswith("colorlab: ")) == [
+        f"colorlab: album/{name}.png: new/{name}.png exists: --force overwrites it."
+        for name in ("changed_result", "changed_source", "foreign")
+    ]
+    assert colorize("album", "-o", "new", "--saturation", "0.5") == 1  # other options
+    assert {path: path.read_bytes() for path in Path("new").iterdir()} == before
+    assert colorize("album", "-o", "new", "--force") == 0
+    assert colorize("album", "-o", "new") == 0
+
+
+@pytest.mark.parametrize("album", ["the same", "another"])
+def test_two_commands_may_write_to_one_folder_at_once(
+    colorize: Colorize, gray: Image.Image, album: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    """The second one writes a result while the first one colors the same picture, or another of that name."""
+    for folder, turn in (("the same", 0), ("another", 90)):
+        os.mkdir(folder)
+        gray.rotate(turn, expand=True).resize((40, 30)).save(f"{folder}/1.png")
+    predict, written = batching.predict, []
+
+    def predicting_while_another_writes(*arguments: object) -> torch.Tensor:
+        if not written:
+            written.append(None)
+            assert colorize(album, "-o", "new") == 0
+            written.append(Path("new/1.png").read_bytes())
+        return predict(*arguments)
+
+    monkeypatch.setattr(batching, "predict", predicting_while_another_writes)
+    assert colorize("the same", "-o", "new") == (0 if album == "the same" else 1)
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("colorlab: ")]
+    assert said == (
+        [] if album == "the same" else ["colorlab: the same/1.png: new/1.png exists: --force overwrites it."]
+    )
+    assert Path("new/1.png").read_bytes() == written[1]
+    assert os.listdir("new") == ["1.png"]
 
 
 @pytest.mark.parametrize("at_work", ["the network", "the progress"])

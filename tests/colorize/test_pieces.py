@@ -11,8 +11,10 @@ import torch
 import colorlab
 from colorlab.colorize import film
 from colorlab.colorize.film import color_film
+from colorlab.colorize.finished import Finished
 from colorlab.colorize.jobs import Options
-from colorlab.colorize.pieces import fingerprint_of
+from colorlab.colorize.pieces import fingerprint_of, fingerprints
+from colorlab.errors import UserError
 from colorlab.models import CUNet
 from colorlab.models.inference import predict
 from support.checkpoints import save_checkpoint
@@ -76,6 +78,23 @@ def test_a_damaged_piece_is_colored_again(model: CUNet, tmp_path: Path, caplog: 
         (line,) = (record.getMessage() for record in caplog.records if "Piece" in record.getMessage())
         assert line.startswith("Piece 0 in ")
         assert all(map(np.array_equal, read_film(tmp_path / "new.mp4").pictures, expected))
+
+
+def test_two_commands_do_not_color_a_film_into_one_file(model: CUNet, tmp_path: Path) -> None:
+    source, target = make_film(tmp_path / "old.mp4", sound=False), tmp_path / "new" / "new.mp4"
+    first = color_film(source, target, model, OPTIONS)
+    next(first)
+    with pytest.raises(UserError, match=f"another process is coloring a film into {target}: wait for it"):
+        next(color_film(source, target, model, OPTIONS))
+    list(first)
+    assert len(read_film(target).times) == 24
+    finished = Finished(target.parent, fingerprints(model, OPTIONS))
+    with pytest.raises(UserError, match="exists: --force overwrites it"):
+        next(color_film(source, target, model, OPTIONS, finished))
+    target.unlink()
+    list(color_film(source, target, model, OPTIONS, finished))
+    assert list(color_film(source, target, model, OPTIONS, finished)) == []
+    assert (finished.skipped, [path.name for path in target.parent.iterdir()]) == ([target], ["new.mp4"])
 
 
 def test_pieces_with_other_options_are_not_reused(model: CUNet, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C: the first saves a checkpoint and stops the run, the second stops it at once."""
+"""SIGTERM, Ctrl-C and SIGHUP: the first saves a checkpoint and stops the run, the second stops it at once."""
 
 import os
 import random
@@ -15,7 +15,7 @@ from support.command_process import CommandProcess
 from support.fault_injection import at_call, send_signals_to_self
 from support.runs import RUN, resumes_identically, train_undisturbed
 
-SIGNALS = {"SIGTERM": 143, "Ctrl-C": 130}
+SIGNALS = {"SIGTERM": 143, "Ctrl-C": 130, "SIGHUP": 129}
 STEP = "lightning.pytorch.core.optimizer:LightningOptimizer.step"
 VALIDATION = "colorlab.models.colorizer:Colorizer.validation_step"
 
@@ -33,7 +33,10 @@ def start_signaled(where: Path, place: str, call: int, *numbers: int) -> Command
     )
 
 
-@pytest.mark.parametrize("name", ["SIGTERM", pytest.param("Ctrl-C", marks=pytest.mark.faults)])
+ONE_QUICKLY = [name if name == "SIGHUP" else pytest.param(name, marks=pytest.mark.faults) for name in SIGNALS]
+
+
+@pytest.mark.parametrize("name", ONE_QUICKLY)
 def test_one_signal_saves_after_the_step_and_stops(tally, tmp_path: Path, undisturbed: RunFolder, name: str) -> None:
     code = SIGNALS[name]
     for time_ in range(tally.times(1, 5)):
@@ -96,7 +99,7 @@ def test_a_signal_to_the_whole_group_including_workers_saves_and_stops(tally, tm
             assert resumes_identically(train_undisturbed(where / "undisturbed", words), where, words)
 
 
-@pytest.mark.parametrize("name", SIGNALS)
+@pytest.mark.parametrize("name", [pytest.param("Ctrl-C", marks=pytest.mark.faults), "SIGTERM"])
 def test_a_signal_before_training_stops_at_once(tally, tmp_path: Path, name: str) -> None:
     with tally.injecting(f"{name} before training starts, while colors are counted"):
         counting = partial(

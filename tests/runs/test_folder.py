@@ -2,9 +2,11 @@
 
 import os
 import shutil
+import socket
 import subprocess
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
@@ -13,9 +15,10 @@ import pytest
 from colorlab.errors import UserError
 from colorlab.files import copy_file
 from colorlab.runs.checkpoints import find_checkpoint, sha256_of
-from colorlab.runs.decay_request import request_decay, take_decay_request
+from colorlab.runs.decay_request import drop_stale_request, request_decay, take_decay_request
 from colorlab.runs.folder import RunFolder
 from colorlab.runs.overrides import with_resumed_overrides
+from colorlab.runs.status import Status
 from colorlab.train.resume import prepare_new_run
 from support.command_process import run_forked
 
@@ -26,6 +29,13 @@ def folder(tmp_path: Path) -> RunFolder:
     run.write_configuration({"callbacks": {"plateau": {"patience": 5}}}, [])
     run.checkpoints.path.mkdir()
     return run
+
+
+@pytest.fixture
+def running(folder: RunFolder) -> RunFolder:
+    """A run of this process."""
+    Status(folder, "", []).begin()
+    return folder
 
 
 def test_a_folder_means_its_last_checkpoint_else_that_of_the_highest_epoch(folder: RunFolder) -> None:
@@ -90,12 +100,55 @@ def test_a_new_run_takes_the_place_of_one_that_came_to_nothing_and_of_no_other(f
     assert not any(file.exists() for file in left)
 
 
-def test_a_decay_is_asked_for_once_and_taken_once(folder: RunFolder) -> None:
-    assert not take_decay_request(folder)
-    request_decay(folder)
-    request_decay(folder)
-    assert take_decay_request(folder)
-    assert not take_decay_request(folder)
+def test_a_decay_is_asked_for_once_and_taken_once(running: RunFolder) -> None:
+    assert not take_decay_request(running)
+    request_decay(running)
+    request_decay(running)
+    assert take_decay_request(running)
+    assert not take_decay_request(running)
+
+
+ENDS = {
+    "done": {"status": "done"},
+    "interrupted": {"status": "interrupted"},
+    "was killed": {"status": "running", "host": socket.gethostname(), "pid": 2**22 + 1},
+    "has no status": None,
+}
+
+
+@pytest.mark.parametrize("how", ENDS)
+def test_a_decay_of_a_run_that_does_not_run_is_refused(folder: RunFolder, how: str) -> None:
+    if ENDS[how]:
+        folder.write_status(ENDS[how])
+    with pytest.raises(UserError) as refused:
+        request_decay(folder)
+    assert str(refused.value) == (
+        f"The run in {folder.path} is not running ({how}): only a training that runs can be asked."
+    )
+    assert not folder.decay_request.exists()
+
+
+@pytest.mark.parametrize(
+    ("status", "obeyed"),
+    [
+        (None, False),
+        ({"status": "done", "ended": "2026-01-01T12:00:10+00:00"}, False),
+        ({"status": "interrupted", "ended": "2026-01-01T11:59:59+00:00"}, False),  # before the request
+        ({"status": "interrupted", "ended": "2026-01-01T12:00:10+00:00"}, True),
+        ({"status": "running", "ended": None}, True),
+    ],
+)
+def test_a_resume_obeys_only_a_request_from_before_an_interruption(
+    folder: RunFolder, status: dict | None, obeyed: bool
+) -> None:
+    """An earlier version left requests of finished runs, too."""
+    folder.decay_request.touch()
+    asked = datetime(2026, 1, 1, 12, tzinfo=UTC).timestamp()
+    os.utime(folder.decay_request, (asked, asked))
+    if status:
+        folder.write_status(status)
+    drop_stale_request(folder)
+    assert take_decay_request(folder) is obeyed
 
 
 def test_all_processes_of_a_run_may_keep_its_prior_at_once(
@@ -120,10 +173,10 @@ def decay(path: Path) -> subprocess.CompletedProcess:
     return run_forked("decay", str(path), cwd=path.parent)
 
 
-def test_the_decay_command_leaves_a_request(folder: RunFolder) -> None:
-    done = decay(folder.path)
+def test_the_decay_command_leaves_a_request(running: RunFolder) -> None:
+    done = decay(running.path)
     assert (done.returncode, done.stderr) == (0, "")
-    assert take_decay_request(folder)
+    assert take_decay_request(running)
 
 
 @pytest.mark.parametrize("callbacks", [{"best": {}}, {"plateau": None}, None])

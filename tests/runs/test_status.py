@@ -94,6 +94,17 @@ def test_a_mistake_found_before_the_start_leaves_an_earlier_runs_status_alone(tm
     assert folder.status()["reason"] == "model=eccv17 does not exist."
 
 
+def test_a_mistake_found_before_the_start_is_no_run(tmp_path: Path) -> None:
+    """What fails otherwise is told, even so early."""
+    folder = RunFolder(tmp_path)
+    with pytest.raises(UserError):
+        end(folder, UserError("model=eccv17 does not exist."), begin=False)
+    assert folder.status() is None
+    with pytest.raises(MemoryError):
+        end(folder, MemoryError(), begin=False)
+    assert folder.status()["status"] == "failed"
+
+
 def test_a_signal_before_the_start_leaves_an_earlier_runs_status_alone(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     end(folder, None)

@@ -10,6 +10,7 @@ import shutil
 import signal
 import time
 from collections.abc import Callable
+from datetime import datetime
 from functools import partial, wraps
 from pathlib import Path
 from typing import Any
@@ -87,22 +88,23 @@ def kill_during_checkpoint(number: int) -> None:
 def kill_during_file_write(number: int) -> None:
     """Kill the process group when half of the `number`th file that is written atomically is on disk.
 
-    Such a file is written under a temporary name and then renamed by `Path.replace`.
+    Such a file is written under a temporary name and then renamed by `Path.replace`, or by `os.link`.
     """
     calls = 0
 
-    def wrapper(replace: Callable) -> Callable:
+    def wrapper(rename: Callable) -> Callable:
         def half(part: Path, file: Path) -> Path:
             nonlocal calls
             calls += 1
             if calls == number:
                 os.truncate(part, part.stat().st_size // 2)
                 kill_process_group()
-            return replace(part, file)
+            return rename(part, file)
 
         return half
 
     wrap_function("pathlib:Path.replace", wrapper)
+    wrap_function("os:link", wrapper)
 
 
 def limit_memory_during(name: str, room: int) -> None:
@@ -122,6 +124,29 @@ def send_signals_to_self(*numbers: int) -> None:
     for number in numbers:
         os.kill(os.getpid(), number)
         time.sleep(0.01)
+
+
+def stop_clock() -> None:
+    """Let it be noon whenever a configuration names the time."""
+    from omegaconf import OmegaConf
+
+    OmegaConf.register_new_resolver("now", datetime(2026, 1, 1, 12).strftime, replace=True)
+
+
+def limit_open_files(number: int) -> None:
+    """Allow this process so many open files, and no more later."""
+    resource.setrlimit(resource.RLIMIT_NOFILE, (number, number))
+
+
+def break_output(device: str | None, *descriptors: int) -> None:
+    """Let writes to these file descriptors fail: as a pipe that nobody reads, or as /dev/full."""
+    if device:
+        failing = os.open(device, os.O_WRONLY)
+    else:
+        reading, failing = os.pipe()
+        os.close(reading)
+    for descriptor in descriptors:
+        os.dup2(failing, descriptor)
 
 
 def kill_children_named(name: str) -> None:

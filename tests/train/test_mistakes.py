@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from colorlab.runs.folder import RunFolder
 from support.commands import SMALL, Command, train_exit_code
 
 MISTAKES = {
@@ -93,6 +94,25 @@ def test_a_mistake_gets_one_sentence_and_exit_code_2(
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("colorlab: ")
     assert MISTAKES[words] in line
+    if "callbacks.plateau.monitor" not in words:  # which is known when the first epoch ends
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_a_mistake_in_a_folder_with_other_files_leaves_them_as_they_were(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Of a run that was killed before its first checkpoint, too, which can still be resumed."""
+    run = RunFolder(tmp_path / "run")
+    run.write_configuration({"data": {}}, [*SMALL])
+    before = run.config.read_bytes(), run.overrides_file.read_bytes()
+    late = ("objective=rebalanced_classification", "objective.prior=/nowhere")
+    for words in ([f"resume={run.path}", *late], [*SMALL, *late, f"hydra.run.dir={run.path}"]):
+        assert train_exit_code(monkeypatch, *words) == 2
+        assert (run.config.read_bytes(), run.overrides_file.read_bytes()) == before
+        assert run.status() is None
+    (other := tmp_path / "other").mkdir()
+    assert train_exit_code(monkeypatch, *SMALL, *late, f"hydra.run.dir={other}") == 2
+    assert not [path for path in other.iterdir() if path.name not in ("train.log", ".lock")]
 
 
 def test_a_list_of_test_photographs_alone_is_refused(

@@ -1,0 +1,1 @@
+"""What surrounds a command: the standard streams, signals, and the folder that it writes to."""

@@ -32,7 +32,7 @@ class Finished:
         self.skipped: list[Path] = []  # the targets that were finished before
         folder = user_cache_path("colorlab") / "colored"
         self._file = folder / f"{hashlib.blake2b(os.fsencode(out.resolve()), digest_size=12).hexdigest()}.jsonl"
-        self._read_until, self._entries = -1, dict[str, list]()
+        self._read_until, self._entries = -1, set[tuple]()
         with suppress(OSError):
             for other in folder.glob("*.jsonl"):
                 if time.time() - other.stat().st_mtime > DAYS_KEPT * 86_400:
@@ -42,7 +42,7 @@ class Finished:
         """Return whether the target is what coloring the source would give, and count it as skipped if so."""
         with suppress(OSError):
             self._read()
-            if self._entries.get(str(target.resolve())) == self._entry(target, source):
+            if self._entry(target, target, source) in self._entries:
                 self.skipped.append(target)
                 return True
         return False
@@ -51,13 +51,13 @@ class Finished:
         """Record a result that is complete in the file `part`, immediately before it is renamed to `target`."""
         with suppress(OSError):  # without a record the command only asks more often
             self._file.parent.mkdir(parents=True, exist_ok=True)
-            line = json.dumps([str(target.resolve()), *self._entry(part, source)]) + "\n"
+            line = json.dumps(self._entry(target, part, source)) + "\n"
             with self._file.open("ab", buffering=0) as file:  # one write, which other processes do not cut in two
                 file.write(line.encode())
 
-    def _entry(self, result: Path, source: Path) -> list:
+    def _entry(self, target: Path, result: Path, source: Path) -> tuple:
         status = result.stat()
-        return [self.fingerprint_of(source), status.st_size, status.st_mtime_ns]
+        return str(target.resolve()), self.fingerprint_of(source), status.st_size, status.st_mtime_ns
 
     def _read(self) -> None:
         """Read the record again if it has grown."""
@@ -66,6 +66,5 @@ class Finished:
         content = self._file.read_bytes()
         self._read_until = len(content)
         for line in content.splitlines():
-            with suppress(ValueError, IndexError, TypeError):  # the process was killed when it wrote the line
-                target, *entry = json.loads(line)
-                self._entries[target] = entry
+            with suppress(ValueError, TypeError):  # the process was killed when it wrote the line
+                self._entries.add(tuple(json.loads(line)))

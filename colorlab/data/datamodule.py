@@ -24,6 +24,7 @@ from colorlab.data.splits import (
     fingerprint,
 )
 from colorlab.errors import UserError
+from colorlab.process.open_files import workers_within_limit
 
 
 class ColorDataModule(OnDeviceDataModule):
@@ -73,7 +74,7 @@ class ColorDataModule(OnDeviceDataModule):
         _check(size, batch_size, workers, cache, val_fraction, test_fraction)
         super().__init__(seed, augment, size)
         self.size, self.batch_size = size, batch_size
-        self.workers = min(os.cpu_count() or 1, 8) if workers is None else workers
+        self.workers = workers_within_limit(workers, default=min(os.cpu_count() or 1, 8))
         if root is not None and roots is not None:
             raise UserError("data.root and data.roots exclude each other: set one of them to null.")
         self.root, splits = self.find(root if roots is None else roots, val_fraction, test_fraction, split_seed)

@@ -100,7 +100,7 @@ def _status_of(folder: RunFolder) -> dict[str, Any] | None:
 
 
 def _is_refused(status: dict[str, Any]) -> bool:
-    return status["error"] == "UserError"
+    return status.get("error") == "UserError"
 
 
 def _by_reason(jobs: dict[str, dict[str, Any]]) -> dict[str, list[str]]:

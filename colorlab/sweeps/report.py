@@ -53,7 +53,8 @@ class Sweep(Callback):
         """Report the jobs that failed, and exit with their code."""
         atexit.unregister(self.report_early)
         if code := self.report():
-            if all(_is_refused(status) for status in statuses(self.folder).values()):
+            found = statuses(self.folder)
+            if not any(_has_results(RunFolder(self.folder / name), status) for name, status in found.items()):
                 remove_made_folder(self.folder)  # a mistake in the command leaves nothing behind
             sys.exit(code)
 
@@ -101,6 +102,11 @@ def _status_of(folder: RunFolder) -> dict[str, Any] | None:
 
 def _is_refused(status: dict[str, Any]) -> bool:
     return status.get("error") == "UserError"
+
+
+def _has_results(folder: RunFolder, status: dict[str, Any]) -> bool:
+    """Return whether a job is worth keeping: it was not refused, or only when it had trained."""
+    return not _is_refused(status) or folder.metrics.exists() or folder.checkpoints.exist()
 
 
 def _by_reason(jobs: dict[str, dict[str, Any]]) -> dict[str, list[str]]:

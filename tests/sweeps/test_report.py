@@ -1,6 +1,7 @@
 """Sweeps over a grid: their folders, and the report of failed jobs."""
 
 import gc
+import shutil
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import torch
 from omegaconf import OmegaConf
 
 from colorlab.models import Colorizer
+from colorlab.process.new_folders import make_folder
 from colorlab.runs.folder import RunFolder
 from colorlab.runs.metrics_table import read_metrics
 from colorlab.sweeps.report import Sweep
@@ -85,6 +87,25 @@ def test_a_sweep_in_which_all_failures_are_mistakes_exits_with_code_2(
     assert last.startswith("  0_seed1, 1_seed2: trainer.strategy=ddp with 2 devices starts the whole command again")
     assert last.endswith("hydra/launcher=submitit_slurm hydra.launcher.tasks_per_node=2.")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_folder_of_a_sweep_is_removed_only_if_nothing_was_trained_in_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Photographs that cannot be read are a mistake that comes to light late."""
+    monkeypatch.setattr("colorlab.process.new_folders._made", {})
+    for trained in (True, False):
+        sweep = Sweep()
+        sweep.folder, sweep.earlier = make_folder(tmp_path / "sweep"), {}
+        job = RunFolder(sweep.folder / "0_cunet")
+        job.path.mkdir()
+        job.write_status({"status": "failed", "error": "UserError", "reason": "no", "started": "now"})
+        if trained:
+            job.metrics.touch()
+        with pytest.raises(SystemExit, match="2"):
+            sweep.on_multirun_end(OmegaConf.create())
+        assert sweep.folder.exists() is trained
+        shutil.rmtree(sweep.folder, ignore_errors=True)
 
 
 def test_a_job_whose_status_is_torn_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

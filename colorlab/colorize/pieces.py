@@ -13,7 +13,7 @@ import torch
 
 from colorlab.colorize.flicker import ColoredFrame
 from colorlab.colorize.jobs import Options
-from colorlab.files import atomic_path
+from colorlab.files import atomic_path, crc32_of
 from colorlab.models.colorizer import Colorizer
 
 log = logging.getLogger(__name__)
@@ -46,11 +46,11 @@ class Pieces:
         if not piece.is_file():
             return None
         try:
-            kept, checksum = piece.with_suffix(".pt").read_bytes(), _checksum(piece)
+            kept = piece.with_suffix(".pt").read_bytes()
             if zlib.crc32(kept[4:]) != int.from_bytes(kept[:4], "little"):
                 raise ValueError("its last frame is damaged")
             *frame, written = torch.load(io.BytesIO(kept[4:]), weights_only=True)
-            if written != checksum:
+            if written != crc32_of(piece):
                 raise ValueError("it has changed")
             return ColoredFrame(*frame)
         except Exception as error:  # of reading a file, or of torch: the piece can be made again
@@ -71,17 +71,12 @@ class Pieces:
         """
         assert frame is not None, "a piece has at least one frame"
         buffer = io.BytesIO()  # torch does not report why it cannot write to a file
-        torch.save([*(each.cpu() for each in frame), _checksum(part)], buffer)
+        torch.save([*(each.cpu() for each in frame), crc32_of(part)], buffer)
         content = buffer.getvalue()
         self.path(number).with_suffix(".pt").write_bytes(zlib.crc32(content).to_bytes(4, "little") + content)
 
     def remove(self) -> None:
         shutil.rmtree(self.folder)
-
-
-def _checksum(file: Path) -> int:
-    """Return the CRC-32 of a piece, which is a few megabytes."""
-    return zlib.crc32(file.read_bytes())
 
 
 def fingerprint_of(source: Path, model: Colorizer, options: Options) -> str:

@@ -24,6 +24,7 @@ from platformdirs import user_cache_path
 
 import colorlab
 from colorlab.errors import UserError, reason_of
+from colorlab.files import crc32_of, write_text
 
 MIRROR = "COLORLAB_MIRROR"
 """Environment variable with an address, such as http://mirror.example/colorlab, that replaces https://HOST of all
@@ -105,12 +106,14 @@ def fetch(word: str, check: Callable[[Path], None]) -> Path:
     folder = published_folder()
     places = {address: folder / f"{word}{Path(address).suffix}" for address in PUBLISHED[word].addresses}
     try:
-        if kept := _first_file(places.values()):
+        if kept := _sound_file(places.values()):
             return kept
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / f"{word}.lock"):
-            if kept := _first_file(places.values()):  # another process has fetched it
+            if kept := _sound_file(places.values()):  # another process has fetched it
                 return kept
+            for damaged in filter(Path.is_file, places.values()):
+                print(f"{damaged} is damaged: it is fetched again.", file=sys.stderr, flush=True)
             for left in folder.glob(f"{word}.*.part"):  # by a process that was killed
                 shutil.rmtree(left, ignore_errors=True)
             with tempfile.TemporaryDirectory(prefix=f"{word}.", suffix=".part", dir=folder) as part:
@@ -119,14 +122,24 @@ def fetch(word: str, check: Callable[[Path], None]) -> Path:
                     check(file)
                 except UserError as error:
                     raise UserError(f"{address} does not hold the weights of {word}: nothing is kept.") from error
+                write_text(_checksum_of(folder / file.name), crc32_of(file))
                 return file.replace(folder / file.name)
     except OSError as error:
         reason = error.strerror or error
         raise UserError(f"{word} cannot be kept in {folder} ({reason}): XDG_CACHE_HOME names another cache.") from error
 
 
-def _first_file(paths: Iterable[Path]) -> Path | None:
-    return next((path for path in paths if path.is_file()), None)
+def _sound_file(paths: Iterable[Path]) -> Path | None:
+    """Return the first file that is there; None if there is none, or it has changed since it was fetched."""
+    file = next((path for path in paths if path.is_file()), None)
+    if file is None or not _checksum_of(file).is_file():
+        return file
+    return file if _checksum_of(file).read_bytes() == crc32_of(file).encode() else None
+
+
+def _checksum_of(file: Path) -> Path:
+    """Return the path of the file with the CRC-32 of a file of weights; earlier versions wrote none."""
+    return file.with_name(f"{file.name}.crc32")
 
 
 def _fetch_first(word: str, folder: Path) -> tuple[str, Path]:

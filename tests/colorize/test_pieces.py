@@ -53,33 +53,6 @@ def test_an_interrupted_film_resumes_and_equals_an_uninterrupted_one(
     assert [number for number, pair in enumerate(pairs) if not np.array_equal(*pair)] == []
 
 
-@pytest.mark.usefixtures("small_pieces")
-def test_a_damaged_piece_is_colored_again(model: CUNet, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    source = make_film(tmp_path / "old.mp4", sound=False)
-    list(color_film(source, whole := tmp_path / "whole.mp4", model, OPTIONS))
-    expected = read_film(whole).pictures
-    again = Options(size=32, batch_size=4, force=True)
-    piece, last_frame = "000000.mp4", "000000.pt"
-    for file, change in (
-        (piece, lambda content: content[:-50]),
-        (piece, lambda content: content[:900] + bytes([content[900] ^ 1]) + content[901:]),
-        (last_frame, lambda content: content[:-50]),
-        (last_frame, lambda content: content[:900] + bytes([content[900] ^ 1]) + content[901:]),
-        (last_frame, lambda content: b""),
-    ):
-        course = color_film(source, tmp_path / "new.mp4", model, again)
-        while next(course) < 0.6:
-            pass
-        course.close()
-        path = tmp_path / ".new.mp4.pieces" / file
-        path.write_bytes(change(path.read_bytes()))
-        caplog.clear()
-        list(color_film(source, tmp_path / "new.mp4", model, again))
-        (line,) = (record.getMessage() for record in caplog.records if "Piece" in record.getMessage())
-        assert line.startswith("Piece 0 in ")
-        assert all(map(np.array_equal, read_film(tmp_path / "new.mp4").pictures, expected))
-
-
 def test_two_commands_do_not_color_a_film_into_one_file(model: CUNet, tmp_path: Path) -> None:
     source, target = make_film(tmp_path / "old.mp4", sound=False), tmp_path / "new" / "new.mp4"
     first = color_film(source, target, model, OPTIONS)

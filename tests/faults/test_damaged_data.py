@@ -17,6 +17,7 @@ import pytest
 import torch
 from optuna.distributions import FloatDistribution
 
+from colorlab.colorize.jobs import Options
 from colorlab.data.cache import CachedPhotographs, DiskCache
 from colorlab.data.color_histogram import read_prior
 from colorlab.data.photographs import Photographs
@@ -24,6 +25,7 @@ from colorlab.data.shard_index import INDEX, Shards
 from colorlab.data.shard_storage import ShardFolder
 from colorlab.data.splits import SAMPLES, FileNames, find_photographs
 from colorlab.errors import UserError
+from colorlab.models import CUNet
 from colorlab.runs.folder import RunFolder
 from colorlab.shards.packing import ShardWriter
 from colorlab.sweeps.search import Search
@@ -165,6 +167,43 @@ def test_a_search_goes_on_from_a_journal_that_is_cut_off(
             assert left in (2, 3, 4)
             run(search)
             assert Search(tmp_path, space, "val/loss", trials=4).left() == left - 1
+
+
+# -- films -------------------------------------------------------------------------------------------
+
+
+def test_a_damaged_piece_of_a_film_is_colored_again(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture, tally: Any
+) -> None:
+    pytest.importorskip("av")
+    from colorlab.colorize.film import color_film
+    from support.films import make_film, read_film
+
+    monkeypatch.setattr("colorlab.colorize.film.PIECE", 10)
+    options, model = Options(size=32, batch_size=4, force=True), CUNet(width=2).eval()
+    source, target = make_film(tmp_path / "old.mp4", sound=False), tmp_path / "new.mp4"
+    list(color_film(source, target, model, options))
+    expected, pieces = read_film(target).pictures, tmp_path / ".new.mp4.pieces"
+    course = color_film(source, target, model, options)
+    while next(course) < 0.6:  # in the second piece
+        pass
+    course.close()
+    shutil.copytree(pieces, tmp_path / "whole")
+    damages = (
+        ("000000.mp4", lambda content: content[:-50]),
+        ("000000.pt", lambda content: content[:900] + bytes([content[900] ^ 1]) + content[901:]),
+        ("000000.mp4", lambda content: content[:900] + bytes([content[900] ^ 1]) + content[901:]),
+        ("000000.pt", lambda content: b""),
+    )
+    for file, damage in damages[: tally.times(2, 4)]:
+        with tally.injecting("a colored piece of a film is damaged"):
+            shutil.copytree(tmp_path / "whole", pieces, dirs_exist_ok=True)
+            (pieces / file).write_bytes(damage((pieces / file).read_bytes()))
+            caplog.clear()
+            list(color_film(source, target, model, options))
+            (line,) = (record.getMessage() for record in caplog.records if "Piece" in record.getMessage())
+            assert line.startswith(f"Piece 0 in {pieces} is damaged (")
+            assert all(map(np.array_equal, read_film(target).pictures, expected))
 
 
 # -- run folders -------------------------------------------------------------------------------------

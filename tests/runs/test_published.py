@@ -44,7 +44,7 @@ def accept(path: Path) -> None:
 
 def kept() -> list[str]:
     """Return what is in the cache, beside locks."""
-    return sorted(path.name for path in published_folder().glob("*") if path.suffix != ".lock")
+    return sorted(path.name for path in published_folder().glob("*") if path.suffix not in (".lock", ".crc32"))
 
 
 def test_weights_are_fetched_once_and_then_used_without_a_network(
@@ -178,6 +178,20 @@ def test_a_cache_that_cannot_be_written_is_named(
     (tmp_path / "cache").touch()
     with pytest.raises(UserError, match=r"\((Not a directory|File exists)\)"):
         fetch("siggraph17", accept)
+
+
+def test_a_file_that_has_become_damaged_is_fetched_again(
+    server: FileServer, known: None, capsys: pytest.CaptureFixture
+) -> None:
+    server.answers[S3] = Answer(CONTENT)
+    file = fetch("siggraph17", accept)
+    file.write_bytes(CONTENT[:-1] + bytes([CONTENT[-1] ^ 1]))
+    capsys.readouterr()
+    assert fetch("siggraph17", accept).read_bytes() == CONTENT
+    assert capsys.readouterr().err.startswith(f"{file} is damaged: it is fetched again.\nfetching siggraph17")
+    file.with_name("siggraph17.pth.crc32").unlink()  # of an earlier version
+    assert fetch("siggraph17", accept) == file
+    assert server.asked == [S3, S3]
 
 
 def test_what_a_killed_process_left_is_removed_by_the_next(server: FileServer, known: None) -> None:

@@ -22,6 +22,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from colorlab import plugins
 from colorlab.config import conf_folder
+from colorlab.config.hydra_files import read_user_files_as_data
 from colorlab.errors import Interrupted, Stopped, UserError, did_you_mean, sentence_of
 from colorlab.files import relative
 from colorlab.process.home import take_home
@@ -100,6 +101,7 @@ def run(name: str, job: Callable[[DictConfig], Any], keys: tuple[str, ...]) -> N
         at_end.callback(remove_unused_folders)
         try:
             sys.argv[1:] = as_hydra_takes(plugins.take_typed(sys.argv[1:]))
+            read_user_files_as_data()
             hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name=name)(task)()
         except (HydraException, OmegaConfBaseException):
             raise

@@ -6,6 +6,9 @@ Each function names the library, the version it was written for, and the private
 
 from typing import TYPE_CHECKING, Any
 
+from hydra._internal.core_plugins.file_config_source import FileConfigSource
+from hydra._internal.sources_registry import SourcesRegistry
+
 if TYPE_CHECKING:
     import torch
     from lightning import Callback, Trainer
@@ -134,6 +137,17 @@ def set_found_inf(optimizer: "Optimizer", found: "torch.Tensor | None") -> None:
         found: a scalar on the weights' device, above 0 to skip.
     """
     optimizer.found_inf = found  # type: ignore[attr-defined]  # declared by no optimizer
+
+
+# -- Hydra ------------------------------------------------------------------------------------------
+
+
+def use_for_files(source: type[FileConfigSource]) -> None:
+    """Let Hydra read configuration files with a subclass of its own class; launchers hand this on to their processes.
+
+    Hydra 1.3: `FileConfigSource`, `SourcesRegistry.types`, which is part of `Singleton.get_state()`.
+    """
+    SourcesRegistry.instance().types["file"] = source
 
 
 # -- trackers and search ----------------------------------------------------------------------------

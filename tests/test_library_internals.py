@@ -227,3 +227,26 @@ def test_torch_says_whether_the_cpu_has_bf16_as_the_system_does() -> None:
         pytest.skip("the system lists no features of the CPU")
     flags = set(cpuinfo.read_text().split())
     assert library_internals.cpu_computes_in_bf16() == bool(flags & {"avx512_bf16", "amx_tile"})
+
+
+def test_hydra_reads_files_with_the_class_that_is_set_and_hands_it_on() -> None:
+    from hydra._internal.config_repository import ConfigRepository
+    from hydra._internal.config_search_path_impl import ConfigSearchPathImpl
+    from hydra._internal.sources_registry import SourcesRegistry
+    from hydra.core.plugins import Plugins
+    from hydra.core.singleton import Singleton
+
+    class Files(library_internals.FileConfigSource):
+        pass
+
+    Plugins.instance()
+    before = SourcesRegistry.instance().types["file"]
+    library_internals.use_for_files(Files)
+    state = Singleton.get_state()
+    try:
+        path = ConfigSearchPathImpl()
+        path.append("main", f"file://{Path(__file__).parent}")
+        assert [type(source) for source in ConfigRepository(path).sources] == [Files]
+        assert any(getattr(each, "types", {}).get("file") is Files for each in state["instances"].values())
+    finally:
+        library_internals.use_for_files(before)

@@ -1,5 +1,6 @@
 """The keys of the group `sweep`."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -45,6 +46,9 @@ class SearchSettings:
         for name in ("trials", "at_once", "startup"):
             if getattr(self, name) < 1:
                 raise UserError(f"sweep.{name}={getattr(self, name)} must be at least 1.")
+        for key in self.space:
+            if re.search(r"\bhydra\b", key):  # a configuration file may have set it
+                raise UserError(f"sweep.space.{key} is not searched: {key} must be typed on the command line.")
 
 
 def check_settings(settings: Mapping[str, Any]) -> GridSettings | SearchSettings:

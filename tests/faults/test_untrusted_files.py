@@ -226,6 +226,35 @@ def test_any_content_of_a_run_folder_is_refused_or_ignored(
                     assert (code in (0, 2), canary.exists()) == (True, False), (file, content, reader, said)
 
 
+# -- configuration files -----------------------------------------------------------------------------
+
+
+def test_no_configuration_file_starts_a_program(
+    canary: Path, run_command_here: Callable, tmp_path: Path, tally: Any
+) -> None:
+    """Hydra would start each of them before the command itself runs; a file of a sweep's job, for that job."""
+    touch = json.dumps(run_a_command(canary))
+    factory = "{version: 1, formatters: {x: " + touch.replace("_target_", "()") + "}}"
+    (tmp_path / "mine" / "experiment").mkdir(parents=True)
+    settings = [
+        f"callbacks: {{x: {touch}}}", f"job_logging: {factory}", f"hydra_logging: {factory}", f"launcher: {touch}",
+        f"sweeper: {touch}", "job: {env_set: {LD_PRELOAD: evil.so}}", f"launcher: {{setup: ['touch {canary}']}}",
+    ]  # fmt: skip
+    for setting in settings[:: tally.times(4, 1)]:
+        text = f"# @package _global_\nhydra: {{{setting}}}\n"
+        (tmp_path / "mine" / "experiment" / "evil.yaml").write_text(text)
+        for words in (["experiment=evil"], ["-m", "experiment=unet,evil", "debug=true", "data.root=missing"]):
+            with tally.injecting("a configuration file sets Hydra's own settings"):
+                code, said = run_command_here("train", "--config-dir", tmp_path / "mine", *words, *SMALL)
+                assert (code, canary.exists()) == (2, False), (setting, words, said)
+                assert "must be typed on the command line" in said
+    with tally.injecting("a configuration file sets Hydra's own settings"):
+        (tmp_path / "mine" / "hydra" / "launcher").mkdir(parents=True)
+        (tmp_path / "mine" / "hydra" / "launcher" / "near.yaml").write_text(touch)
+        code, said = run_command_here("train", "--config-dir", tmp_path / "mine", "-m", "hydra/launcher=near", *SMALL)
+        assert (code, canary.exists()) == (2, False), said
+
+
 # -- images ------------------------------------------------------------------------------------------
 
 

@@ -23,6 +23,8 @@ def test_settings_with_a_space_are_of_a_search() -> None:
         ({"metric": None, "trials": 3}, "Unknown key sweep.trials"),
         (SEARCH | {"trails": 3}, "Unknown key sweep.trails: did you mean sweep.trials?"),
         (SEARCH | {"trials": "many"}, "sweep.trials=many must be a whole number."),
+        (SEARCH | {"space": {"+hydra.job.env_set.X": "1"}}, "sweep.space.+hydra.job.env_set.X is not searched"),
+        (SEARCH | {"space": {"data@hydra.callbacks": "x"}}, "sweep.space.data@hydra.callbacks is not searched"),
         (SEARCH | {"at_once": 0}, "sweep.at_once=0 must be at least 1."),
     ],
 )

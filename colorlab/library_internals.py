@@ -147,6 +147,7 @@ def use_for_files(source: type[FileConfigSource]) -> None:
 
     Hydra 1.3: `FileConfigSource`, `SourcesRegistry.types`, which is part of `Singleton.get_state()`.
     """
+    source.__name__ = FileConfigSource.__name__  # Hydra may register its own again: it compares these names
     SourcesRegistry.instance().types["file"] = source
 
 

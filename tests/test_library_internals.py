@@ -246,6 +246,7 @@ def test_hydra_reads_files_with_the_class_that_is_set_and_hands_it_on() -> None:
     try:
         path = ConfigSearchPathImpl()
         path.append("main", f"file://{Path(__file__).parent}")
+        SourcesRegistry.instance().register(before)
         assert [type(source) for source in ConfigRepository(path).sources] == [Files]
         assert any(getattr(each, "types", {}).get("file") is Files for each in state["instances"].values())
     finally:

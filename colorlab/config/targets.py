@@ -50,7 +50,7 @@ def locate(name: Any, where: str, kind: Any = None) -> Callable[..., Any]:
         raise UserError(f"{where}{name} is neither a class nor a function.")
     made = target if inspect.isclass(target) else hints_of(target).get("return")
     kinds = list(classes_in(kind))
-    if not inspect.isclass(made) or not _is_part(made) or (kinds and not any(_is_kind(made, each) for each in kinds)):
+    if not inspect.isclass(made) or not _belongs(made, kinds):
         belongs = (
             " or ".join(map(wanted, kinds))
             if kinds
@@ -76,18 +76,24 @@ def kind_of(group: str) -> Any:
     }[group]  # fmt: skip
 
 
-def _is_part(made: type) -> bool:
-    """Return whether a class may be a part of an experiment: one of a library's kinds, of ours, or of a plugin."""
+def _belongs(made: type, kinds: list[type]) -> bool:
+    """Return whether a class may stand where one of `kinds` is wanted: it is of that kind, and from a known package.
+
+    Where no kind is told, or none that can be checked (a protocol with attributes), it is one of a library's kinds, or
+    a class of a plugin, but not any class of colorlab: some of them open files.
+    """
+    checkable = list(filter(_is_checkable, kinds))
     package = made.__module__.partition(".")[0]
-    return package in ("colorlab", *plugins.packages()) or issubclass(made, _kinds())
+    if any(issubclass(made, kind) for kind in checkable):
+        return package in ("colorlab", *plugins.packages()) or issubclass(made, _kinds())
+    return len(checkable) < max(len(kinds), 1) and (package in plugins.packages() or issubclass(made, _kinds()))
 
 
-def _is_kind(made: type, kind: type) -> bool:
-    """Return whether a class is of a kind; also if that cannot be told, as of a protocol with attributes."""
+def _is_checkable(kind: type) -> bool:
     try:
-        return issubclass(made, kind)
-    except TypeError:
-        return True
+        return isinstance(issubclass(int, kind), bool)
+    except TypeError:  # a protocol with attributes, or one that is not checked when the program runs
+        return False
 
 
 @cache

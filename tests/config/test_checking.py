@@ -1,16 +1,18 @@
 """Checking and building configuration, and every recipe in conf/."""
 
+import pydoc
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
+from lightning import Callback
 from omegaconf import OmegaConf
 
-from colorlab.config import MOVED, check, conf_folder, flatten, plain
+from colorlab.config import MOVED, check, conf_folder, flatten, locate, plain
 from colorlab.errors import UserError
 from colorlab.train.experiment import Experiment
 
@@ -123,6 +125,12 @@ class Holder(torch.nn.Module):
         self.modules_, self.steps, self.anything, self.names = modules, steps, anything, names
 
 
+class Shown(Protocol):
+    """A protocol with an attribute, of which Python cannot tell whether a class has it."""
+
+    title: str
+
+
 @pytest.fixture
 def holder(monkeypatch: pytest.MonkeyPatch) -> str:
     """Return the `_target_` of `Holder`."""
@@ -177,6 +185,23 @@ def test_a_wrong_nested_node_gets_one_sentence(holder: str, arguments: dict, sen
         check({"_target_": holder, **arguments}, "thing")
 
 
+@pytest.mark.parametrize(
+    "name", ["colorlab.study.database.StudyDatabase", "colorlab.runs.folder.RunFolder", "colorlab.errors.UserError"]
+)
+@pytest.mark.parametrize("kind", [None, torch.nn.Module, Path, Any, Shown, Shown | None, list[torch.nn.Module]])
+def test_a_class_of_colorlab_stands_only_where_its_kind_is_wanted(name: str, kind: Any) -> None:
+    with pytest.raises(UserError, match="does not make what belongs here"):
+        locate(name, "thing._target_=", kind)
+
+
+@pytest.mark.parametrize("kind", [None, Any, Shown, Shown | None, torch.nn.Module, torch.nn.Module | str])
+def test_a_module_stands_where_it_is_wanted_or_where_no_kind_is_told(kind: Any) -> None:
+    for name in ("torch.nn.ReLU", "colorlab.models.CUNet"):
+        assert locate(name, "thing._target_=", kind).__name__ == name.rpartition(".")[2]
+    with pytest.raises(UserError, match="does not make what belongs here: of type Callback"):
+        locate("torch.nn.ReLU", "thing._target_=", Callback)
+
+
 def test_flatten_joins_the_keys_of_nested_dictionaries() -> None:
     tree = {"model": {"width": 4, "blocks": {}}, "seed": 0}
     assert flatten(tree) == {"model.width": 4, "model.blocks": {}, "seed": 0}
@@ -185,7 +210,5 @@ def test_flatten_joins_the_keys_of_nested_dictionaries() -> None:
 
 @pytest.mark.parametrize("old", MOVED)
 def test_a_target_that_has_moved_is_found_by_its_old_name(old: str) -> None:
-    given = ("root", "dirpath")
-    assert (
-        check({"_target_": old}, "thing", given=given).target is check({"_target_": MOVED[old]}, "thing", given).target
-    )
+    new = pydoc.locate(MOVED[old])
+    assert check({"_target_": old}, "thing", given=("root", "dirpath"), kind=new).target is new

@@ -2,6 +2,7 @@
 
 import inspect
 import os
+import pydoc
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
-from colorlab.config import GROUPS, conf_folder, hints_of, locate, plain
+from colorlab.config import GROUPS, conf_folder, hints_of, plain
 from colorlab.train.experiment import KEYS
 from support.commands import train_exit_code
 
@@ -62,7 +63,7 @@ def keys(choices: list[str]) -> dict[str, list[str]]:
             for key, value in node.items():
                 found.setdefault(f"{path}.{key}", set()).add(str(value).replace("None", "null"))
             if "_target_" in node:
-                target = locate(node["_target_"], f"{path}._target_=")
+                target = pydoc.locate(node["_target_"])
                 hints = hints_of(target)
                 for key in inspect.signature(target).parameters:
                     found.setdefault(f"{path}.{key}", set()).update(known_values(hints.get(key)))

@@ -9,7 +9,10 @@ from pathlib import Path
 
 from colorlab.process.ranks import is_first_process
 
-FOLDERS = {"XDG_CACHE_HOME": ".cache", "XDG_CONFIG_HOME": ".config", "XDG_DATA_HOME": ".local/share"}
+FOLDERS = {
+    "XDG_CACHE_HOME": ".cache", "XDG_CONFIG_HOME": ".config", "XDG_DATA_HOME": ".local/share",
+    "XDG_STATE_HOME": ".local/state",
+}  # fmt: skip
 """The variables that name a user's folders, from which colorlab, torch, matplotlib and wandb read, and their defaults
 in the home folder."""
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from platformdirs import user_cache_path
 
-from colorlab.process.home import take_home
+from colorlab.process.home import FOLDERS, take_home
+from colorlab.runs.seal import is_sealed, sealed
 
 
 @pytest.fixture
@@ -21,7 +22,7 @@ def unknown_user(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
     monkeypatch.setattr(pwd, "getpwuid", unknown)
     monkeypatch.setattr(os, "access", lambda folder, _: Path(folder).is_relative_to(tmp_path))  # root may write to /
-    for name in ("HOME", "USER", "LOGNAME", "LNAME", "USERNAME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME"):
+    for name in ("HOME", "USER", "LOGNAME", "LNAME", "USERNAME", *FOLDERS):
         monkeypatch.setenv(name, "")  # so that it is restored
         monkeypatch.delenv(name)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
@@ -37,6 +38,8 @@ def test_an_unknown_user_gets_folders_of_its_own(
     for _ in range(2):  # the second time, there is nothing to do
         take_home()
     assert user_cache_path("colorlab") == unknown_user / ".cache" / "colorlab"
+    (unknown_user / "words.yaml").write_text(sealed("- a\n"))
+    assert is_sealed(unknown_user / "words.yaml")
     assert getpass.getuser() == str(os.getuid())
     assert os.path.expanduser("~/photographs") == ("/photographs" if home == "/" else f"{unknown_user}/photographs")
     assert unknown_user.stat().st_mode & 0o777 == 0o700

@@ -127,3 +127,22 @@ def test_links_of_a_run_folder_lead_to_nothing_of_the_users(
         link.unlink()
         if kept:
             kept.rename(link)
+
+
+def test_a_node_makes_only_what_its_argument_wants(
+    sent: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tally: Any, capsys: Any
+) -> None:
+    """Classes of colorlab that open files, in places whose type is not told, from a configuration file."""
+    before = listing(tmp_path)
+    (tmp_path / "runs" / "mine" / "experiment").mkdir(parents=True)
+    node = "{_target_: colorlab.study.database.StudyDatabase, path: thesis.sqlite}"
+    places = ("logger: {tensorboard: {flush_secs: NODE}}", "objective: NODE", "trainer: {profiler: NODE}",
+              "data: {augment: NODE}", "callbacks: {x: NODE}")  # fmt: skip
+    for place in places[:: tally.times(3, 1)]:
+        text = f"# @package _global_\n{place.replace('NODE', node)}\n"
+        (tmp_path / "runs" / "mine" / "experiment" / "evil.yaml").write_text(text)
+        words = ("--config-dir=runs/mine", *SMALL, "logger=tensorboard", "experiment=evil", "hydra.run.dir=runs/new")
+        with tally.injecting("a node of a configuration makes something else than its place needs"):
+            assert train_exit_code(monkeypatch, *words) == 2
+            assert "does not make what belongs here" in capsys.readouterr().err
+            assert listing(tmp_path) == before

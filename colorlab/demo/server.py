@@ -31,7 +31,8 @@ from colorlab.images.pixels import over_white, upper_8_bits
 from colorlab.models import Colorizer
 from colorlab.models.inference import apply_color, network_size, pixels_of
 from colorlab.web.desks import Abandoned, Busy, Desk, Desks, Expensive, OutOfTime, Watch
-from colorlab.web.serving import HEADERS, PAGE_HEADERS, refuse_invalid
+from colorlab.web.requests import refuse_invalid
+from colorlab.web.serving import HEADERS, PAGE_HEADERS
 from colorlab.web.uploads import Uploads, WatchedFile
 
 PREVIEW_SIZE = 1600
@@ -88,7 +89,8 @@ class Service:
         self.models, self.limits = models, limits
         longest = int(limits.megabytes * 1e6)
         self.uploads = Uploads(longest, room=MAX_RECEIVED * longest)
-        self.desks = Desks([Desk(CHEAP, CHEAP_SECONDS, 0, share), Desk(float("inf"), MOST_SECONDS, 15, share)])
+        cheap = [Desk(0, CHEAP, CHEAP_SECONDS, 0, share) for _ in range(2)]
+        self.desks = Desks([*cheap, Desk(CHEAP, float("inf"), MOST_SECONDS, 10, share)])
 
     def about(self) -> dict[str, Any]:
         """Return what the page needs to know."""
@@ -198,7 +200,7 @@ def guess_cost(file: WatchedFile) -> float:
     """Guess the cost of a file before it is opened, in millions of pixels, by its length."""
     many_frames = file.getbuffer()[:2].tobytes() in (b"GI", b"II", b"MM")  # GIF and TIFF list them one by one
     size = len(file.getbuffer())
-    return size / 1e6 + (CHEAP if many_frames and size > EXPENSIVE_FILE else 0)
+    return (1 + size) / 1e6 + (CHEAP if many_frames and size > EXPENSIVE_FILE else 0)
 
 
 def cost_of(file: PictureFile, model: Colorizer, whole: bool) -> float:

@@ -23,6 +23,7 @@ def _serve(settings: Settings, facts: dict[str, Any], folder: StudyFolder) -> No
         UserError: the port is taken.
     """
     from colorlab.study.database import StudyDatabase
+    from colorlab.study.people import People
     from colorlab.study.server import Study, make_app
     from colorlab.study.trials import Protocol
 
@@ -33,7 +34,10 @@ def _serve(settings: Settings, facts: dict[str, Any], folder: StudyFolder) -> No
     with listen(settings.host, settings.port, "port=0 finds one.") as listening:
         database = StudyDatabase(folder.answers)
         photographs, models = sorted(map(int, facts["photographs"])), list(facts["checkpoints"])
-        study = Study(database, folder.pictures, protocol, photographs, models, facts["exposure"], facts["seed"])
+        people = People(settings.people_per_address)
+        study = Study(
+            database, folder.pictures, protocol, photographs, models, facts["exposure"], facts["seed"], people
+        )
         print(f"The study is at {listening.address} — Ctrl-C ends it, and nothing is lost.", flush=True)
         try:
             listening.serve(make_app(study, listening.hosts))
@@ -58,15 +62,18 @@ def _report(folder: StudyFolder, logger: dict[str, Any] | None) -> None:
     from colorlab.study.report import table_of, write
 
     database = StudyDatabase(folder.answers)
-    answers = database.answers()
+    answers, finished = database.answers(), database.finished()
     database.close()
     if not answers:
         raise UserError(f"Nobody has answered in {folder.path} yet.")
     plans = [check(node, f"logger.{name}", kind=kind_of("logger")) for name, node in (logger or {}).items() if node]
     loggers = [plan.build() for plan in plans]
-    report, sheets = write(answers, facts, folder.path)
+    report, sheets = write(answers, finished, facts, folder.path)
     Console().print(table_of(report))
-    left_out = f"{report['inattentive']} inattentive, {report['mistimed']} answers to pairs seen too long or briefly"
+    left_out = (
+        f"{report['unfinished']} who left early, {report['inattentive']} inattentive, {report['mistimed']} answers to"
+        " pairs seen too long or briefly"
+    )
     print(f"participants: {report['participants']}; left out: {left_out}; guessing fools 50 %")
     print(f"results: {os.path.relpath(folder.path)} (report.json .csv, pictures.csv, most and least convincing .png)")
     for each in loggers:

@@ -1,6 +1,7 @@
 """The SQLite database of a study's participants, trials and answers.
 
 participants   a person, known by a random token in a cookie
+asked          when each pair was first shown to the page
 trials         the pairs that a person is asked about, in order, drawn when the person begins
 answers        one for each answered trial, written before the page is told that the answer was taken
 """
@@ -8,6 +9,7 @@ answers        one for each answered trial, written before the page is told that
 import random
 import secrets
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,6 +34,7 @@ CREATE TABLE IF NOT EXISTS trials (
     right TEXT NOT NULL UNIQUE,
     UNIQUE (participant, place)
 );
+CREATE TABLE IF NOT EXISTS asked (trial INTEGER PRIMARY KEY REFERENCES trials, at REAL NOT NULL);
 CREATE TABLE IF NOT EXISTS answers (
     trial INTEGER PRIMARY KEY REFERENCES trials,
     side TEXT NOT NULL,
@@ -117,6 +120,24 @@ class StudyDatabase:
             token,
         )
         return Trial(*rows[0]) if rows else None
+
+    def ask(self, trial: int) -> None:
+        """Note that a trial is shown now, unless it was shown before."""
+        with self._transaction() as database:
+            database.execute("INSERT OR IGNORE INTO asked (trial, at) VALUES (?, ?)", (trial, time.time()))
+
+    def seconds_since_asked(self, trial: int) -> float | None:
+        """Return how long ago a trial was first shown; None if it was not."""
+        rows = self._rows("SELECT at FROM asked WHERE trial = ?", trial)
+        return abs(time.time() - rows[0][0]) if rows else None  # the clock may have been set
+
+    def finished(self) -> set[int]:
+        """Return the participants who have answered all their trials."""
+        rows = self._rows(
+            "SELECT participant FROM trials LEFT JOIN answers ON answers.trial = trials.id"
+            " GROUP BY participant HAVING COUNT(*) = COUNT(answers.trial)"
+        )
+        return {participant for (participant,) in rows}
 
     def count_trials(self, token: str | None, kind: Kind | None = None) -> int:
         """Count a participant's trials, of one kind or of all."""

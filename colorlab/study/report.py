@@ -3,6 +3,7 @@
 import csv
 import json
 from collections import Counter, defaultdict
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,10 @@ from rich.table import Table
 from colorlab.evaluate.estimates import LEVEL, RESAMPLES, Estimate
 from colorlab.images.contact_sheet import Row, draw_sheet
 from colorlab.study.pictures import TRUE, picture_path
-from colorlab.study.trials import Answer
+from colorlab.study.trials import EXPOSURE_TOLERANCE, Answer
 
 ATTENTIVE = 0.75
 """Participants who recognize a smaller share of the fakes in random colors are left out (our choice)."""
-
-EXPOSURE_TOLERANCE = 0.2
-"""An answer counts if its pair was seen for the intended time, with this relative tolerance (our choice)."""
 
 EXTREMES = 10
 """How many pictures the sheets of the most and the least convincing ones show."""
@@ -33,24 +31,35 @@ class Counted:
     Args:
         answers: the answers to counted pairs.
         participants: how many people gave them.
-        inattentive: how many participants were left out.
+        unfinished: how many participants were left out because they left early.
+        inattentive: how many participants were left out because they missed fakes in random colors.
         mistimed: how many answers were left out.
     """
 
     answers: list[Answer]
     participants: int
+    unfinished: int
     inattentive: int
     mistimed: int
 
 
-def count_answers(answers: list[Answer], exposure: float) -> Counted:
-    """Leave out inattentive participants, and pairs seen too long or too briefly (exposure in seconds)."""
+def count_answers(answers: list[Answer], exposure: float, finished: Collection[int]) -> Counted:
+    """Leave out participants who left early or were inattentive, and pairs seen too long or too briefly.
+
+    Args:
+        answers: all answers.
+        exposure: how long a pair is shown, in seconds.
+        finished: the participants who have answered all their trials.
+    """
     by_person: dict[int, list[Answer]] = defaultdict(list)
     for answer in answers:
         by_person[answer.trial.participant].append(answer)
     kept: list[Answer] = []
-    people = inattentive = mistimed = 0
-    for own in by_person.values():
+    people = unfinished = inattentive = mistimed = 0
+    for person, own in by_person.items():
+        if person not in finished:
+            unfinished += 1
+            continue
         vigilance = [not answer.fooled for answer in own if answer.trial.kind == "vigilance"]
         if vigilance and sum(vigilance) < ATTENTIVE * len(vigilance):
             inattentive += 1
@@ -60,7 +69,7 @@ def count_answers(answers: list[Answer], exposure: float) -> Counted:
         mistimed += len(counted) - len(timed)
         people += bool(timed)
         kept += timed
-    return Counted(kept, people, inattentive, mistimed)
+    return Counted(kept, people, unfinished, inattentive, mistimed)
 
 
 def fooling_rates(answers: list[Answer]) -> dict[str, Estimate]:
@@ -111,24 +120,28 @@ def rate_pictures(answers: list[Answer]) -> list[Picture]:
     return sorted(pictures, key=lambda picture: (-picture.convincing, picture.photograph, picture.model))
 
 
-def write(answers: list[Answer], study: dict[str, Any], folder: Path) -> tuple[dict[str, Any], list[Path]]:
+def write(
+    answers: list[Answer], finished: Collection[int], study: dict[str, Any], folder: Path
+) -> tuple[dict[str, Any], list[Path]]:
     """Write report.json, report.csv, pictures.csv and the two contact sheets.
 
     Args:
         answers: all answers.
+        finished: the participants who have answered all their trials.
         study: the content of study.json.
         folder: the study's folder.
 
     Returns:
         The content of report.json, and the sheets.
     """
-    counted = count_answers(answers, study["exposure"])
+    counted = count_answers(answers, study["exposure"], finished)
     pictures = rate_pictures(counted.answers)
     rates = fooling_rates(counted.answers)
     asked = Counter(answer.trial.model for answer in counted.answers)
     report = {
         "models": {name: vars(rate) | {"answers": asked[name]} for name, rate in rates.items()},
-        "participants": counted.participants, "inattentive": counted.inattentive, "mistimed": counted.mistimed,
+        "participants": counted.participants, "unfinished": counted.unfinished,
+        "inattentive": counted.inattentive, "mistimed": counted.mistimed,
         **study,
     }  # fmt: skip
     (folder / "report.json").write_text(json.dumps(report, indent=2, ensure_ascii=False), encoding="utf-8")

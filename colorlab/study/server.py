@@ -9,19 +9,26 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import Cookie, FastAPI, HTTPException, Response
+from fastapi import Cookie, Depends, FastAPI, HTTPException, Request, Response
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse
 from pydantic import BaseModel, Field
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from colorlab.study.database import StudyDatabase, TrialNotOpen
+from colorlab.study.people import People, TooManyPeople
 from colorlab.study.pictures import TRUE, picture_path
-from colorlab.study.trials import Protocol, Side, Trial
-from colorlab.web.serving import HEADERS, PAGE_HEADERS, ShortBodies
+from colorlab.study.trials import EXPOSURE_TOLERANCE, Protocol, Side, Trial
+from colorlab.web.requests import ShortBodies, refuse_invalid, require_plain_json
+from colorlab.web.serving import HEADERS, PAGE_HEADERS
 
 COOKIE = "participant"
 
 Token = Annotated[str | None, Cookie(alias=COOKIE)]
+
+
+class TooEarly(Exception):
+    """An answer to a pair that nobody can have seen yet."""
 
 
 class Start(BaseModel):
@@ -33,7 +40,7 @@ class Start(BaseModel):
 class GivenAnswer(BaseModel):
     """An answer as the page sends it."""
 
-    trial: int
+    trial: int = Field(ge=0, lt=2**63)  # the numbers that SQLite has
     side: Side
     exposure_ms: float = Field(ge=0, le=60_000, allow_inf_nan=False)
     response_ms: float = Field(ge=0, le=86_400_000, allow_inf_nan=False)
@@ -51,6 +58,8 @@ class Study:
         models: the models whose pictures are the fakes.
         exposure: how long a pair is shown, in seconds.
         seed: of the pairs.
+        people: who takes part from which address.
+        fixation: how long the page waits before it shows a pair, in seconds.
     """
 
     database: StudyDatabase
@@ -60,6 +69,8 @@ class Study:
     models: list[str]
     exposure: float
     seed: int
+    people: People
+    fixation: float = 0.9
 
     def about(self) -> dict[str, Any]:
         """Return what the welcome page says about the study."""
@@ -67,9 +78,34 @@ class Study:
             "exposure_ms": self.exposure * 1000, "practice": self.protocol.practice, "counted": self.protocol.counted,
         }  # fmt: skip
 
-    def begin(self) -> str:
-        """Add a participant and return their token."""
-        return self.database.begin(self.protocol, self.photographs, self.models, self.seed)
+    def begin(self, address: str) -> str:
+        """Add a participant and return their token.
+
+        Raises:
+            TooManyPeople: as many as may take part from their address already do.
+        """
+        self.people.make_room(address)
+        token = self.database.begin(self.protocol, self.photographs, self.models, self.seed)
+        self.people.saw(address, token)
+        return token
+
+    def answer(self, address: str, token: str | None, given: GivenAnswer) -> Trial:
+        """Take an answer and return its trial.
+
+        Raises:
+            TrialNotOpen: it is not the participant's open one.
+            TooEarly: nobody can have seen the pair yet.
+        """
+        passed = self.database.seconds_since_asked(given.trial)
+        if passed is not None and passed < self.fixation + self.exposure * (1 - EXPOSURE_TOLERANCE):
+            raise TooEarly
+        if passed is None:
+            raise TrialNotOpen
+        trial = self.database.add_answer(token, given.trial, given.side, given.exposure_ms, given.response_ms)
+        self.people.saw(address, str(token))
+        if self.database.open_trial(token) is None:
+            self.people.left(address, str(token))
+        return trial
 
     def question(self, token: str | None) -> dict[str, Any]:
         """Return a participant's next question, or the result at the end."""
@@ -80,10 +116,12 @@ class Study:
             counted = [answer for answer in self.database.answers(token) if answer.trial.kind != "practice"]
             return {"state": "done", "right": sum(not each.fooled for each in counted), "of": len(counted)}
         pairs, practice = self.database.count_trials(token), self.database.count_trials(token, "practice")
+        self.database.ask(trial.id)
         first, end = (0, practice) if trial.kind == "practice" else (practice, pairs)
         return {
             "state": "practice" if trial.kind == "practice" else "counted", "trial": trial.id,
-            "exposure_ms": self.exposure * 1000, "place": trial.place + 1 - first, "total": end - first,
+            "exposure_ms": self.exposure * 1000, "fixation_ms": self.fixation * 1000,
+            "place": trial.place + 1 - first, "total": end - first,
             "left": f"/picture/{trial.left}", "right": f"/picture/{trial.right}",
         }  # fmt: skip
 
@@ -105,16 +143,23 @@ def make_app(study: Study, hosts: list[str]) -> FastAPI:
     app = FastAPI(title="colorlab study", docs_url=None, redoc_url=None, openapi_url=None)
     app.add_middleware(ShortBodies, limit=10_000)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=hosts)
+    app.add_exception_handler(RequestValidationError, refuse_invalid)  # type: ignore[arg-type]  # its own kind of error
     page = files("colorlab.study").joinpath("page.html").read_text(encoding="utf-8")
 
     @app.get("/", response_class=HTMLResponse)
     def show_page() -> HTMLResponse:
         return HTMLResponse(page, headers=PAGE_HEADERS)
 
-    @app.post("/api/start")
-    def start(request: Start, response: Response, token: Token = None) -> dict[str, Any]:
-        if request.new or not study.database.has_participant(token):
-            response.set_cookie(COOKIE, study.begin(), max_age=30 * 86_400, httponly=True, samesite="strict")
+    @app.post("/api/start", dependencies=[Depends(require_plain_json)])
+    def start(given: Start, request: Request, response: Response, token: Token = None) -> dict[str, Any]:
+        if given.new or not study.database.has_participant(token):
+            try:
+                token = study.begin(_address_of(request))
+            except TooManyPeople as error:
+                raise HTTPException(
+                    429, "Many people are taking part from your network: try again in a few minutes."
+                ) from error
+            response.set_cookie(COOKIE, token, max_age=30 * 86_400, httponly=True, samesite="strict")
         return study.about()
 
     @app.get("/api/next")
@@ -122,10 +167,12 @@ def make_app(study: Study, hosts: list[str]) -> FastAPI:
         response.headers.update(HEADERS)
         return study.question(token)
 
-    @app.post("/api/answer")
-    def take_answer(given: GivenAnswer, token: Token = None) -> dict[str, Any]:
+    @app.post("/api/answer", dependencies=[Depends(require_plain_json)])
+    def take_answer(given: GivenAnswer, request: Request, token: Token = None) -> dict[str, Any]:
         try:
-            trial = study.database.add_answer(token, given.trial, given.side, given.exposure_ms, given.response_ms)
+            trial = study.answer(_address_of(request), token, given)
+        except TooEarly as error:
+            raise HTTPException(429, "This pair has not been shown for long enough yet.") from error
         except TrialNotOpen as error:
             raise HTTPException(409, "This question is not open.") from error
         return {"fake": trial.fake} if trial.kind == "practice" else {}
@@ -138,6 +185,10 @@ def make_app(study: Study, hosts: list[str]) -> FastAPI:
         return Response(content, media_type="image/png", headers=HEADERS)
 
     return app
+
+
+def _address_of(request: Request) -> str:
+    return request.client.host if request.client else ""
 
 
 def pair_of(folder: Path, trial: Trial) -> dict[Side, bytes]:

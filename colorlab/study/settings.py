@@ -24,6 +24,7 @@ class Settings:
         vigilance: the share of the counted pairs whose fake has random colors.
         exposure: how long a pair is shown, in seconds.
         host, port: where the page is served; port 0 takes a free one.
+        people_per_address: how many people may take part from one address at a time.
         seed: of the choice of photographs and pairs.
     """
 
@@ -39,12 +40,13 @@ class Settings:
     exposure: float = 1.0
     host: str = "127.0.0.1"
     port: int = 8000
+    people_per_address: int = 10
     seed: int = 0
 
     def __post_init__(self) -> None:
         bounds = {
             "pictures": (1, 100_000), "practice": (0, 1000), "counted": (1, 1000), "vigilance": (0, 0.5),
-            "exposure": (0.05, 60), "port": (0, 65_535),
+            "exposure": (0.05, 60), "port": (0, 65_535), "people_per_address": (1, 1_000_000),
         }  # fmt: skip
         for key, (low, high) in bounds.items():
             if not low <= getattr(self, key) <= high:

@@ -14,6 +14,10 @@ VIGILANCE = "random colors"
 """The "model" of the vigilance pairs, whose fakes are obvious."""
 
 
+EXPOSURE_TOLERANCE = 0.2
+"""An answer counts if its pair was seen for the intended time, with this relative tolerance (our choice)."""
+
+
 @dataclass
 class Trial:
     """A pair that a person is asked about.

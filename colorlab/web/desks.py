@@ -82,14 +82,14 @@ class Desk:
     """A thread, and which work it does.
 
     Args:
-        most: the largest cost of its work.
+        least, most: its work costs more than the one and at most the other.
         seconds: the processor time of its work.
         niceness: how much it gives way to other threads of this machine.
         prepare: called in the thread, before its first work.
     """
 
-    def __init__(self, most: float, seconds: float, niceness: int, prepare: Callable[[], object]) -> None:
-        self.most, self.seconds, self.free = most, seconds, True
+    def __init__(self, least: float, most: float, seconds: float, niceness: int, prepare: Callable[[], object]) -> None:
+        self.least, self.most, self.seconds, self.free = least, most, seconds, True
 
         def begin() -> None:
             with suppress(OSError, AttributeError):  # systems without priorities of threads
@@ -111,11 +111,11 @@ class _Job:
 class Desks:
     """Gives the work of requests to desks.
 
-    The order is by cost and by what the visitor's address has spent lately. Expensive work leaves one desk to the
-    others, so that these never wait for it.
+    The order is by cost and by what the visitor's address has spent lately. Cheap work never waits for expensive work
+    if that has a desk of its own.
 
     Args:
-        desks: any number; the last one takes work of any cost.
+        desks: any number, which together take work of any cost above 0.
     """
 
     desks: list[Desk]
@@ -175,7 +175,7 @@ class Desks:
         """Give each free desk the first of the visitors whose work it takes."""
         self._waiting.sort(key=self._rank)
         for desk in self.desks:
-            job = next((each for each in self._waiting if each.cost <= desk.most), None)
+            job = next((each for each in self._waiting if desk.least < each.cost <= desk.most), None)
             if desk.free and job is not None:
                 self._waiting.remove(job)
                 desk.free = False

@@ -1,6 +1,5 @@
 """Serve a web page: the socket, the allowed host names, and the headers. Imports nothing heavy."""
 
-import asyncio
 import contextlib
 import os
 import signal
@@ -12,10 +11,7 @@ from colorlab.errors import Interrupted, UserError
 
 if TYPE_CHECKING:
     import uvicorn
-    from fastapi import FastAPI, Request
-    from fastapi.exceptions import RequestValidationError
-    from fastapi.responses import JSONResponse
-    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+    from fastapi import FastAPI
 
 HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 """Headers of every reply."""
@@ -27,58 +23,6 @@ PAGE_HEADERS = HEADERS | {
     )
 }
 """Headers of the page, which may load nothing from elsewhere and may not be framed by other sites."""
-
-
-BODY_SECONDS = 10.0
-"""The time in which a short body must arrive."""
-
-
-async def refuse_invalid(request: "Request", error: "RequestValidationError") -> "JSONResponse":
-    """Answer a request with invalid values in one sentence that does not repeat them.
-
-    They may be infinite, NaN or no text in UTF-8, which no reply in JSON can hold.
-    """
-    from fastapi.responses import JSONResponse
-
-    names = [str(part) for part in error.errors()[0]["loc"][1:] if isinstance(part, str) and part.isidentifier()]
-    what = f"The value of {'.'.join(names)}" if names else "This request"
-    return JSONResponse({"detail": f"{what} cannot be used."}, status_code=400, headers=HEADERS)
-
-
-class ShortBodies:
-    """Middleware that refuses long or slow bodies, whether or not they announce their length.
-
-    Args:
-        app: the application, which would keep a whole body in memory.
-        limit: the most bytes of a body.
-    """
-
-    def __init__(self, app: "ASGIApp", limit: int) -> None:
-        self.app, self.limit = app, limit
-
-    async def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
-        from fastapi import HTTPException
-
-        announced = dict(scope.get("headers", [])).get(b"content-length", b"")
-        too_long = announced.isdigit() and int(announced) > self.limit
-        received, complete, until = 0, False, asyncio.get_running_loop().time() + BODY_SECONDS
-
-        async def receive_within_limit() -> "Message":
-            nonlocal received, complete
-            if complete:  # what follows is the visitor's leaving, whenever that is
-                return await receive()
-            try:
-                async with asyncio.timeout_at(until):
-                    message = {} if too_long else await receive()
-            except TimeoutError as error:
-                raise HTTPException(408, f"This request did not arrive within {BODY_SECONDS:g} seconds.") from error
-            complete = not message.get("more_body", False)
-            received += len(message.get("body", b""))
-            if too_long or received > self.limit:
-                raise HTTPException(413, f"A request here has at most {self.limit} bytes.")
-            return message
-
-        await self.app(scope, receive_within_limit, send)
 
 
 class Listening(NamedTuple):

@@ -1,6 +1,8 @@
 """Malicious and incomplete requests to the pages of the demo and the study."""
 
+import http.client
 import io
+import json
 import socket
 import time
 from collections.abc import Iterator
@@ -19,6 +21,7 @@ from colorlab.demo.server import Limits
 from colorlab.demo.server import make_app as make_demo
 from colorlab.models import CUNet
 from colorlab.study.database import StudyDatabase
+from colorlab.study.people import People
 from colorlab.study.pictures import TRUE, picture_path
 from colorlab.study.server import Study
 from colorlab.study.server import make_app as make_study
@@ -40,7 +43,7 @@ def page(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str, 
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.new("RGB", (20, 20)).save(path)
     store = StudyDatabase(tmp_path / "answers.sqlite")
-    study = Study(store, tmp_path / "pictures", Protocol(1, 2, 0), [0, 1, 2], ["model"], 1.0, 0)
+    study = Study(store, tmp_path / "pictures", Protocol(1, 2, 0), [0, 1, 2], ["model"], 1.0, 0, People(5))
     with serve(lambda hosts: make_study(study, hosts)) as address:
         yield "study", address
     store.close()
@@ -86,7 +89,7 @@ def test_requests_for_other_files_sites_or_sizes_are_refused(page: tuple[str, tu
     refused |= {request_head("GET", "/", host=host): (400,) for host in ("evil.example", "127.0.0.1.evil.example", "")}
     for form in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"):
         words = (f"Content-Type: {form}", "Origin: http://evil.example", "Content-Length: 2")
-        refused[request_head("POST", post, *words) + b"{}"] = (415, 422)
+        refused[request_head("POST", post, *words) + b"{}"] = (415, 400)
     refused[request_head("OPTIONS", post, "Origin: http://evil.example", "Access-Control-Request-Method: POST")] = (
         405,
         400,
@@ -128,6 +131,51 @@ def test_incomplete_requests_do_not_block_others(page: tuple[str, tuple[str, int
         assert not select(without_a_head, [], [], 0)[0]  # none of these connections was closed
     for line in lines:
         line.close()
+
+
+def test_no_value_of_an_answer_breaks_the_study(page: tuple[str, tuple[str, int]], tally: Any) -> None:
+    name, address = page
+    if name == "demo":
+        pytest.skip("it takes no JSON")
+    numbers = (
+        b"1e999",
+        b"-1e999",
+        b"NaN",
+        b"Infinity",
+        b"-Infinity",
+        b"1" * 5000,
+        b'"\\ud800"',
+        b'"\xff"',
+        b"[" * 4000,
+    )
+    for key in (b"new", b"trial", b"side", b"exposure_ms", b"response_ms", b"other"):
+        for value in numbers:
+            for path in ("/api/start", "/api/answer"):
+                with tally.injecting("an answer with a number or text that JSON does not have"):
+                    body = b'{"trial": 1, "side": "left", "exposure_ms": 1, "response_ms": 1, "%s": %s}' % (key, value)
+                    head = request_head("POST", path, "Content-Type: application/json", f"Content-Length: {len(body)}")
+                    assert status(send(address, head + body)) == 400, body[:200]
+
+
+def test_one_address_cannot_answer_for_a_crowd(page: tuple[str, tuple[str, int]], tally: Any) -> None:
+    """A hundred people are claimed, whose answers follow their questions at once."""
+    name, address = page
+    if name == "demo":
+        pytest.skip("it asks nothing")
+
+    def ask(verb: str, path: str, given: Any = None, cookie: str = "") -> tuple[http.client.HTTPResponse, Any]:
+        line = http.client.HTTPConnection(*address)
+        line.request(verb, path, json.dumps(given), {"Content-Type": "application/json", "Cookie": cookie})
+        reply = line.getresponse()
+        return reply, json.loads(reply.read())
+
+    with tally.injecting("one address answers a study hundreds of times in a few seconds", times=120):
+        for _ in range(120):
+            cookie = (ask("POST", "/api/start", {})[0].headers["Set-Cookie"] or "").partition(";")[0]
+            trial = ask("GET", "/api/next", cookie=cookie)[1].get("trial", 1)
+            given = {"trial": trial, "side": "left", "exposure_ms": 1000, "response_ms": 400}
+            reply, _ = ask("POST", "/api/answer", given, cookie)
+            assert reply.status in (409, 429)
 
 
 def test_expensive_pictures_do_not_keep_others_waiting(tally: Any) -> None:

@@ -62,6 +62,27 @@ def test_participants_get_different_trials_and_the_seed_reproduces_them(tmp_path
     assert one[0] != one[1]
 
 
+def test_who_leaves_early_has_not_finished(database: StudyDatabase) -> None:
+    tokens = [begin(database) for _ in range(3)]
+    for token, count in zip(tokens, (24, 23, 0), strict=True):
+        for _ in range(count):
+            database.add_answer(token, database.open_trial(token).id, "left", 1000, 300)
+    assert database.finished() == {1}
+
+
+def test_a_study_of_an_older_version_goes_on(tmp_path: Path) -> None:
+    """It has no table of when pairs were asked."""
+    token = begin(before := StudyDatabase(tmp_path / "old.sqlite"))
+    before.close()
+    with sqlite3.connect(tmp_path / "old.sqlite") as database:
+        database.execute("DROP TABLE asked")
+    database = StudyDatabase(tmp_path / "old.sqlite")
+    trial = database.open_trial(token)
+    assert database.seconds_since_asked(trial.id) is None
+    database.ask(trial.id)
+    assert database.seconds_since_asked(trial.id) < 60
+
+
 def test_an_added_answer_is_on_disk(database: StudyDatabase, tmp_path: Path) -> None:
     token = begin(database)
     database.add_answer(token, database.open_trial(token).id, "right", 998.5, 412)

@@ -63,10 +63,16 @@ def test_for_different_participants_the_interval_is_wider() -> None:
 def test_participants_who_miss_random_colors_are_left_out(answers: list[Answer]) -> None:
     seen = [answer(0, 90 + n, VIGILANCE, fooled=n == 0, kind="vigilance") for n in range(4)]  # 3 of 4
     unseen = [answer(1, 90 + n, VIGILANCE, fooled=n < 2, kind="vigilance") for n in range(4)]  # 2 of 4
-    counted = count_answers(answers + seen + unseen, exposure=1.0)
+    counted = count_answers(answers + seen + unseen, exposure=1.0, finished=range(12))
     assert (counted.participants, counted.inattentive) == (11, 1)
     assert {each.trial.participant for each in counted.answers} == set(range(12)) - {1}
     assert {each.trial.model for each in counted.answers} == set(MODELS)
+
+
+def test_who_leaves_early_is_left_out(answers: list[Answer]) -> None:
+    counted = count_answers(answers, exposure=1.0, finished={2, 3, 5})
+    assert (counted.participants, counted.unfinished) == (3, 9)
+    assert {each.trial.participant for each in counted.answers} == {2, 3, 5}
 
 
 def test_practice_and_mistimed_pairs_do_not_count() -> None:
@@ -75,7 +81,7 @@ def test_practice_and_mistimed_pairs_do_not_count() -> None:
         answer(0, 3, "good", True, exposure_ms=1250), answer(0, 4, "good", True, exposure_ms=1017),
         answer(0, 5, "good", True, exposure_ms=700),
     ]  # fmt: skip
-    counted = count_answers(answers, exposure=1.0)
+    counted = count_answers(answers, exposure=1.0, finished=[0])
     assert [each.trial.photograph for each in counted.answers] == [1, 4]
     assert counted.mistimed == 2
 
@@ -94,7 +100,7 @@ def test_the_report_tables_and_sheets_are_written(answers: list[Answer], tmp_pat
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.new("RGB", (40, 30), "teal" if version == TRUE else "tan").save(path)
     study = {"exposure": 1.0, "protocol": "native", "photographs": {str(n): f"sea/{n}.jpg" for n in range(10)}}
-    report, sheets = write(answers, study, tmp_path)
+    report, sheets = write(answers, range(12), study, tmp_path)
     assert json.loads((tmp_path / "report.json").read_text()) == report
     assert report["models"]["good"]["answers"] == 120
     assert report["protocol"] == "native"

@@ -1,6 +1,7 @@
 """What the server sends, which answers it accepts, and from whom."""
 
 import io
+import time
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from colorlab.study.database import StudyDatabase
+from colorlab.study.people import People
 from colorlab.study.pictures import TRUE, picture_path
 from colorlab.study.server import Study, make_app
 from colorlab.study.trials import VIGILANCE, Protocol
@@ -31,7 +33,11 @@ def database(tmp_path: Path) -> StudyDatabase:
 
 
 def study_of(database: StudyDatabase, folder: Path) -> Study:
-    return Study(database, folder / "pictures", PROTOCOL, PHOTOGRAPHS, ["model"], exposure=1.0, seed=0)
+    """Return a study whose answers are accepted at once."""
+    pictures = folder / "pictures"
+    return Study(
+        database, pictures, PROTOCOL, PHOTOGRAPHS, ["model"], exposure=1.0, seed=0, people=People(3), fixation=-1
+    )
 
 
 @pytest.fixture
@@ -96,7 +102,7 @@ def test_nothing_reveals_the_fake_before_the_answer(client: TestClient, database
         headers = [dict(reply.headers) for reply in replies.values()]
         assert headers[0] == headers[1]
         assert len(replies["left"].content) == len(replies["right"].content)
-        assert set(question) == {"state", "trial", "exposure_ms", "place", "total", "left", "right"}
+        assert set(question) == {"state", "trial", "exposure_ms", "fixation_ms", "place", "total", "left", "right"}
         assert "vigilance" not in str(question)
         fakes.append(database.open_trial(client.cookies["participant"]).fake)
         answer(client, question)
@@ -134,8 +140,62 @@ def test_only_the_open_question_can_be_answered_and_only_once(client: TestClient
 )
 def test_an_impossible_answer_is_refused(client: TestClient, database: StudyDatabase, changes: dict) -> None:
     question = start(client)
-    assert answer(client, question, **changes)[0] == 422
+    status, reply = answer(client, question, **changes)
+    assert (status, reply) == (400, {"detail": f"The value of {next(iter(changes))} cannot be used."})
     assert database.answers() == []
+
+
+NOT_PLAIN = (
+    '{"trial": 1, "side": "left", "exposure_ms": 1e999, "response_ms": 1}',
+    '{"trial": 1, "side": "left", "exposure_ms": NaN, "response_ms": 1}',
+    '{"trial": -Infinity, "side": "left", "exposure_ms": 1, "response_ms": 1}',
+    r'{"trial": 1, "side": "\ud800", "exposure_ms": 1, "response_ms": 1}',
+    r'{"trial": 1, "side": "left", "exposure_ms": 1, "response_ms": 1, "\udfff": 1}',
+    r'{"trial": 1, "side": "left", "exposure_ms": 1, "response_ms": 1, "more": [{"deep": NaN}]}',
+    '{"trial": 1' + "0" * 400 + ', "side": "left", "exposure_ms": 1, "response_ms": 1, "new": 7}',
+    '{"trial": 1' + "0" * 5000 + "}", '{"new": ' + "[" * 4900, '{"new": ' + "[" * 4900 + "]" * 4900 + "}",
+    "NaN", "-Infinity", "[1e999]", r'"\ud83d"', "null", "[]", "{", "", "\0", '{"new": "\xed\xa0\x80"}', "\xff\xfe{}",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("path", ["/api/answer", "/api/start"])
+def test_numbers_and_texts_that_json_does_not_have_are_refused_in_one_sentence(client: TestClient, path: str) -> None:
+    start(client)
+    for body in NOT_PLAIN:
+        content = body.encode("latin-1")
+        reply = client.post(path, content=content, headers={"Content-Type": "application/json"})
+        assert reply.status_code == 400, (body[:80], reply.text)
+        (sentence,) = reply.json().values()
+        assert sentence.startswith(("This request ", "The value of ", "There was an error")), sentence
+
+
+def test_nobody_answers_before_a_pair_can_have_been_seen(database: StudyDatabase, tmp_path: Path) -> None:
+    study = study_of(database, tmp_path)
+    study.fixation, study.exposure = 0.2, 0.2
+    client = TestClient(make_app(study, hosts=["testserver"]))
+    client.post("/api/start", json={})
+    unasked = database.open_trial(client.cookies["participant"]).id
+    assert answer(client, {"trial": unasked})[0] == 409
+    question = client.get("/api/next").json()
+    assert answer(client, question)[0] == 429
+    time.sleep(0.4)
+    assert answer(client, question)[0] == 200
+
+
+def test_only_so_many_people_take_part_from_an_address_at_a_time(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    people = [TestClient(client.app) for _ in range(4)]
+    assert [each.post("/api/start", json={}).status_code for each in people] == [200, 200, 200, 429]
+    assert people[0].post("/api/start", json={}).status_code == 200  # goes on
+    elsewhere = TestClient(client.app, client=("192.0.2.7", 50_000))
+    assert elsewhere.post("/api/start", json={}).status_code == 200
+    while (question := people[0].get("/api/next").json())["state"] != "done":
+        answer(people[0], question)
+    assert people[3].post("/api/start", json={}).status_code == 200  # somebody has finished
+    assert people[0].post("/api/start", json={"new": True}).status_code == 429
+    monkeypatch.setattr("colorlab.study.people.ABSENT_SECONDS", 0)
+    assert people[0].post("/api/start", json={"new": True}).status_code == 200  # the others have gone
 
 
 def test_without_the_cookie_nothing_is_taken_or_shown(
@@ -187,4 +247,4 @@ def test_a_form_on_another_site_cannot_start_or_answer(client: TestClient) -> No
     """Browsers send forms across sites without asking the server first; JSON they do not."""
     for path in ("/api/start", "/api/answer"):
         reply = client.post(path, content='{"new": true}', headers={"Content-Type": "text/plain"})
-        assert reply.status_code == 422
+        assert reply.status_code == 400

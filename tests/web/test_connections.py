@@ -9,8 +9,9 @@ from collections.abc import Iterator
 import pytest
 from fastapi import FastAPI
 
-from colorlab.web import connections, serving
-from colorlab.web.serving import ShortBodies, listen
+from colorlab.web import connections, requests
+from colorlab.web.requests import ShortBodies
+from colorlab.web.serving import listen
 
 
 @pytest.fixture
@@ -18,7 +19,7 @@ def address(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, int]]:
     """Serve a page that replies after a second, or with 40 MB; connections are looked at ten times a second."""
     for name, value in (("HEAD_SECONDS", 0.4), ("TICK", 0.1), ("STALLED_SECONDS", 0.5), ("MOST_CONNECTIONS", 10)):
         monkeypatch.setattr(connections, name, value)
-    monkeypatch.setattr(serving, "BODY_SECONDS", 0.4)
+    monkeypatch.setattr(requests, "BODY_SECONDS", 0.4)
     app = FastAPI()
     app.add_middleware(ShortBodies, limit=100)
 

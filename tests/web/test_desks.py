@@ -13,7 +13,11 @@ from colorlab.web.desks import Abandoned, Busy, Desk, Desks, OutOfTime, Watch
 
 
 def two_desks(seconds: float = 60) -> Desks:
-    return Desks([Desk(10, 0.2, 0, lambda: None), Desk(float("inf"), seconds, 1, lambda: None)])
+    return Desks([Desk(0, 10, 0.2, 0, lambda: None), Desk(10, float("inf"), seconds, 1, lambda: None)])
+
+
+def one_desk() -> Desks:
+    return Desks([Desk(0, float("inf"), 60, 0, lambda: None)])
 
 
 async def never() -> None:
@@ -44,7 +48,7 @@ def test_cheap_work_does_not_wait_for_expensive_work() -> None:
 
 def test_the_order_is_by_cost_and_by_what_an_address_has_spent() -> None:
     async def visit() -> list[str]:
-        at, may_begin, order = Desks([Desk(float("inf"), 60, 0, lambda: None)]), threading.Event(), []
+        at, may_begin, order = one_desk(), threading.Event(), []
         first = asyncio.create_task(at.do(lambda _: may_begin.wait(), "greedy", 30, never()))
         await asyncio.sleep(0)
         later = [
@@ -92,7 +96,7 @@ def test_work_ends_after_its_time() -> None:
 @pytest.mark.parametrize("waiting", [False, True], ids=["at the desk", "waiting"])
 def test_work_ends_when_its_visitor_has_gone(waiting: bool) -> None:
     async def visit() -> str:
-        at = Desks([Desk(float("inf"), 60, 0, lambda: None)])
+        at = one_desk()
         may_end, left = threading.Event(), asyncio.Event()
         before = asyncio.create_task(at.do(lambda _: may_end.wait(), "b", 1, never())) if waiting else None
         task = asyncio.create_task(at.do(busily, "a", 1, left.wait()))
@@ -112,7 +116,7 @@ def test_too_many_visitors_are_sent_away_the_dearest_first(monkeypatch: pytest.M
     monkeypatch.setattr(desks, "MOST_WAITING", 2)
 
     async def visit() -> list[Any]:
-        at, may_end = Desks([Desk(float("inf"), 60, 0, lambda: None)]), threading.Event()
+        at, may_end = one_desk(), threading.Event()
         tasks = [
             asyncio.create_task(at.do(lambda _, cost=cost: may_end.wait() and cost, "a", cost, never()))
             for cost in (1, 5, 3, 4)
@@ -128,7 +132,7 @@ def test_too_many_visitors_are_sent_away_the_dearest_first(monkeypatch: pytest.M
 
 def test_a_cancelled_request_frees_its_desk() -> None:
     async def visit() -> str:
-        at = Desks([Desk(float("inf"), 60, 0, lambda: None)])
+        at = one_desk()
         task = asyncio.create_task(at.do(busily, "a", 1, never()))
         await asyncio.sleep(0.05)
         task.cancel()

@@ -23,7 +23,7 @@ from omegaconf.errors import OmegaConfBaseException
 from colorlab import plugins
 from colorlab.config import conf_folder
 from colorlab.config.hydra_files import read_user_files_as_data
-from colorlab.errors import Interrupted, Stopped, UserError, did_you_mean, sentence_of
+from colorlab.errors import Interrupted, Stopped, UserError, did_you_mean, printable, sentence_of
 from colorlab.files import relative
 from colorlab.process.home import take_home
 from colorlab.process.new_folders import remove_unused_folders
@@ -135,7 +135,7 @@ def parse_arguments(parser: argparse.ArgumentParser) -> argparse.Namespace:
 
 def leave(error: Exception, keys: tuple[str, ...] = ()) -> NoReturn:
     """Print one sentence on what was wrong, and exit with code 2; with 1 if a run stopped on the way."""
-    print(f"colorlab: {_sentence(error, keys)}", file=sys.stderr)
+    print(f"colorlab: {printable(_sentence(error, keys))}", file=sys.stderr)
     sys.exit(1 if isinstance(error, Stopped) else 2)
 
 

@@ -1,6 +1,7 @@
 """Exceptions that are not defects: mistakes of the user, and reasons to stop early; and how they are printed."""
 
 import difflib
+import logging
 import re
 import signal
 from collections.abc import Iterable
@@ -60,9 +61,19 @@ def reason_of(error: Exception) -> str:
     return re.sub(r"\s+", " ", sentence_of(error)).strip() or type(error).__name__
 
 
-def printable(path: str | Path) -> str:
-    """Return a path for one line of text: line breaks and undecodable bytes are escaped."""
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in str(path))
+def printable(text: str | Path) -> str:
+    """Return a path or text of unknown origin for one line.
+
+    Line breaks, control characters, which a terminal obeys, and undecodable bytes are escaped.
+    """
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in str(text))
+
+
+class PrintableFormatter(logging.Formatter):
+    """Formats messages of the log without control characters, which file names may hold."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return "\n".join(map(printable, super().format(record).split("\n")))
 
 
 def did_you_mean(word: str, known: Iterable[str], prefix: str = "", few: bool = False) -> str:

@@ -15,7 +15,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from colorlab.errors import UserError
+from colorlab.errors import UserError, printable
+
+FORMULA_SIGNS = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+"""How formulas begin in spreadsheets, the last four in full width. Tabs and line breaks are escaped before."""
 
 LARGEST = 2**26
 """Bytes of the largest JSON file or table that is read: ours are far smaller, and larger ones could fill the memory."""
@@ -133,6 +136,25 @@ def read_json(file: Path) -> dict[str, Any] | None:
     if not isinstance(content, dict):
         raise UserError(f"{file} does not hold a JSON object.")
     return content
+
+
+def spreadsheet_cell(value: Any) -> Any:
+    """Return a value for a CSV file; no spreadsheet takes a text for a formula, and no terminal for a command.
+
+    Texts that begin as formulas do get a quotation mark in front, unless they are numbers.
+    """
+    if not isinstance(value, str):
+        return value
+    text = printable(value)
+    return f"'{text}" if text.startswith(FORMULA_SIGNS) and not _is_number(text) else text
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 @contextmanager

@@ -1,8 +1,10 @@
 """Messages made of exceptions, paths and unknown words."""
 
+import logging
+
 import pytest
 
-from colorlab.errors import UserError, printable, reason_of
+from colorlab.errors import PrintableFormatter, UserError, printable, reason_of
 
 
 @pytest.mark.parametrize(
@@ -20,3 +22,10 @@ def test_the_reason_of_an_exception_is_one_line(error: Exception, reason: str) -
 
 def test_a_printable_path_stays_on_one_line() -> None:
     assert printable("größe_写真/a\nb\udcff.jpg") == r"größe_写真/a\nb\udcff.jpg"
+
+
+def test_the_log_holds_no_control_characters() -> None:
+    record = logging.LogRecord(
+        "name", logging.WARNING, "", 0, "%s cannot be read\nat all", ("a\x1b[2J\udcff.jpg",), None
+    )
+    assert PrintableFormatter("%(message)s").format(record) == "a\\x1b[2J\\udcff.jpg cannot be read\nat all"

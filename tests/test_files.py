@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from colorlab.files import atomic_path, natural_key, remove_dead_parts, write_text
+from colorlab.files import atomic_path, natural_key, remove_dead_parts, spreadsheet_cell, write_text
 
 
 def test_a_file_takes_its_place_when_all_went_well(tmp_path: Path) -> None:
@@ -88,3 +88,11 @@ def test_natural_order_compares_digits_as_numbers() -> None:
     names = ["10_b", "9_b", "9_a", "run2/10", "run2/9"]
     assert sorted(names[:3], key=natural_key) == ["9_a", "9_b", "10_b"]
     assert sorted(names[3:], key=natural_key) == ["run2/9", "run2/10"]
+
+
+def test_a_cell_is_no_formula_and_numbers_stay() -> None:
+    for number in (-1.2, 3, None, "-1.2", "+3e-4", "-inf", "1e-3", "nan", "plain", ""):
+        assert spreadsheet_cell(number) == number
+    for formula in ("=1", "+a", "-a", "@a", "-1+1", "\uff1d1"):
+        assert spreadsheet_cell(formula) == f"'{formula}"
+    assert spreadsheet_cell("\t=1\x1b[2J\udcff") == r"\t=1\x1b[2J\udcff"

@@ -4,6 +4,7 @@ import argparse
 import sys
 
 from colorlab.command_line import parse_arguments, reporting
+from colorlab.errors import printable
 from colorlab.process.screen import end_without_output
 from colorlab.runs.checkpoints import BUILT_IN
 from colorlab.runs.published import PUBLISHED
@@ -22,7 +23,7 @@ def main() -> None:
     except BrokenPipeError as error:  # of -o -
         end_without_output(error)
     for failure in failures:
-        print(f"colorlab: {failure}", file=sys.stderr)
+        print(printable(f"colorlab: {failure}"), file=sys.stderr)
     sys.exit(1 if failures else 0)
 
 

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import torch
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from colorlab.colorize.finished import Finished
 from colorlab.colorize.jobs import Failure, Job, Options, plan_jobs
 from colorlab.colorize.pictures import color_pictures
 from colorlab.colorize.pieces import fingerprints
-from colorlab.errors import UserError
+from colorlab.errors import UserError, printable
 from colorlab.files import remove_dead_parts
 from colorlab.images.failures import explain_failure
 from colorlab.models.colorizer import Colorizer
@@ -82,7 +83,7 @@ def _color_with_progress(jobs: list[Job], model: Colorizer, options: Options, fi
 
 def _color_film(job: Job, model: Colorizer, options: Options, progress: Progress, finished: Finished) -> list[Failure]:
     """Color a film; return at most one failure."""
-    task = progress.add_task(str(job), total=1)
+    task = progress.add_task(escape(printable(str(job))), total=1)
     try:
         if job.source is None or job.target is None:
             raise UserError("films are not written to standard output")

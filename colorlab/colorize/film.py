@@ -34,7 +34,7 @@ from colorlab.colorize.pieces import Pieces, fingerprint_of
 from colorlab.colorize.targets import Targets
 from colorlab.colorize.threads import picture_threads
 from colorlab.colorize.video import Encoder, Orientation, decoded, refuse_hdr, rgb_of, video_stream
-from colorlab.errors import UserError
+from colorlab.errors import UserError, printable
 from colorlab.models.colorizer import Colorizer
 from colorlab.models.inference import apply_color, input_of, pixels_of, predict
 
@@ -118,7 +118,7 @@ def _report_left_out(source: Path, target: Path, film: InputContainer) -> None:
     with av.open(io.BytesIO(), "w", format=CONTAINERS[target.suffix.lower()]) as trial:
         left_out = add_copies(film, trial, target.suffix).left_out
     if left_out:
-        print(f"colorlab: {source}: left out of {target}: {', '.join(left_out)}.", file=sys.stderr)
+        print(printable(f"colorlab: {source}: left out of {target}: {', '.join(left_out)}."), file=sys.stderr)
 
 
 def _color_pieces(

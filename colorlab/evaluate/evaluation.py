@@ -14,7 +14,7 @@ from colorlab.data import ColorDataModule
 from colorlab.data.color_histogram import cached_prior
 from colorlab.data.photographs import Photographs
 from colorlab.data.splits import Part, content_fingerprint
-from colorlab.errors import UserError
+from colorlab.errors import UserError, printable
 from colorlab.evaluate.estimates import Report, summarize
 from colorlab.evaluate.evaluator import Evaluator
 from colorlab.evaluate.named_models import checkpoints_of, load_models
@@ -71,7 +71,7 @@ def evaluate(cfg: dict[str, Any], folder: Path) -> Report | None:
     report = summarize(evaluator, facts)
     _publish(report, evaluator, trainer, folder)
     if settings.against and written:
-        print("\n".join(compare(report, written, settings.against)), flush=True)
+        print("\n".join(map(printable, compare(report, written, settings.against))), flush=True)
     return report
 
 
@@ -97,7 +97,7 @@ def _publish(report: Report, evaluator: Evaluator, trainer: Trainer, folder: Pat
     pictures = write(report, evaluator, folder)
     print_tables(report, Console())
     for line in (*describe(report), evaluator.data.summary()):
-        print(line)
+        print(printable(line))
     print(f"results: {os.path.relpath(folder)} (evaluation.csv .json .md .png, pictures.csv, sheets/)", flush=True)
     numbers = {
         f"{model}/{metric}": estimate.value

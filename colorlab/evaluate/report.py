@@ -9,11 +9,13 @@ from typing import Any
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
-from colorlab.errors import UserError
+from colorlab.errors import UserError, printable
 from colorlab.evaluate.estimates import LEVEL, Estimate, Report, best_of
 from colorlab.evaluate.evaluator import BASELINES, Evaluator
+from colorlab.files import spreadsheet_cell
 from colorlab.images.contact_sheet import Row, draw_sheet
 from colorlab.metrics import METRICS
 
@@ -70,7 +72,7 @@ def _table(report: Report, columns: dict[str, list[str]]) -> Table:
             f"[bold]{cells[place]}[/bold]" if name in winners[metric] else cells[place]
             for metric, cells in columns.items()
         ]
-        table.add_row(name, *cells)
+        table.add_row(escape(printable(name)), *cells)
     return table
 
 
@@ -151,7 +153,7 @@ def _write_csv(report: Report, path: Path) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
         table = csv.DictWriter(file, rows[0])
         table.writeheader()
-        table.writerows(rows)
+        table.writerows({key: spreadsheet_cell(value) for key, value in row.items()} for row in rows)
 
 
 def _write_pictures(report: Report, path: Path) -> None:
@@ -162,7 +164,7 @@ def _write_pictures(report: Report, path: Path) -> None:
         for model, record in report.records.items():
             columns = [record[metric].tolist() for metric in metrics]
             for name, values in zip(report.names, zip(*columns, strict=True), strict=True):
-                table.writerow([name, model, *values])
+                table.writerow([spreadsheet_cell(name), spreadsheet_cell(model), *values])
 
 
 def write_markdown(report: Report) -> str:
@@ -178,7 +180,8 @@ def write_markdown(report: Report) -> str:
             number = write_number(estimate.value, digits)
             number = f"**{number}**" if model in winners[metric] else number
             cells.append(f"{number} ({interval(estimate, digits)})" if estimate.low is not None else number)
-        lines.append(f"| {model} | {' | '.join(cells)} |")
+        name = printable(model).replace("|", "\\|")
+        lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n\n" + "\n".join(f"- {line}" for line in describe(report)) + "\n"
 
 

@@ -14,8 +14,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
-from colorlab.errors import UserError, did_you_mean
-from colorlab.files import atomic_path
+from colorlab.errors import UserError, did_you_mean, printable
+from colorlab.files import atomic_path, spreadsheet_cell
 from colorlab.leaderboard.summary import RunSummary
 from colorlab.metrics import METRICS, direction, metric_names
 
@@ -90,7 +90,7 @@ class Board:
 
     def name(self, run: RunSummary) -> str:
         """Return the path of the run's folder, relative to the root."""
-        return str(run.folder.path.resolve().relative_to(self.root))
+        return printable(run.folder.path.resolve().relative_to(self.root))
 
     def labels(self) -> list[str]:
         """Return a label for each run: the values that differ, and the run's name where they do not suffice."""
@@ -224,16 +224,17 @@ def _table_of(board: Board, columns: list[str]) -> Table:
 
 
 def write_csv(board: Board, path: Path) -> None:
-    """Write one line per run, with unrounded numbers, and the test metrics of the runs that have them."""
+    """Write one line per run, with unrounded numbers, no formulas, and the test metrics of the runs that have them."""
     tests = sorted({name for run in board.runs for name in run.metrics if name.startswith("test/")})
     columns = [
         "run", *board.keys, "status", "reason", *NUMBERS, "max_epochs", "best_epoch", "monitor", *tests,
     ]  # fmt: skip
     with atomic_path(path, shared=True) as part, part.open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)
-        table.writerow(columns)
+        table.writerow(map(spreadsheet_cell, columns))
         for run in board.runs:
             numbers = [number.value(run) for number in NUMBERS.values()]
             more = [run.max_epochs, run.best_epoch, run.monitor[0], *(run.last(name) for name in tests)]
             settings = [run.setting(key) for key in board.keys]
-            table.writerow([board.name(run), *settings, run.status, run.reason, *numbers, *more])
+            row = [board.name(run), *settings, run.status, run.reason, *numbers, *more]
+            table.writerow(map(spreadsheet_cell, row))

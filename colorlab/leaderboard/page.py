@@ -33,8 +33,9 @@ NOT_CURVES = ("test/", "epoch", "step")
 def write_page(board: Board, path: Path) -> None:
     """Write the page, atomically."""
     template = Path(__file__).with_name("page.html").read_text(encoding="utf-8")
-    # The page's script inserts the names in this JSON as text, so that no name can become markup.
-    content = json.dumps(content_of(board, path.parent.resolve()), ensure_ascii=False, allow_nan=False)
+    # The page's script inserts the names in this JSON as text, so that no name can become markup. It is all ASCII, as
+    # names of files and JSON may hold characters that UTF-8 does not have.
+    content = json.dumps(content_of(board, path.parent.resolve()), allow_nan=False)
     write_text(path, template.replace('"CONTENT"', content.replace("<", "\\u003c")), shared=True)
 
 
@@ -108,7 +109,7 @@ def links(run: RunSummary, here: Path) -> list[dict[str, str]]:
     places |= {"configuration": folder.config, "log": folder.path / "train.log", "curves": folder.curves}
     places |= {"comparison": folder.newest_sheet(), "tensorboard": folder.path / "tensorboard"}
     found = [
-        {"text": text, "href": quote(os.path.relpath(place.resolve(), here))}
+        {"text": text, "href": quote(os.fsencode(os.path.relpath(place.resolve(), here)))}
         for text, place in places.items()
         if place is not None and place.exists()
     ]

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from colorlab.errors import UserError
+from colorlab.errors import UserError, printable
 from colorlab.files import relative
 
 
@@ -38,4 +38,4 @@ def show_leaderboard(folders: list[Path], out: Path | None = None, sort: str = "
         print(note)
     if left_out:
         print(f"{left_out} {'run' if left_out == 1 else 'runs'} that were refused before they trained are not shown.")
-    print(f"leaderboard: {relative(out / 'leaderboard.html')} (and .csv)", flush=True)
+    print(f"leaderboard: {printable(relative(out / 'leaderboard.html'))} (and .csv)", flush=True)

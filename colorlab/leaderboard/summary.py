@@ -15,7 +15,7 @@ import torch
 
 from colorlab.command_line import key_of
 from colorlab.config import GROUPS, check
-from colorlab.errors import UserError
+from colorlab.errors import UserError, printable
 from colorlab.files import natural_key
 from colorlab.models.colorizer import Colorizer
 from colorlab.runs.folder import RunFolder
@@ -58,7 +58,7 @@ class RunSummary:
     def monitor(self) -> tuple[str, bool]:
         """The value that the best epoch is chosen by, and whether less of it is better."""
         best = (self.config.get("callbacks") or {}).get("best") or {}
-        return best.get("monitor", "val/loss"), best.get("mode", "min") == "min"
+        return printable(str(best.get("monitor", "val/loss"))), best.get("mode", "min") == "min"
 
     @cached_property
     def best_epoch(self) -> int | None:
@@ -89,7 +89,8 @@ class RunSummary:
     @property
     def max_epochs(self) -> int | None:
         """The number of epochs planned."""
-        return (self.config.get("trainer") or {}).get("max_epochs")
+        planned = (self.config.get("trainer") or {}).get("max_epochs")
+        return planned if isinstance(planned, int) else None
 
     @property
     def images_per_second(self) -> float | None:
@@ -111,7 +112,7 @@ class RunSummary:
             value = value.get(part) if isinstance(value, Mapping) else None
         if value is None or isinstance(value, Mapping):
             return self.overrides.get(key, "")
-        return f"{value:g}" if isinstance(value, float) else str(value)
+        return f"{value:g}" if isinstance(value, float) else printable(str(value))
 
 
 @cache
@@ -167,11 +168,22 @@ def read_run(folder: RunFolder) -> RunSummary:
     config = {key: value for key, value in config.items() if key not in GROUPS or isinstance(value, Mapping)}
     metrics = _try(partial(read_metrics, folder)) or {}
     overrides = status.get("overrides") or _try(folder.overrides) or []
-    by_key = {key_of(word): word.partition("=")[2] for word in overrides if isinstance(word, str)}
+    words = [printable(word) for word in overrides if isinstance(word, str)]
+    by_key = {key_of(word): word.partition("=")[2] for word in words}
+    metrics = {printable(name): course for name, course in metrics.items()}
+    state, reason = (
+        printable(str(status.get(key) or other)) for key, other in (("status", "unfinished"), ("reason", ""))
+    )
     run = RunSummary(
-        folder, status.get("status", "unfinished"), status.get("reason") or "", by_key, config, metrics,
-        _seconds(folder, status), status.get("error") == "UserError" and not metrics,
-    )  # fmt: skip
+        folder,
+        state,
+        reason,
+        by_key,
+        config,
+        metrics,
+        _seconds(folder, status),
+        status.get("error") == "UserError" and not metrics,
+    )
     if "status" not in status and (run.epochs == run.max_epochs or "test/loss" in metrics):
         run.status = "done"
     if run.status == "running" and is_gone(status):

@@ -10,9 +10,12 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
+from rich.markup import escape
 from rich.table import Table
 
+from colorlab.errors import printable
 from colorlab.evaluate.estimates import LEVEL, RESAMPLES, Estimate
+from colorlab.files import spreadsheet_cell
 from colorlab.images.contact_sheet import Row, draw_sheet
 from colorlab.study.pictures import TRUE, picture_path
 from colorlab.study.trials import EXPOSURE_TOLERANCE, Answer
@@ -169,7 +172,7 @@ def _write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
         if rows:
             table = csv.DictWriter(file, rows[0])
             table.writeheader()
-            table.writerows(rows)
+            table.writerows({key: spreadsheet_cell(value) for key, value in row.items()} for row in rows)
 
 
 def _row(picture: Picture, names: dict[str, str], folder: Path) -> tuple[str, Row]:
@@ -186,5 +189,10 @@ def table_of(report: dict[str, Any]) -> Table:
     for heading in ("fooled (%)", f"{LEVEL:.0%} interval", "answers"):
         table.add_column(heading, justify="right")
     for name, rate in report["models"].items():
-        table.add_row(name, f"{rate['value']:.1f}", f"{rate['low']:.1f}–{rate['high']:.1f}", str(rate["answers"]))
+        table.add_row(
+            escape(printable(name)),
+            f"{rate['value']:.1f}",
+            f"{rate['low']:.1f}–{rate['high']:.1f}",
+            str(rate["answers"]),
+        )
     return table

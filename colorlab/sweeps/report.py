@@ -13,7 +13,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, open_dict, read_write
 
 from colorlab.command_line import leave
-from colorlab.errors import UserError
+from colorlab.errors import UserError, printable
 from colorlab.files import natural_key
 from colorlab.process.new_folders import remove_made_folder
 from colorlab.runs.folder import RunFolder
@@ -81,7 +81,7 @@ class Sweep(Callback):
             return 0
         print(f"colorlab: {len(failed)} of {len(jobs)} jobs in {self.folder} did not end well:", file=sys.stderr)
         for reason, names in _by_reason(failed).items():
-            print(f"  {', '.join(names)}: {reason}", file=sys.stderr)
+            print(printable(f"  {', '.join(names)}: {reason}"), file=sys.stderr)
         return 2 if all(_is_refused(status) for status in failed.values()) else 1
 
 

@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 from colorlab import plugins
 from colorlab.command_line import reporting, run
 from colorlab.config import plain
-from colorlab.errors import Interrupted, Preempted, Pruned, Stopped, UserError, sentence_of
+from colorlab.errors import Interrupted, Preempted, Pruned, Stopped, UserError, printable, sentence_of
 from colorlab.files import relative
 from colorlab.process.open_files import enough_open_files
 from colorlab.runs.folder import RunFolder
@@ -82,7 +82,7 @@ def _train_alone(cfg: DictConfig, folder: RunFolder, status: Status, in_sweep: b
 def _print_failure(error: Exception, folder: RunFolder) -> None:
     """Print at once what is wrong with a job of a sweep; a defect of ours with its traceback."""
     if isinstance(error, UserError | Stopped | Pruned):
-        print(f"{relative(folder.path)}: {sentence_of(error)}", file=sys.stderr, flush=True)
+        print(printable(f"{relative(folder.path)}: {sentence_of(error)}"), file=sys.stderr, flush=True)
     else:
         logging.getLogger(__name__).exception("%s failed", relative(folder.path))
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from colorlab.command_line import as_typed, python_command
 from colorlab.config import Plan
+from colorlab.errors import printable
 from colorlab.files import relative
 from colorlab.runs.folder import RunFolder
 from colorlab.runs.origin import differences, keep_origin
@@ -30,7 +31,7 @@ def announce(experiment: Experiment, folder: RunFolder, status: Status, data: "C
     if settings.reproduce:
         lines = differences(folder, RunFolder(settings.reproduce), origin)
         for line in lines or ["none that is known"]:
-            print(f"differs from {settings.reproduce}: {line}", flush=True)
+            print(printable(f"differs from {settings.reproduce}: {line}"), flush=True)
 
 
 def conclude(
@@ -78,6 +79,7 @@ def _configuration(experiment: Experiment, folder: RunFolder, overrides: list[st
     for group in PLANS:
         words = [_described(getattr(experiment, group)), *_words(experiment.switches(group))]
         lines.append(f"{f'{group}:':12}{', '.join(words)}")
+    lines = list(map(printable, lines))
     return [line if len(line) <= WIDTH else f"{line[: WIDTH - 2]} …" for line in lines]
 
 

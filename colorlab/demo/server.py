@@ -29,7 +29,7 @@ from colorlab.images.frames import Frame, PictureFile
 from colorlab.images.picture_files import format_to_write, open_picture, write_picture
 from colorlab.images.pixels import over_white, upper_8_bits
 from colorlab.models import Colorizer
-from colorlab.models.inference import apply_color, network_size, pixels_of
+from colorlab.models.inference import network_size, pixels_of
 from colorlab.web.desks import Abandoned, Busy, Desk, Desks, Expensive, OutOfTime, Watch
 from colorlab.web.requests import refuse_invalid
 from colorlab.web.serving import HEADERS, PAGE_HEADERS
@@ -250,7 +250,7 @@ def preview(file: PictureFile, model: Colorizer, options: Options, watch: Watch)
     height, width = frame.pixels.shape[:2]
     watch.check()
     pixels, _ = pixels_of(_for_screen(frame))
-    gray = apply_color(pixels, lightness_of(pixels), torch.zeros(1, 2, 1, 1))
+    gray = gray_of(pixels)
     colored = model.colorize(pixels, saturation=options.saturation, temperature=options.temperature, check=watch.check)
     content = {"gray": _data_url(gray), "colored": _data_url(colored), "width": width, "height": height}
     return JSONResponse(content, headers=HEADERS)
@@ -268,6 +268,12 @@ def color_file(file: PictureFile, model: Colorizer, options: Options, watch: Wat
     format, buffer = format_to_write(file, None), io.BytesIO()
     write_picture(buffer, file, map(color, file.frames()), format)
     return Response(buffer.getvalue(), media_type=Image.MIME[format], headers=HEADERS)
+
+
+def gray_of(pixels: torch.Tensor) -> torch.Tensor:
+    """Return pictures without color, [B, 3, H, W] uint8, three times as fast as by coloring with ab of 0."""
+    between_levels = lightness_of((torch.arange(255.0)[None, None, None] + 0.5) / 255)[0, 0, 0]
+    return torch.bucketize(lightness_of(pixels), between_levels).to(torch.uint8).expand(-1, 3, -1, -1)
 
 
 def _for_screen(frame: Frame) -> np.ndarray:

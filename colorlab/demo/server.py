@@ -48,7 +48,13 @@ MOST_SECONDS = 60.0
 """The processor time of any work."""
 
 EXPENSIVE_FILE = 100_000
-"""The bytes of a file of many frames, from which on finding its frames is taken for expensive."""
+"""The bytes from which on opening or decoding a file of a slow format is taken for expensive."""
+
+SLOW = (b"GI", b"II", b"MM", b"BM", b"P1", b"P2", b"P3")
+"""How slow formats begin: GIF and TIFF list their frames one by one, BMP and PPM may be decoded by Python."""
+
+MOST_SCANS = 100
+"""A JPEG may pass over all of its pixels in each of its scans, of which cameras and programs write about ten."""
 
 LOOK = 0.25
 """The cost of a preview's pixels, which are decoded and reduced, beside that of colored ones."""
@@ -89,8 +95,8 @@ class Service:
         self.models, self.limits = models, limits
         longest = int(limits.megabytes * 1e6)
         self.uploads = Uploads(longest, room=MAX_RECEIVED * longest)
-        cheap = [Desk(0, CHEAP, CHEAP_SECONDS, 0, share) for _ in range(2)]
-        self.desks = Desks([*cheap, Desk(CHEAP, float("inf"), MOST_SECONDS, 10, share)])
+        cheap = [Desk(0, CHEAP, CHEAP_SECONDS, share) for _ in range(2)]
+        self.desks = Desks([*cheap, Desk(CHEAP, float("inf"), MOST_SECONDS, share)])
 
     def about(self) -> dict[str, Any]:
         """Return what the page needs to know."""
@@ -198,9 +204,8 @@ def check_header(request: Request) -> None:
 
 def guess_cost(file: WatchedFile) -> float:
     """Guess the cost of a file before it is opened, in millions of pixels, by its length."""
-    many_frames = file.getbuffer()[:2].tobytes() in (b"GI", b"II", b"MM")  # GIF and TIFF list them one by one
-    size = len(file.getbuffer())
-    return (1 + size) / 1e6 + (CHEAP if many_frames and size > EXPENSIVE_FILE else 0)
+    size = len(content := file.getvalue())
+    return (1 + size) / 1e6 + (CHEAP if content[:2] in SLOW and size > EXPENSIVE_FILE else 0)
 
 
 def cost_of(file: PictureFile, model: Colorizer, whole: bool) -> float:
@@ -229,8 +234,10 @@ def open_within(content: WatchedFile, limits: Limits) -> PictureFile:
     """Open a picture and check its size, before it is decoded.
 
     Raises:
-        UserError: the file is no picture, or is too large.
+        UserError: the file is no picture, or is too large or too slow.
     """
+    if content.getvalue()[:2] == b"\xff\xd8" and content.getvalue().count(b"\xff\xda") > MOST_SCANS:
+        raise UserError(f"This JPEG has more than {MOST_SCANS} scans, the limit here.")
     try:
         file = open_picture(content, megapixels=float("inf"))
     except UserError as error:

@@ -1,12 +1,10 @@
 """Threads that do the work of requests: the cheapest first, within a time, and only while the visitor waits."""
 
 import asyncio
-import os
 import threading
 import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -84,19 +82,12 @@ class Desk:
     Args:
         least, most: its work costs more than the one and at most the other.
         seconds: the processor time of its work.
-        niceness: how much it gives way to other threads of this machine.
         prepare: called in the thread, before its first work.
     """
 
-    def __init__(self, least: float, most: float, seconds: float, niceness: int, prepare: Callable[[], object]) -> None:
+    def __init__(self, least: float, most: float, seconds: float, prepare: Callable[[], object]) -> None:
         self.least, self.most, self.seconds, self.free = least, most, seconds, True
-
-        def begin() -> None:
-            with suppress(OSError, AttributeError):  # systems without priorities of threads
-                os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), niceness)
-            prepare()
-
-        self.thread = ThreadPoolExecutor(1, initializer=begin)
+        self.thread = ThreadPoolExecutor(1, initializer=prepare)
 
 
 @dataclass(eq=False)

@@ -4,6 +4,7 @@ import contextlib
 import os
 import signal
 import socket
+import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -56,6 +57,7 @@ class Listening(NamedTuple):
 
     def serve(self, app: "FastAPI") -> None:
         """Serve the application until Ctrl-C."""
+        sys.setswitchinterval(0.001)  # of the threads, so that reading a long animation does not hold up others
         try:
             self.server(app).run(sockets=[self.listener])
         except Interrupted as stop:

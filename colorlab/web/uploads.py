@@ -76,7 +76,7 @@ class Uploads:
             HTTPException: the body is too long, arrives too slowly or incompletely, or too many visitors wait.
         """
         announced = request.headers.get("content-length", "")
-        size = int(announced[:20]) if announced.isdigit() else self.longest
+        size = int(announced[:20]) if announced.isdecimal() else self.longest
         if size > self.longest:
             raise self._too_long()
         await self._reserve(size)

@@ -153,6 +153,13 @@ def pages(*sides: int) -> bytes:
     return buffer.getvalue()
 
 
+def scans(count: int) -> bytes:
+    """Return a progressive JPEG whose last scan is repeated."""
+    Image.new("RGB", (60, 40), "teal").save(buffer := io.BytesIO(), "JPEG", progressive=True)
+    at = (content := buffer.getvalue()).rindex(b"\xff\xda")
+    return content[:at] + content[at:-2] * count + content[-2:]
+
+
 def program() -> bytes:
     buffer = io.BytesIO()
     Image.new("L", (30, 20)).save(buffer, "EPS")
@@ -166,6 +173,7 @@ def program() -> bytes:
         (b"", {}, 422, "This file is not a picture that can be read."),
         (PHOTOGRAPH.read_bytes()[:3000], {}, 422, "This picture cannot be colored: "),
         (program(), {}, 422, "This file is not a picture that can be read."),
+        (scans(200), {}, 422, "This JPEG has more than 100 scans, the limit here."),
         (pages(10, 1100), {}, 422, "This picture has 2 times up to 1100×1100 pixels; the limit here is 1 million."),
         (bomb(), {}, 422, "This picture has 60000×60000 pixels; the limit here is 1 million."),
         (bytes(600_000), {}, 413, "This file is larger than 0.5 MB, the limit here."),

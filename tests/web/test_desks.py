@@ -13,11 +13,11 @@ from colorlab.web.desks import Abandoned, Busy, Desk, Desks, OutOfTime, Watch
 
 
 def two_desks(seconds: float = 60) -> Desks:
-    return Desks([Desk(0, 10, 0.2, 0, lambda: None), Desk(10, float("inf"), seconds, 1, lambda: None)])
+    return Desks([Desk(0, 10, 0.2, lambda: None), Desk(10, float("inf"), seconds, lambda: None)])
 
 
 def one_desk() -> Desks:
-    return Desks([Desk(0, float("inf"), 60, 0, lambda: None)])
+    return Desks([Desk(0, float("inf"), 60, lambda: None)])
 
 
 async def never() -> None:

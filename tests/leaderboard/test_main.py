@@ -49,7 +49,7 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     shutil.copytree(folder / "0", unfinished)
     (unfinished / "status.json").unlink()
     lines = (folder / "0" / "metrics.csv").read_text().splitlines()
-    (unfinished / "metrics.csv").write_text("\n".join(lines[:2]))
+    (unfinished / "metrics.csv").write_text("\n".join([*lines[:2], ""]))
     sheet = unfinished / "comparison" / "epoch001.png"
     sheet.write_bytes(sheet.read_bytes()[:1000])  # truncated, as on a full disk
     write_status(

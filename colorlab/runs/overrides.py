@@ -83,7 +83,7 @@ def with_resumed_overrides(arguments: list[str]) -> list[str]:
     here = [f"run.{key}={quoted(run[key])}" for key in ("name", "group") if run.get("group")]
     here = [word for word in here if key_of(word) not in map(key_of, recorded)]
     place = [] if "hydra.run.dir" in new else [f"hydra.run.dir={quoted(folder.path)}"]
-    return [*_repeatable(folder, recorded, here, new), *place, *arguments]
+    return _inserted([*_repeatable(folder, recorded, here, new), *place], arguments)
 
 
 def with_reproduced_overrides(arguments: list[str]) -> list[str]:
@@ -103,7 +103,15 @@ def with_reproduced_overrides(arguments: list[str]) -> list[str]:
     if recorded is None:
         raise UserError(f"reproduce={given} is not the folder of a run (it has no overrides.yaml).")
     _check_plugins(folder)
-    return [*_repeatable(folder, recorded, [], {key_of(argument) for argument in arguments} | {"resume"}), *arguments]
+    new = {key_of(argument) for argument in arguments} | {"resume"}
+    return _inserted(_repeatable(folder, recorded, [], new), arguments)
+
+
+def _inserted(recorded: list[str], arguments: list[str]) -> list[str]:
+    """Put overrides before the first one of a command: Hydra takes no options between two overrides."""
+    overrides = (place for place, word in enumerate(arguments) if re.match(r"[+~]*[\w/@.]+=|~", word))
+    first = next(overrides, len(arguments))
+    return [*arguments[:first], *recorded, *arguments[first:]]
 
 
 def _check_plugins(folder: RunFolder) -> None:

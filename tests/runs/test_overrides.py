@@ -91,6 +91,15 @@ def test_a_run_that_reproduces_another_is_resumed_without_its_folder(folder: Run
     assert with_recorded_overrides(words) == again
 
 
+def test_options_before_the_word_stay_before_the_recorded_overrides(folder: RunFolder) -> None:
+    """Hydra's parser refuses options between overrides."""
+    folder.write_configuration({}, ["seed=2"])
+    for word in (f"resume={folder.path}", f"reproduce={folder.path}"):
+        words = with_recorded_overrides(["--config-dir", "mine", word, "test=false"])
+        assert words[:3] == ["--config-dir", "mine", "seed=2"]
+        assert words[-2:] == [word, "test=false"]
+
+
 # -- who has written them ----------------------------------------------------------------------------
 
 FOREIGN = [

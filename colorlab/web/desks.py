@@ -20,6 +20,10 @@ MEMORY_SECONDS = 60.0
 """After this time, half of what an address has spent is forgotten."""
 
 
+WORK_SECONDS, REST_SECONDS = 0.05, 0.2
+"""Expensive work rests after this time, for that time, while cheaper work is being done."""
+
+
 class Abandoned(Exception):
     """The visitor has gone."""
 
@@ -49,15 +53,22 @@ class Watch:
 
     def __init__(self) -> None:
         self._gone = threading.Event()
-        self._most, self._until = float("inf"), float("inf")
+        self._most, self._until, self._rested = float("inf"), float("inf"), 0.0
+        self._gives_way: Callable[[], bool] = bool  # False
 
     def stop(self) -> None:
         """End the work: the visitor has gone."""
         self._gone.set()
 
-    def begin(self, most: float, seconds: float) -> None:
-        """Begin the work, in its thread: how much it may cost here, and how long the processor may work for it."""
-        self._most, self._until = most, time.thread_time() + seconds
+    def begin(self, most: float, seconds: float, gives_way: Callable[[], bool]) -> None:
+        """Begin the work, in its thread.
+
+        Args:
+            most: how much it may cost here.
+            seconds: how long the processor may work for it.
+            gives_way: returns whether cheaper work is being done, beside which this work rests most of the time.
+        """
+        self._most, self._until, self._gives_way = most, time.thread_time() + seconds, gives_way
 
     def declare(self, cost: float) -> None:
         """Say what the work costs, as soon as that is known.
@@ -74,6 +85,9 @@ class Watch:
             raise Abandoned
         if time.thread_time() > self._until:
             raise OutOfTime if self._most == float("inf") else Expensive(2 * self._most)
+        if time.monotonic() - self._rested > WORK_SECONDS and self._gives_way():
+            time.sleep(REST_SECONDS)
+            self._rested = time.monotonic()
 
 
 class Desk:
@@ -147,9 +161,10 @@ class Desks:
             if not job.turn.done():
                 raise Abandoned
             desk = job.turn.result()
+            cheaper = [each for each in self.desks if each.most < desk.most]
 
             def at_desk() -> Result:
-                watch.begin(desk.most, desk.seconds)
+                watch.begin(desk.most, desk.seconds, lambda: any(not each.free for each in cheaper))
                 watch.check()
                 return work(watch)
 

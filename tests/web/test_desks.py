@@ -63,6 +63,28 @@ def test_the_order_is_by_cost_and_by_what_an_address_has_spent() -> None:
     assert run(visit) == ["a", "b", "c", "d"]
 
 
+def test_expensive_work_rests_while_cheap_work_is_done() -> None:
+    def steps(watch: Watch) -> float:
+        began = time.monotonic()
+        for _ in range(4):
+            time.sleep(desks.WORK_SECONDS * 1.1)
+            watch.check()
+        return time.monotonic() - began
+
+    async def visit() -> tuple[float, float]:
+        at, may_end = two_desks(), threading.Event()
+        cheap = asyncio.create_task(at.do(lambda _: may_end.wait(), "a", 1, never()))
+        await asyncio.sleep(0)
+        beside = await at.do(steps, "b", 50, never())
+        may_end.set()
+        await cheap
+        return beside, await at.do(steps, "b", 50, never())
+
+    beside, alone = run(visit)
+    assert beside > 4 * desks.REST_SECONDS
+    assert alone < beside - 2 * desks.REST_SECONDS
+
+
 def test_work_that_is_dearer_than_guessed_moves_to_the_other_desk() -> None:
     threads: list[int] = []
 

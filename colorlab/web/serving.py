@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from colorlab.errors import Interrupted, UserError
+from colorlab.process.signals import handling_signals
 
 if TYPE_CHECKING:
     import uvicorn
@@ -56,13 +57,22 @@ class Listening(NamedTuple):
         )
 
     def serve(self, app: "FastAPI") -> None:
-        """Serve the application until Ctrl-C."""
+        """Serve the application until Ctrl-C.
+
+        Raises:
+            Interrupted: another signal ended it.
+        """
         sys.setswitchinterval(0.001)  # of the threads, so that reading a long animation does not hold up others
-        try:
-            self.server(app).run(sockets=[self.listener])
-        except Interrupted as stop:
-            if stop.code != 128 + signal.SIGINT:
-                raise
+        server, numbers = self.server(app), list[int]()
+
+        def stop(number: int, frame: object) -> None:
+            numbers.append(number)
+            server.should_exit = True
+
+        with handling_signals(stop):  # uvicorn has handlers of its own, but for SIGHUP, and then calls these
+            server.run(sockets=[self.listener])
+        if numbers and numbers[0] != signal.SIGINT:
+            raise Interrupted(numbers[0])
 
 
 @contextlib.contextmanager

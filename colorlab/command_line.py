@@ -1,6 +1,7 @@
 """What all commands share: from the words typed to the call of the job, and every mistake in one sentence."""
 
 import argparse
+import difflib
 import errno
 import functools
 import logging
@@ -16,13 +17,14 @@ from typing import Any, NoReturn
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException, MissingConfigException
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from colorlab import plugins
 from colorlab.config import conf_folder
 from colorlab.config.hydra_files import read_user_files_as_data
+from colorlab.config.words import as_hydra_takes, as_typed, key_of
 from colorlab.errors import Interrupted, Stopped, UserError, did_you_mean, printable, sentence_of
 from colorlab.files import relative
 from colorlab.process.home import take_home
@@ -34,10 +36,6 @@ from colorlab.process.signals import stopping_on_signals
 
 EXTRAS = {"joblib": "joblib", "submitit_local": "slurm", "submitit_slurm": "slurm"}
 """Launchers from separate packages, and the extra that installs each."""
-_DOTTED = re.compile(r"(?!hydra\.)\w+(\.\w+)+=")
-_NODE = re.compile(r"\w+=\{.*\b_target_\b", re.DOTALL)
-_NODES = re.compile(_DOTTED.pattern + r"\[.*\b_target_\b", re.DOTALL)
-QUOTES = "'\""
 UNWRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT)
 
 
@@ -100,7 +98,7 @@ def run(name: str, job: Callable[[DictConfig], Any], keys: tuple[str, ...]) -> N
     with reporting(keys, output_is_result=True), ExitStack() as at_end:
         at_end.callback(remove_unused_folders)
         try:
-            sys.argv[1:] = as_hydra_takes(plugins.take_typed(sys.argv[1:]))
+            sys.argv[1:] = as_hydra_takes(plugins.take_typed(sys.argv[1:]), keys)
             read_user_files_as_data()
             hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name=name)(task)()
         except (HydraException, OmegaConfBaseException):
@@ -117,7 +115,31 @@ def _leave_if_unwritable(error: BaseException | None) -> None:
         leave(UserError(f"{error.filename or 'A file'} cannot be written ({error.strerror}): take another folder."))
 
 
-def parse_arguments(parser: argparse.ArgumentParser) -> argparse.Namespace:
+class Parser(argparse.ArgumentParser):
+    """A parser of a command without Hydra: a mistake ends in one sentence and exit code 2."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(self._sentence(message))
+
+    def _sentence(self, message: str) -> str:
+        if unknown := re.match(r"unrecognized arguments: (\S+)", message):
+            word = unknown[1].partition("=")[0]
+            near = difflib.get_close_matches(word, re.findall(r"--[\w-]+", self.format_usage()), n=1)
+            return f"{unknown[1]} is no option: {f'did you mean {near[0]}?' if near else '--help lists them.'}"
+        if missing := re.match(r"the following arguments are required: (.*)", message):
+            verb = "are" if "," in missing[1] else "is"
+            return f"{missing[1]} {verb} missing: --help shows how the command is used."
+        if choice := re.match(r"argument (\S+): invalid choice: '(.*?)' \(choose from (.*)\)", message):
+            choices = re.findall(r"[^\s,']+", choice[3])
+            option = choice[1].partition("/")[0]
+            return f"{option} {choice[2]} does not exist: {did_you_mean(choice[2], choices, few=True)}"
+        if number := re.match(r"argument (\S+): invalid (int|float) value: '(.*)'", message):
+            kind = "a whole number" if number[2] == "int" else "a number"
+            return f"{number[1].partition('/')[0]} {number[3]} must be {kind}."
+        return message.removeprefix("argument ").rstrip(".") + "."
+
+
+def parse_arguments(parser: Parser) -> argparse.Namespace:
     """Parse `sys.argv` for a command without Hydra, with the option `--plugins` that all of them have.
 
     Raises:
@@ -139,44 +161,10 @@ def leave(error: Exception, keys: tuple[str, ...] = ()) -> NoReturn:
     sys.exit(1 if isinstance(error, Stopped) else 2)
 
 
-def key_of(override: str) -> str:
-    """Return the key of an override, without its prefix and value."""
-    return override.partition("=")[0].lstrip("+~")
-
-
 def python_command() -> str:
     """Return what starts this Python: "python" if the environment is activated, else a path."""
     found = shutil.which("python")
     return "python" if found and Path(found).parent == Path(sys.executable).parent else relative(sys.executable)
-
-
-def as_typed(override: str) -> str:
-    """Return an override without the `++` that `run` adds."""
-    return override.removeprefix("++")
-
-
-def as_list(arguments: list[str], key: str) -> list[str]:
-    """Turn `key=a,b` into a list of texts; Hydra would read it as a sweep."""
-    return [_listed(argument) if key_of(argument) == key else argument for argument in arguments]
-
-
-def as_hydra_takes(arguments: list[str]) -> list[str]:
-    """Return the words of a command in the form in which Hydra does what they mean.
-
-    Dotted overrides, and groups as nodes, get the prefix `++`, so that they may name keys that their YAML does not
-    list: Hydra cannot know these, but `colorlab.config.check` asks the constructors. A schedule as a node,
-    `schedule={_target_:CLASS}`, replaces the chosen file; the keys of one schedule mean nothing to another. In other
-    groups, the chosen file's keys stay. A list of nodes, `data.augment=[{_target_:CLASS},…]`, replaces what the file
-    has; Hydra would merge them, and cannot merge a list with a node.
-    """
-    words = []
-    for word in arguments:
-        if _NODES.match(word):
-            words.append(f"++{key_of(word)}=null")
-        words.append(f"++{word}" if _DOTTED.match(word) or _NODE.match(word) else word)
-    if any(word.startswith("++schedule={") for word in words) and "~schedule" not in words:
-        return ["~schedule", *words]
-    return words
 
 
 def quiet_libraries() -> None:
@@ -196,19 +184,6 @@ def quiet_libraries() -> None:
         warnings.filterwarnings("ignore", message)
 
 
-def quoted(value: object) -> str:
-    """Return a value as a quoted text of Hydra's grammar, in which a backslash escapes itself only before a quote."""
-    text = re.sub(r"(\\*)('|$)", lambda match: match[1] * 2 + (match[2] and "\\'"), str(value))
-    return f"'{text}'"
-
-
-def _listed(argument: str) -> str:
-    key, _, value = argument.partition("=")
-    if value in ("", "null") or value.startswith("["):
-        return argument
-    return f"{key}=[{','.join(quoted(part.strip(QUOTES)) for part in value.split(','))}]"
-
-
 def _misplaced(arguments: list[str], error: Exception) -> str:
     """Return a sentence for a mistake in the overrides that Hydra reports with an unrelated error."""
     groups = [word for word in arguments if (conf_folder() / key_of(word)).is_dir()]
@@ -225,6 +200,13 @@ def _sentence(error: Exception, keys: tuple[str, ...]) -> str:
             return f"{group}={choice} is not installed: pip install 'colorlab[{EXTRAS[choice]}]'."
         return f"{group}={choice} does not exist: {did_you_mean(choice, error.options, group + '=', few=True)}"
     text = sentence_of(error)
+    if isinstance(error, OverrideParseException):
+        return f"{as_typed(error.override)} cannot be read: a bracket or a quote in it has no partner."
+    if several := re.match(r"Ambiguous value for argument '(.*)'", text):
+        return f"{as_typed(several[1])} names several values: add -m to run once for each of them."
+    if missing := re.match(r"In '\w+': Could not (?:load|find) '(\w+)/(\w+)'", text):
+        choices = [file.stem for file in (conf_folder() / missing[1]).glob("*.yaml")]
+        return f"{missing[1]}={missing[2]} does not exist: {did_you_mean(missing[2], choices, few=True)}"
     if unknown := re.match(r"Could not override '(?:\S+?@)?(\w+)'", text):
         if inner := re.search(r"full_key: (\w+\.\S+)", str(error.__cause__)):  # of a group as a node
             return f"Unknown key {inner[1]}: type the keys of a group one by one, {inner[1]}=…."

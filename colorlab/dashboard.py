@@ -1,12 +1,11 @@
 """Make a wandb workspace from its definition in code: `python -m colorlab.dashboard PROJECT`."""
 
-import argparse
 import importlib.util
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from colorlab.command_line import reporting
+from colorlab.command_line import Parser, reporting
 from colorlab.errors import UserError
 from colorlab.files import relative, write_text
 from colorlab.library_internals import workspace_json
@@ -123,7 +122,7 @@ def write_definition(workspace: "Workspace", path: Path) -> None:
 @reporting(output_is_result=True)
 def main() -> None:
     """Entry point of `colorlab-dashboard`."""
-    parser = argparse.ArgumentParser(prog="colorlab-dashboard", description=__doc__)
+    parser = Parser(prog="colorlab-dashboard", description=__doc__)
     parser.add_argument("project", metavar="PROJECT", help="in wandb: PROJECT, or TEAM/PROJECT")
     parser.add_argument("--name", default="colorlab", help="the name of the view")
     parser.add_argument(

@@ -1,8 +1,6 @@
 """Ask a running training for a decay of its learning rate: `python -m colorlab.decay RUN_FOLDER`."""
 
-import argparse
-
-from colorlab.command_line import reporting
+from colorlab.command_line import Parser, reporting
 from colorlab.runs.decay_request import request_decay
 from colorlab.runs.folder import RunFolder
 
@@ -10,7 +8,7 @@ from colorlab.runs.folder import RunFolder
 @reporting(output_is_result=True)
 def main() -> None:
     """Run the command `colorlab-decay`."""
-    parser = argparse.ArgumentParser(prog="colorlab-decay", description=__doc__)
+    parser = Parser(prog="colorlab-decay", description=__doc__)
     parser.add_argument("run_folder", metavar="RUN_FOLDER", help="the folder that the training printed at its start")
     folder = RunFolder(parser.parse_args().run_folder)
     request_decay(folder)

@@ -1,37 +1,31 @@
-"""The words of a command on their way to Hydra."""
+"""Options of the commands without Hydra: a mistake gets one sentence."""
+
+import sys
 
 import pytest
 
-from colorlab.command_line import as_hydra_takes, as_list
+from colorlab.command_line import Parser, parse_arguments
+from colorlab.errors import UserError
+
+MISTAKES = {
+    "": "PICTURES, --to are missing: --help shows how the command is used.",
+    "a --to png --sizee 3": "--sizee is no option: did you mean --size?",
+    "a --to png --frobnicate": "--frobnicate is no option: --help lists them.",
+    "a --to png --size big": "--size big must be a whole number.",
+    "a --to png --gain x": "--gain x must be a number.",
+    "a --to pgn": "--to pgn does not exist: did you mean png? Else choose from: jpg, png.",
+    "a --to": "--to: expected one argument.",
+}
 
 
-@pytest.mark.parametrize(
-    ("typed", "meant"),
-    [
-        ("checkpoint=a.ckpt", "checkpoint=['a.ckpt']"),
-        ("checkpoint=a b.ckpt,/c=d/e.ckpt", "checkpoint=['a b.ckpt','/c=d/e.ckpt']"),
-        ("checkpoint='a.ckpt'", "checkpoint=['a.ckpt']"),
-        ("checkpoint=o'hara.ckpt", r"checkpoint=['o\'hara.ckpt']"),
-        ("checkpoint=['a,b.ckpt']", "checkpoint=['a,b.ckpt']"),
-        ("checkpoint=null", "checkpoint=null"),
-        ("data.root=a,b", "data.root=a,b"),
-    ],
-)
-def test_names_with_commas_between_them_are_a_list(typed: str, meant: str) -> None:
-    assert as_list([typed, "split=all"], "checkpoint") == [meant, "split=all"]
-
-
-@pytest.mark.parametrize(
-    ("typed", "meant"),
-    [
-        (["optim.lr=1", "hydra.run.dir=x", "seed=3"], ["++optim.lr=1", "hydra.run.dir=x", "seed=3"]),
-        (["optim={_target_: torch.optim.SGD}"], ["++optim={_target_: torch.optim.SGD}"]),
-        (["schedule={_target_:a.B,c:1}"], ["~schedule", "++schedule={_target_:a.B,c:1}"]),
-        (["~schedule", "++schedule={_target_:a.B}"], ["~schedule", "++schedule={_target_:a.B}"]),
-        (["data.augment=[{_target_:a.B}]"], ["++data.augment=null", "++data.augment=[{_target_:a.B}]"]),
-        (["data.roots=[a,b]"], ["++data.roots=[a,b]"]),
-        (["schedule=cosine", "callbacks.mine={_target_:a.B}"], ["schedule=cosine", "++callbacks.mine={_target_:a.B}"]),
-    ],
-)
-def test_dotted_keys_and_nodes_may_name_keys_that_no_file_lists(typed: list[str], meant: list[str]) -> None:
-    assert as_hydra_takes(typed) == meant
+@pytest.mark.parametrize("words", MISTAKES)
+def test_a_wrong_option_is_answered_in_one_sentence(words: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    parser = Parser(prog="colorlab-colorize")
+    parser.add_argument("pictures", nargs="+", metavar="PICTURES")
+    parser.add_argument("--to", choices=("jpg", "png"), required=True)
+    parser.add_argument("--size", type=int)
+    parser.add_argument("--gain", type=float)
+    monkeypatch.setattr(sys, "argv", ["colorlab-colorize", *words.split()])
+    with pytest.raises(UserError) as refusal:
+        parse_arguments(parser)
+    assert str(refusal.value) == MISTAKES[words]

@@ -1,11 +1,10 @@
 """Measure colorlab against other implementations: `python -m colorlab.benchmark bins`."""
 
-import argparse
 import importlib
 import sys
 from pathlib import Path
 
-from colorlab.command_line import reporting
+from colorlab.command_line import Parser, reporting
 from colorlab.process.screen import essential_output
 
 BENCHMARKS = {
@@ -23,7 +22,7 @@ BENCHMARKS = {
 @reporting()
 def main() -> None:
     """Entry point of `colorlab-benchmark`."""
-    parser = argparse.ArgumentParser(prog="colorlab-benchmark", description=__doc__)
+    parser = Parser(prog="colorlab-benchmark", description=__doc__)
     choices = parser.add_subparsers(required=True, metavar="WHAT", dest="what")
     requested = next((word for word in sys.argv[1:] if not word.startswith("-")), None)
     for name, meaning in BENCHMARKS.items():

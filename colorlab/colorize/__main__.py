@@ -1,9 +1,8 @@
 """Color your own pictures and films: `python -m colorlab.colorize PATHS… --checkpoint CKPT -o OUT`."""
 
-import argparse
 import sys
 
-from colorlab.command_line import parse_arguments, reporting
+from colorlab.command_line import Parser, parse_arguments, reporting
 from colorlab.errors import printable
 from colorlab.process.screen import end_without_output
 from colorlab.runs.checkpoints import BUILT_IN
@@ -27,8 +26,8 @@ def main() -> None:
     sys.exit(1 if failures else 0)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="colorlab-colorize", description=__doc__)
+def _parser() -> Parser:
+    parser = Parser(prog="colorlab-colorize", description=__doc__)
     parser.add_argument("paths", nargs="+", metavar="PATHS", help="files, folders, patterns; - is standard input")
     parser.add_argument(
         "--checkpoint",

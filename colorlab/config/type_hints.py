@@ -48,14 +48,20 @@ def is_plain(hint: Any) -> bool:
 def wanted(hint: Any) -> str:
     """Return what a type hint allows, in words for a message: "a list of numbers or null"."""
     if get_origin(hint) is Annotated:
-        return wanted(get_args(hint)[0])
+        kind, *limits = get_args(hint)
+        return " and ".join([wanted(kind), *(text for limit in limits if (text := _limit(limit)))]).replace(
+            " and ", " ", 1
+        )
     if get_origin(hint) in (Union, UnionType):
         kinds = get_args(hint)
         if any(is_plain(kind) and kind is not NoneType for kind in kinds):  # an object is not what is typed then
             kinds = tuple(filter(is_plain, kinds))
-        return " or ".join(dict.fromkeys(map(wanted, kinds)))
+        choices = [f"one of {', '.join(texts)}"] if (texts := choices_in(hint)) else []
+        return " or ".join(
+            dict.fromkeys([*choices, *(wanted(kind) for kind in kinds if get_origin(kind) is not Literal)])
+        )
     if get_origin(hint) is Literal:
-        return "one of " + ", ".join(map(str, get_args(hint)))
+        return f"one of {', '.join(choices_in(hint))}"
     if hint in NOUNS:
         return NOUNS[hint][0]
     container = get_origin(hint) or hint
@@ -64,6 +70,20 @@ def wanted(hint: Any) -> str:
     if issubclass(container, Mapping):
         return "a dictionary"
     return _list_of(get_args(hint)) if issubclass(container, Iterable) else f"of type {hint}"
+
+
+def choices_in(hint: Any) -> list[str]:
+    """Return the values that the Literals of a type hint allow, as texts."""
+    kinds = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+    return list(dict.fromkeys(str(value) for kind in kinds if get_origin(kind) is Literal for value in get_args(kind)))
+
+
+def _limit(limit: Any) -> str:
+    """Return the words for a limit in an Annotated hint, such as pydantic's PositiveInt has; "" for anything else."""
+    for name, text in (("gt", "above"), ("ge", "of at least"), ("lt", "below"), ("le", "of at most")):
+        if (bound := getattr(limit, name, None)) is not None:
+            return f"{text} {bound}"
+    return ""
 
 
 def _list_of(kinds: tuple[Any, ...]) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from lightning.pytorch.utilities.seed import isolate_rng
+from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from colorlab.color import exact, to_float
@@ -41,15 +42,26 @@ class RandomCropFlip:
         scale: range of the crop's share of the area, drawn uniformly.
         ratio: range of the crop's width over its height, drawn log-uniformly.
         flip: probability of a flip.
+
+    Raises:
+        UserError: a value is out of its range.
     """
 
     def __init__(
         self,
-        size: int | None = None,
+        size: PositiveInt | None = None,
         scale: tuple[float, float] = (0.5, 1.0),
         ratio: tuple[float, float] = (0.75, 4 / 3),
         flip: float = 0.5,
     ) -> None:
+        if not 0 < scale[0] <= scale[1] <= 1:
+            raise UserError(
+                f"The crops' scale={list(scale)} must be two rising shares of the area, above 0 and up to 1."
+            )
+        if not 0 < ratio[0] <= ratio[1]:
+            raise UserError(f"The crops' ratio={list(ratio)} must be two rising numbers above 0.")
+        if not 0 <= flip <= 1:
+            raise UserError(f"The crops' flip={flip:g} must be a probability, from 0 to 1.")
         self.size, self.scale, self.ratio, self.flip = size, scale, ratio, flip
 
     def __call__(self, rgb: Tensor, index: Tensor, seed: int, epoch: int) -> Tensor:

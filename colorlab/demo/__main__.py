@@ -1,11 +1,10 @@
 """Serve a web page that colors photographs: `python -m colorlab.demo CHECKPOINT…`."""
 
-import argparse
 import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from colorlab.command_line import parse_arguments, quiet_libraries, reporting
+from colorlab.command_line import Parser, parse_arguments, quiet_libraries, reporting
 from colorlab.errors import UserError
 from colorlab.runs.checkpoints import BUILT_IN
 from colorlab.runs.published import PUBLISHED
@@ -56,7 +55,7 @@ def serve(models: "dict[str, Colorizer]", host: str, port: int, megabytes: float
 @reporting()
 def main() -> None:
     """Entry point of `colorlab-demo`."""
-    parser = argparse.ArgumentParser(prog="colorlab-demo", description=__doc__)
+    parser = Parser(prog="colorlab-demo", description=__doc__)
     parser.add_argument(
         "checkpoint",
         nargs="*",

@@ -6,8 +6,9 @@ from pathlib import Path
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from colorlab.command_line import as_list, quiet_libraries, run
+from colorlab.command_line import quiet_libraries, run
 from colorlab.config import plain
+from colorlab.config.words import as_list
 from colorlab.evaluate.settings import GROUPS, Settings
 
 

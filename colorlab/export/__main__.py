@@ -1,9 +1,8 @@
 """Write a trained model for other programs: `python -m colorlab.export CHECKPOINT --to onnx`."""
 
-import argparse
 from pathlib import Path
 
-from colorlab.command_line import parse_arguments, reporting
+from colorlab.command_line import Parser, parse_arguments, reporting
 from colorlab.export.exporter import SUFFIXES, ExportSettings, export
 from colorlab.runs.published import PUBLISHED
 
@@ -11,7 +10,7 @@ from colorlab.runs.published import PUBLISHED
 @reporting()
 def main() -> None:
     """Entry point of `colorlab-export`."""
-    parser = argparse.ArgumentParser(prog="colorlab-export", description=__doc__)
+    parser = Parser(prog="colorlab-export", description=__doc__)
     parser.add_argument(
         "checkpoint", type=Path, metavar="CHECKPOINT",
         help=f"a file, a run's folder, or one of built-in, {', '.join(PUBLISHED)}",

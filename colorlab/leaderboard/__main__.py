@@ -1,16 +1,15 @@
 """Compare runs in a table on the screen, as CSV and as a page: `python -m colorlab.leaderboard FOLDER…`."""
 
-import argparse
 from pathlib import Path
 
-from colorlab.command_line import parse_arguments, reporting
+from colorlab.command_line import Parser, parse_arguments, reporting
 from colorlab.leaderboard.show import show_leaderboard
 
 
 @reporting(output_is_result=True)
 def main() -> None:
     """Entry point of `colorlab-leaderboard`."""
-    parser = argparse.ArgumentParser(prog="colorlab-leaderboard", description=__doc__)
+    parser = Parser(prog="colorlab-leaderboard", description=__doc__)
     parser.add_argument("folders", type=Path, nargs="+", metavar="FOLDER", help="where to look for runs, at any depth")
     parser.add_argument(
         "--sort", default="loss", metavar="COLUMN",

@@ -13,8 +13,8 @@ from typing import Any, TypeVar
 
 import torch
 
-from colorlab.command_line import key_of
 from colorlab.config import GROUPS, check
+from colorlab.config.words import key_of
 from colorlab.errors import UserError, printable
 from colorlab.files import natural_key
 from colorlab.models.colorizer import Colorizer

@@ -5,6 +5,7 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
+from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from colorlab import bins
@@ -39,7 +40,7 @@ class CUNet(Colorizer):
 
     def __init__(
         self,
-        width: int = 64,
+        width: PositiveInt = 64,
         activation: Literal["sigmoid", "relu"] = "sigmoid",
         pool: Literal["avg", "max"] = "avg",
         norm: Literal["after", "before"] = "after",

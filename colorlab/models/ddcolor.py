@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
+from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from colorlab.color import gray_rgb
@@ -50,9 +51,9 @@ class DDColor(Colorizer):
         self,
         size: Literal["tiny", "large"] = "tiny",
         width: int = 512,
-        queries: int = 100,
+        queries: PositiveInt = 100,
         layers: int = 9,
-        encoder_width: int | None = None,
+        encoder_width: PositiveInt | None = None,
     ) -> None:
         super().__init__()
         if width <= 0 or width % (2 * HEADS):

@@ -3,6 +3,7 @@
 from typing import Literal
 
 import torch.nn.functional as F
+from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from colorlab import bins
@@ -50,7 +51,7 @@ class ECCV16(Colorizer):
 
     multiple_of = 8
 
-    def __init__(self, width: int = 64, head: Literal["ab", "bins"] = "ab", temperature: float = 0.38) -> None:
+    def __init__(self, width: PositiveInt = 64, head: Literal["ab", "bins"] = "ab", temperature: float = 0.38) -> None:
         super().__init__()
         self.choose_head(head, temperature)
         w1, w2, w4, w8 = width, 2 * width, 4 * width, 8 * width

@@ -1,6 +1,7 @@
 """siggraph17: "Real-Time User-Guided Image Colorization with Learned Deep Priors" (Zhang et al., SIGGRAPH 2017)."""
 
 import torch
+from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from colorlab.errors import UserError
@@ -25,7 +26,7 @@ class Siggraph17(Colorizer):
 
     multiple_of = 8
 
-    def __init__(self, width: int = 64) -> None:
+    def __init__(self, width: PositiveInt = 64) -> None:
         super().__init__()
         w1, w2, w4, w8 = width, 2 * width, 4 * width, 8 * width
         self.model1 = block(conv(4, w1), conv(w1, w1))

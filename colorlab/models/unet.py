@@ -5,6 +5,7 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
+from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from colorlab import bins
@@ -40,7 +41,7 @@ class UNet(Colorizer):
     def __init__(
         self,
         encoder: str = "lite0",
-        width: int = 32,
+        width: PositiveInt = 32,
         dropout: float = 0.0,
         head: Literal["ab", "bins"] = "ab",
         temperature: float = 0.38,

@@ -12,8 +12,8 @@ from typing import Any
 
 import colorlab
 from colorlab import plugins
-from colorlab.command_line import as_typed
 from colorlab.config import flatten
+from colorlab.config.words import as_typed
 from colorlab.runs.folder import RunFolder
 from colorlab.runs.metrics_table import read_metrics
 

@@ -13,8 +13,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
 from colorlab import plugins
-from colorlab.command_line import QUOTES, as_typed, key_of, quoted
 from colorlab.config import GROUPS, PACKAGES, SETTINGS, flatten
+from colorlab.config.words import QUOTES, as_typed, key_of, quoted
 from colorlab.errors import UserError, printable
 from colorlab.runs.checkpoints import find_checkpoint
 from colorlab.runs.folder import RunFolder

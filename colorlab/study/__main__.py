@@ -8,8 +8,9 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from colorlab.command_line import as_list, quiet_libraries, run
+from colorlab.command_line import quiet_libraries, run
 from colorlab.config import check, check_arguments, check_filing, kind_of, plain
+from colorlab.config.words import as_list
 from colorlab.errors import UserError
 from colorlab.study.folder import StudyFolder
 from colorlab.study.settings import GROUPS, Settings

@@ -8,7 +8,7 @@ from pathlib import Path
 from hydra.conf import HydraConf
 from omegaconf import DictConfig, OmegaConf
 
-from colorlab.command_line import key_of
+from colorlab.config.words import key_of
 
 MAX_LENGTH = 120
 """Characters of the longest name: folders hold longer ones, but screens and trackers do not."""

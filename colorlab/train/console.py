@@ -5,8 +5,9 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from colorlab.command_line import as_typed, python_command
+from colorlab.command_line import python_command
 from colorlab.config import Plan
+from colorlab.config.words import as_typed
 from colorlab.errors import printable
 from colorlab.files import relative
 from colorlab.runs.folder import RunFolder

@@ -1,5 +1,7 @@
 """The experiment: a run's whole configuration, checked once and turned into one typed object."""
 
+import math
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
@@ -192,7 +194,10 @@ class Experiment:
         endless = limits.get("max_epochs") == -1 and limits.get("max_steps", -1) == -1
         if endless and self.schedule.accepts("length") and self.schedule.arguments.get("length") is None:
             raise UserError("This schedule needs a length, and the training has no last epoch: add schedule.length=N.")
+        self._check_limits(limits)
         self._check_optimizer()
+        for name, plan in self.callbacks.items():
+            self._check_measured(plan.arguments.get("monitor"), f"callbacks.{name}.monitor")
         metric = self.sweep.metric
         if metric is None:
             return
@@ -205,6 +210,33 @@ class Experiment:
             measured = name in ("loss", *self.settings.metric_names) or "evaluation" in self.callbacks
         if not measured or (metric.startswith("test/") and not self.settings.test):
             raise UserError(f"sweep.metric={metric} is not measured: see metrics, test and callbacks=evaluation.")
+
+    def _check_limits(self, limits: Mapping[str, Any]) -> None:
+        """Refuse a length with which nothing would be trained."""
+        epochs, batches = limits.get("max_epochs"), limits.get("limit_train_batches")
+        if epochs is not None and epochs != -1 and epochs < 1:
+            raise UserError(
+                f"trainer.max_epochs={epochs} must be at least 1, or -1 for a training without a last epoch."
+            )
+        if batches is not None and batches <= 0:
+            raise UserError(f"trainer.limit_train_batches={batches} must be above 0: a number of batches, or a share.")
+        devices, cores = limits.get("devices"), os.cpu_count() or 1
+        if limits.get("accelerator") == "cpu" and isinstance(devices, int) and devices > max(2, cores):
+            raise UserError(
+                f"trainer.devices={devices} would start as many processes, and this machine has {cores} cores."
+            )
+        if not math.isfinite(lr := self.optim.arguments.get("lr") or 0.0):
+            raise UserError(f"optim.lr={lr} must be a finite number.")
+
+    def _check_measured(self, monitor: Any, where: str) -> None:
+        """Refuse a callback that waits for a validation metric which nothing measures, as far as it can be told."""
+        if not isinstance(monitor, str) or not monitor.startswith("val/") or "evaluation" in self.callbacks:
+            return
+        metrics = self.settings.metric_names
+        known = [f"val/{name}{kind}" for name in ("loss", *metrics) for kind in ("", "_gray", "_true")]
+        if monitor not in known and not monitor.startswith("val/loss/"):
+            hint = did_you_mean(monitor, [f"val/{name}" for name in ("loss", *metrics)])
+            raise UserError(f"{where}={monitor} is not measured: {hint}")
 
     def _check_optimizer(self) -> None:
         """Refuse what would end the training in its first step, or make it wrong."""

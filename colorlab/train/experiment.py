@@ -1,7 +1,5 @@
 """The experiment: a run's whole configuration, checked once and turned into one typed object."""
 
-import math
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
@@ -11,8 +9,8 @@ from pydantic import StrictBool, StrictInt
 
 from colorlab.config import GROUPS, SETTINGS, Filing, Plan, check, check_arguments, check_filing, kind_of
 from colorlab.errors import UserError, did_you_mean
-from colorlab.sweeps.score import direction_of
 from colorlab.sweeps.settings import GridSettings, SearchSettings, check_settings
+from colorlab.train.consistency import check_together
 
 PLANS = ("model", "optim", "schedule", "objective", "data", "trainer")
 """Groups that describe one object each."""
@@ -183,84 +181,8 @@ class Experiment:
         settings = check_arguments(Settings, {key: cfg[key] for key in SETTINGS if key != "run"}).build()
         sweep, run = check_settings(cfg["sweep"]), check_filing(cfg["run"])
         experiment = cls(**plans, **switches, sweep=sweep, settings=settings, run=run)
-        experiment._check_together()
+        check_together(experiment)
         return experiment
-
-    def _check_together(self) -> None:
-        """Refuse settings that are right by themselves and contradict each other."""
-        if self.settings.resume and self.trainer_switches.scale_batch:
-            raise UserError("trainer.scale_batch=true is for a new run: a resumed one keeps its own batch size.")
-        limits = self.trainer.arguments
-        endless = limits.get("max_epochs") == -1 and limits.get("max_steps", -1) == -1
-        if endless and self.schedule.accepts("length") and self.schedule.arguments.get("length") is None:
-            raise UserError("This schedule needs a length, and the training has no last epoch: add schedule.length=N.")
-        self._check_limits(limits)
-        self._check_optimizer()
-        for name, plan in self.callbacks.items():
-            self._check_measured(plan.arguments.get("monitor"), f"callbacks.{name}.monitor")
-        metric = self.sweep.metric
-        if metric is None:
-            return
-        direction_of(metric)
-        name = metric.partition("/")[2]
-        if name.startswith("loss/"):
-            _check_term(self.objective, name.removeprefix("loss/"), f"sweep.metric={metric}")
-            measured = True
-        else:
-            measured = name in ("loss", *self.settings.metric_names) or "evaluation" in self.callbacks
-        if not measured or (metric.startswith("test/") and not self.settings.test):
-            raise UserError(f"sweep.metric={metric} is not measured: see metrics, test and callbacks=evaluation.")
-
-    def _check_limits(self, limits: Mapping[str, Any]) -> None:
-        """Refuse a length with which nothing would be trained."""
-        epochs, batches = limits.get("max_epochs"), limits.get("limit_train_batches")
-        if epochs is not None and epochs != -1 and epochs < 1:
-            raise UserError(
-                f"trainer.max_epochs={epochs} must be at least 1, or -1 for a training without a last epoch."
-            )
-        if batches is not None and batches <= 0:
-            raise UserError(f"trainer.limit_train_batches={batches} must be above 0: a number of batches, or a share.")
-        devices, cores = limits.get("devices"), os.cpu_count() or 1
-        if limits.get("accelerator") == "cpu" and isinstance(devices, int) and devices > max(2, cores):
-            raise UserError(
-                f"trainer.devices={devices} would start as many processes, and this machine has {cores} cores."
-            )
-        if not math.isfinite(lr := self.optim.arguments.get("lr") or 0.0):
-            raise UserError(f"optim.lr={lr} must be a finite number.")
-
-    def _check_measured(self, monitor: Any, where: str) -> None:
-        """Refuse a callback that waits for a validation metric which nothing measures, as far as it can be told."""
-        if not isinstance(monitor, str) or not monitor.startswith("val/") or "evaluation" in self.callbacks:
-            return
-        metrics = self.settings.metric_names
-        known = [f"val/{name}{kind}" for name in ("loss", *metrics) for kind in ("", "_gray", "_true")]
-        if monitor not in known and not monitor.startswith("val/loss/"):
-            hint = did_you_mean(monitor, [f"val/{name}" for name in ("loss", *metrics)])
-            raise UserError(f"{where}={monitor} is not measured: {hint}")
-
-    def _check_optimizer(self) -> None:
-        """Refuse what would end the training in its first step, or make it wrong."""
-        from torch import optim
-
-        trainer, kind = self.trainer.arguments, self.optim.target
-        if kind is optim.SparseAdam:
-            raise UserError("optim: SparseAdam is for sparse gradients, which no network here has: optim=adam.")
-        if kind is optim.LBFGS and trainer.get("accumulate_grad_batches", 1) != 1:
-            raise UserError("optim: LBFGS evaluates a batch several times: leave out trainer.accumulate_grad_batches.")
-        scaled = trainer.get("precision") in ("16-mixed", "16", 16)
-        if kind is optim.LBFGS and scaled:
-            raise UserError("optim: LBFGS does not work in trainer.precision=16-mixed: take bf16-mixed or 32-true.")
-        if (kind is optim.LBFGS or scaled) and self._has_critic():
-            from colorlab.models.critics import NO_LBFGS, NO_SCALER
-
-            raise UserError(NO_SCALER if scaled else NO_LBFGS)
-
-    def _has_critic(self) -> bool:
-        """Return whether a class in the objective owns a critic; what a function makes is found when it is called."""
-        from colorlab.objectives import LearningObjective
-
-        targets = self.objective.targets()
-        return any(isinstance(target, type) and issubclass(target, LearningObjective) for target in targets)
 
     def with_arguments(self, group: str, **arguments: Any) -> Self:
         """Return the experiment with other arguments for the object of one group."""
@@ -314,21 +236,6 @@ def _check_collection(group: Mapping[str, Any], path: str, kind: Any) -> dict[st
     for name in nodes.keys() - known:
         raise UserError(f"Unknown key {path}.{name}: {did_you_mean(name, known, f'{path}.')}")
     return {name: check(node, f"{path}.{name}", kind=kind) for name, node in nodes.items()}
-
-
-def _check_term(objective: Plan, term: str, where: str) -> None:
-    """Refuse a term of the loss that the objective does not have, as far as it can be told before the training."""
-    from colorlab.objectives import Objective, Sum
-
-    if not isinstance(objective.target, type) or not issubclass(objective.target, Objective):
-        raise UserError(f"{where} is not measured: {objective.path} has no terms.")
-    if issubclass(objective.target, Sum):
-        terms = objective.arguments["terms"]
-        name, _, inner = term.partition("/")
-        if name not in terms:
-            raise UserError(f"{where} is not measured, {objective.path} has no such term: {did_you_mean(name, terms)}")
-        if inner:
-            _check_term(terms[name], inner, where)
 
 
 def _check_monitor(plan: Plan, path: str) -> None:

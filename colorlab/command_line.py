@@ -25,7 +25,7 @@ from colorlab import plugins
 from colorlab.config import conf_folder
 from colorlab.config.hydra_files import read_user_files_as_data
 from colorlab.config.words import as_hydra_takes, as_typed, key_of
-from colorlab.errors import Interrupted, Stopped, UserError, did_you_mean, printable, sentence_of
+from colorlab.errors import Interrupted, Stopped, UserError, did_you_mean, how_to_install, printable, sentence_of
 from colorlab.files import relative
 from colorlab.process.home import take_home
 from colorlab.process.new_folders import remove_unused_folders
@@ -197,7 +197,7 @@ def _sentence(error: Exception, keys: tuple[str, ...]) -> str:
     if isinstance(error, MissingConfigException) and error.options:
         group, _, choice = (error.missing_cfg_file or "").rpartition("/")
         if group == "hydra/launcher" and choice in EXTRAS:
-            return f"{group}={choice} is not installed: pip install 'colorlab[{EXTRAS[choice]}]'."
+            return f"{group}={choice} is not installed: {how_to_install(EXTRAS[choice])}."
         return f"{group}={choice} does not exist: {did_you_mean(choice, error.options, group + '=', few=True)}"
     text = sentence_of(error)
     if isinstance(error, OverrideParseException):

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from colorlab.command_line import Parser, reporting
-from colorlab.errors import UserError
+from colorlab.errors import UserError, how_to_install
 from colorlab.files import relative, write_text
 from colorlab.library_internals import workspace_json
 
@@ -147,7 +147,7 @@ def make_dashboard(place: str, name: str, out: Path | None) -> None:
         UserError: wandb-workspaces is not installed, or wandb refuses the workspace.
     """
     if importlib.util.find_spec("wandb_workspaces") is None:
-        raise UserError("A dashboard needs wandb-workspaces: pip install 'colorlab[dashboard]'.")
+        raise UserError(f"A dashboard needs wandb-workspaces: {how_to_install('dashboard')}.")
     import wandb
 
     os.environ.setdefault("WANDB_SILENT", "true")

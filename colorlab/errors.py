@@ -5,6 +5,7 @@ import logging
 import re
 import signal
 from collections.abc import Iterable
+from importlib.metadata import requires
 from pathlib import Path
 
 
@@ -74,6 +75,12 @@ class PrintableFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         return "\n".join(map(printable, super().format(record).split("\n")))
+
+
+def how_to_install(extra: str) -> str:
+    """Return the command that installs the packages of one of colorlab's extras; colorlab itself is in no registry."""
+    wanted = [text for text in requires("colorlab") or [] if re.search(rf"extra == ['\"]{extra}['\"]", text)]
+    return " ".join(["pip install", *(re.split(r"[^\w.-]", text)[0] for text in wanted)])
 
 
 def did_you_mean(word: str, known: Iterable[str], prefix: str = "", few: bool = False) -> str:

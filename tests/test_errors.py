@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from colorlab.errors import PrintableFormatter, UserError, printable, reason_of
+from colorlab.errors import PrintableFormatter, UserError, how_to_install, printable, reason_of
 
 
 @pytest.mark.parametrize(
@@ -29,3 +29,8 @@ def test_the_log_holds_no_control_characters() -> None:
         "name", logging.WARNING, "", 0, "%s cannot be read\nat all", ("a\x1b[2J\udcff.jpg",), None
     )
     assert PrintableFormatter("%(message)s").format(record) == "a\\x1b[2J\\udcff.jpg cannot be read\nat all"
+
+
+def test_what_an_extra_needs_is_installed_by_the_names_of_its_packages() -> None:
+    assert how_to_install("export") == "pip install onnx onnxruntime onnxscript"
+    assert how_to_install("video") == "pip install av"

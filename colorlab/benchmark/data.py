@@ -23,7 +23,7 @@ from colorlab.benchmark.measuring import Result, now
 from colorlab.data import ColorDataModule
 from colorlab.data.batch import split_lab
 from colorlab.data.photographs import Pictures, resize
-from colorlab.errors import UserError
+from colorlab.errors import UserError, how_to_install
 
 Cache = Literal["none", "disk"]
 Lab = tuple[Tensor, Tensor]
@@ -217,7 +217,7 @@ def run(options: argparse.Namespace) -> Result:
     """Measure all loaders alternately, because the speed of machines varies over time."""
     for package in ("cv2", "skimage"):
         if importlib.util.find_spec(package) is None:
-            raise UserError(f"This compares with {package}: pip install 'colorlab[benchmark]'.")
+            raise UserError(f"This compares with {package}: {how_to_install('benchmark')}.")
     task = Task(options.root, options.size, options.batch, options.workers, options.device)
     torch.set_num_threads(1)
     measured: dict[str, list[Measurement]] = {loader: [] for loader in LOADERS}

@@ -15,7 +15,7 @@ from colorlab.colorize.finished import Finished
 from colorlab.colorize.jobs import Failure, Job, Options, plan_jobs
 from colorlab.colorize.pictures import color_pictures
 from colorlab.colorize.pieces import fingerprints
-from colorlab.errors import UserError, printable
+from colorlab.errors import UserError, how_to_install, printable
 from colorlab.files import remove_dead_parts
 from colorlab.images.failures import explain_failure
 from colorlab.models.colorizer import Colorizer
@@ -88,7 +88,7 @@ def _color_film(job: Job, model: Colorizer, options: Options, progress: Progress
         if job.source is None or job.target is None:
             raise UserError("films are not written to standard output")
         if importlib.util.find_spec("av") is None:
-            raise UserError("films need PyAV: pip install 'colorlab[video]'")
+            raise UserError(f"films need PyAV: {how_to_install('video')}")
         from colorlab.colorize.film import color_film
 
         for share in color_film(job.source, job.target, model, options, finished):

@@ -47,6 +47,6 @@ if __name__ == "__main__":
     try:
         access(*sys.argv[1:])
     except ImportError:
-        sys.exit("it needs obstore: pip install 'colorlab[shards]'")
+        sys.exit("it needs obstore: pip install obstore")
     except Exception as error:  # stores and networks raise errors of any kind
         sys.exit(str(error).splitlines()[0])

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from colorlab.data.splits import MEANINGS, files_below
-from colorlab.errors import UserError, reason_of
+from colorlab.errors import UserError, how_to_install, reason_of
 
 SUFFIX = ".parquet"
 
@@ -171,7 +171,7 @@ def _pyarrow() -> Any:
     try:
         from pyarrow import parquet  # slow to import, and optional
     except ImportError as error:
-        raise UserError("A Parquet table needs pyarrow: pip install 'colorlab[parquet]'.") from error
+        raise UserError(f"A Parquet table needs pyarrow: {how_to_install('parquet')}.") from error
     return parquet
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from colorlab.command_line import Parser, parse_arguments, quiet_libraries, reporting
-from colorlab.errors import UserError
+from colorlab.errors import UserError, how_to_install
 from colorlab.runs.checkpoints import BUILT_IN
 from colorlab.runs.published import PUBLISHED
 from colorlab.web.serving import listen
@@ -71,7 +71,7 @@ def main() -> None:
     options = parse_arguments(parser)
     missing = [name for name in ("fastapi", "uvicorn") if importlib.util.find_spec(name) is None]
     if missing:
-        raise UserError(f"The page needs {' and '.join(missing)}: pip install 'colorlab[demo]'.")
+        raise UserError(f"The page needs {' and '.join(missing)}: {how_to_install('demo')}.")
     if not 0 <= options.port <= 65_535:
         raise UserError(f"--port {options.port} must lie between 0 and 65535.")
     if not (options.megabytes > 0 and options.megapixels > 0):

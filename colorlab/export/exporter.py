@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from colorlab.command_line import quiet_libraries
-from colorlab.errors import UserError
+from colorlab.errors import UserError, how_to_install
 from colorlab.runs.checkpoints import BUILT_IN, find_checkpoint, sha256_of
 from colorlab.runs.published import published_word
 
@@ -55,7 +55,7 @@ class ExportSettings:
                 raise UserError(f"--{option.replace('_', '-')} goes with --to {' or '.join(formats)}.")
         missing = [name for name in ("onnx", "onnxruntime", "onnxscript") if importlib.util.find_spec(name) is None]
         if self.to == "onnx" and missing:
-            raise UserError(f"--to onnx needs {', '.join(missing)}: pip install 'colorlab[export]'.")
+            raise UserError(f"--to onnx needs {', '.join(missing)}: {how_to_install('export')}.")
 
 
 def export(

@@ -11,7 +11,7 @@ from lightning.pytorch.loggers import MLFlowLogger
 from lightning.pytorch.utilities import rank_zero_only
 
 from colorlab.config import flatten
-from colorlab.errors import UserError
+from colorlab.errors import UserError, how_to_install
 from colorlab.files import write_text
 from colorlab.loggers.tracker import losable, read_id, read_pixels
 from colorlab.runs.folder import RunFolder
@@ -72,7 +72,7 @@ def mlflow_logger(
         UserError: mlflow is not installed, or the server does not answer.
     """
     if importlib.util.find_spec("mlflow") is None:
-        raise UserError("logger=mlflow needs mlflow: pip install 'colorlab[mlflow]'.")
+        raise UserError(f"logger=mlflow needs mlflow: {how_to_install('mlflow')}.")
     for setting, value in TIMEOUTS.items():
         os.environ.setdefault(setting, value)
     import mlflow

@@ -19,7 +19,7 @@ from torchmetrics.image import FrechetInceptionDistance, KernelInceptionDistance
 
 from colorlab.color import from_float
 from colorlab.encoders import Lite0Classifier
-from colorlab.errors import UserError
+from colorlab.errors import UserError, how_to_install
 from colorlab.runs.weight_files import read_checkpoint
 
 KID_SUBSETS, KID_SUBSET_SIZE = 100, 1000
@@ -134,7 +134,7 @@ class Inception(PerceptualNetwork):
     def __init__(self, weights: Path | None) -> None:
         path = _find_weights(weights, self.file, "FID and KID", "inception")
         if importlib.util.find_spec("torch_fidelity") is None:
-            raise NotAvailable("FID and KID need torch-fidelity: pip install 'colorlab[perceptual]'.")
+            raise NotAvailable(f"FID and KID need torch-fidelity: {how_to_install('perceptual')}.")
         read_checkpoint(path)  # checks that the file holds tensors only; torch-fidelity does not
         try:
             self.network = FrechetInceptionDistance(feature_extractor_weights_path=str(path)).inception

@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 from colorlab.command_line import quiet_libraries, run
 from colorlab.config import check, check_arguments, check_filing, kind_of, plain
 from colorlab.config.words import as_list
-from colorlab.errors import UserError
+from colorlab.errors import UserError, how_to_install
 from colorlab.study.folder import StudyFolder
 from colorlab.study.settings import GROUPS, Settings
 from colorlab.web.serving import listen
@@ -88,7 +88,7 @@ def _job(cfg: DictConfig) -> None:
     failed = True
     try:
         if any(importlib.util.find_spec(name) is None for name in ("fastapi", "uvicorn")):
-            raise UserError("A study needs fastapi and uvicorn: pip install 'colorlab[study]'.")
+            raise UserError(f"A study needs fastapi and uvicorn: {how_to_install('study')}.")
         content = plain(cfg)
         top = {key: value for key, value in content.items() if key not in GROUPS}
         settings: Settings = check_arguments(Settings, top).build()

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from PIL import Image
 
-from colorlab.errors import UserError, reason_of
+from colorlab.errors import UserError, how_to_install, reason_of
 from colorlab.library_internals import trial_id
 from colorlab.runs.folder import RunFolder
 from colorlab.sweeps.score import direction_of
@@ -146,7 +146,7 @@ def import_optuna() -> Any:
     try:
         import optuna
     except ModuleNotFoundError as error:
-        raise UserError("sweep=optuna needs Optuna: pip install 'colorlab[optuna]'.") from error
+        raise UserError(f"sweep=optuna needs Optuna: {how_to_install('optuna')}.") from error
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     return optuna
 

@@ -64,13 +64,13 @@ class RayLauncher(Launcher):
 
 
 def _import_ray() -> Any:
-    from colorlab.errors import UserError
+    from colorlab.errors import UserError, how_to_install
 
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
         import ray
     except ModuleNotFoundError as error:
-        raise UserError("hydra/launcher=ray needs Ray: pip install 'colorlab[ray]'.") from error
+        raise UserError(f"hydra/launcher=ray needs Ray: {how_to_install('ray')}.") from error
     return ray
 
 

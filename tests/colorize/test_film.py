@@ -121,4 +121,4 @@ def test_the_command_reports_unusable_films(
     assert [path.name for path in Path("new").glob("*")] == ["good.mp4"]
     assert errors("good.mp4", "-o", "-") == ["colorlab: good.mp4: films are not written to standard output."]
     monkeypatch.setattr(files.importlib.util, "find_spec", lambda name: None)
-    assert errors("good.mp4", "-o", "other") == ["colorlab: good.mp4: films need PyAV: pip install 'colorlab[video]'."]
+    assert errors("good.mp4", "-o", "other") == ["colorlab: good.mp4: films need PyAV: pip install av."]

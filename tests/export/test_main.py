@@ -310,4 +310,4 @@ def test_missing_onnx_packages_are_answered_with_what_to_install(
     )
     with pytest.raises(SystemExit, match="2"):
         export(tmp_path / "model.ckpt", "--to", "onnx")
-    assert "--to onnx needs onnxscript: pip install 'colorlab[export]'." in capsys.readouterr().err
+    assert "--to onnx needs onnxscript: pip install onnx onnxruntime onnxscript." in capsys.readouterr().err

@@ -110,4 +110,4 @@ def test_mistakes_are_reported_in_one_sentence(
     (tmp_path / "obstore.py").write_text("raise ImportError")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     assert command(monkeypatch, f"out={bucket}") == 2
-    assert f"colorlab: {bucket}: it needs obstore: pip install 'colorlab[shards]'" in capsys.readouterr().err
+    assert f"colorlab: {bucket}: it needs obstore: pip install obstore" in capsys.readouterr().err

@@ -253,4 +253,4 @@ def test_missing_optuna_is_answered_with_the_package_to_install(
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "optuna", None)
     assert train_exit_code(monkeypatch, *SEARCH) == 2
-    assert capsys.readouterr().err == "colorlab: sweep=optuna needs Optuna: pip install 'colorlab[optuna]'.\n"
+    assert capsys.readouterr().err == "colorlab: sweep=optuna needs Optuna: pip install optuna.\n"

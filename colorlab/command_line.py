@@ -21,8 +21,9 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from colorlab import plugins
+from colorlab import __version__, plugins
 from colorlab.config import conf_folder
+from colorlab.config.help import help_of
 from colorlab.config.hydra_files import read_user_files_as_data
 from colorlab.config.words import as_hydra_takes, as_typed, key_of
 from colorlab.errors import Interrupted, Stopped, UserError, did_you_mean, how_to_install, printable, sentence_of
@@ -36,6 +37,9 @@ from colorlab.process.signals import stopping_on_signals
 
 EXTRAS = {"joblib": "joblib", "submitit_local": "slurm", "submitit_slurm": "slurm"}
 """Launchers from separate packages, and the extra that installs each."""
+VERSION = f"colorlab {__version__}"
+"""What `--version` prints."""
+
 UNWRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT)
 
 
@@ -97,6 +101,9 @@ def run(name: str, job: Callable[[DictConfig], Any], keys: tuple[str, ...]) -> N
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let errors through as they are
     with reporting(keys, output_is_result=True), ExitStack() as at_end:
         at_end.callback(remove_unused_folders)
+        if answer := _asked(name, sys.argv[1:], keys):
+            print(answer)
+            return
         try:
             sys.argv[1:] = as_hydra_takes(plugins.take_typed(sys.argv[1:]), keys)
             read_user_files_as_data()
@@ -110,6 +117,14 @@ def run(name: str, job: Callable[[DictConfig], Any], keys: tuple[str, ...]) -> N
             leave(UserError(_misplaced(sys.argv[1:], error)))
 
 
+def _asked(name: str, words: list[str], keys: tuple[str, ...]) -> str | None:
+    """Return what `--help`, `-h` or `--version` asks for; Hydra would answer with its own."""
+    if any(word == "-h" or (len(word) > 3 and "--help".startswith(word)) for word in words):
+        plugins.take_typed(words)
+        return help_of(name, keys)
+    return VERSION if any(len(word) > 2 and "--version".startswith(word) for word in words) else None
+
+
 def _leave_if_unwritable(error: BaseException | None) -> None:
     if isinstance(error, OSError) and error.errno in UNWRITABLE:
         leave(UserError(f"{error.filename or 'A file'} cannot be written ({error.strerror}): take another folder."))
@@ -117,6 +132,10 @@ def _leave_if_unwritable(error: BaseException | None) -> None:
 
 class Parser(argparse.ArgumentParser):
     """A parser of a command without Hydra: a mistake ends in one sentence and exit code 2."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.add_argument("--version", action="version", version=VERSION)
 
     def error(self, message: str) -> NoReturn:
         raise UserError(self._sentence(message))

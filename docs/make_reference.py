@@ -14,21 +14,10 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from colorlab.config import Filing, conf_folder
+from colorlab.config.help import GROUPS
 from colorlab.train.experiment import SWITCHES, Settings
 
 PAGE = Path(__file__).with_name("reference.md")
-
-GROUPS = {
-    "model": "The network. Its constructor's arguments describe the architecture.",
-    "optim": "The optimizer. `optim.lr` and `optim.weight_decay` are base values; the schedule multiplies them.",
-    "schedule": "Factors of the learning rate and of the weight decay over time.",
-    "objective": "The loss. A plain torch loss is called with (predicted ab, true ab).",
-    "data": "The photographs, and how they are split, read and augmented.",
-    "callbacks": "What happens during a training. `callbacks.NAME=null` removes one.",
-    "logger": "The trackers: one, or a list, such as `logger=[wandb,mlflow]`.",
-    "trainer": "Lightning's Trainer: the device, the precision, the number of epochs.",
-    "sweep": "How `-m` chooses the runs.",
-}
 
 COMMANDS = ("evaluate", "study", "prior", "shards")
 """The other commands that are configured by a file in conf/."""
@@ -59,7 +48,13 @@ class Argument(NamedTuple):
 def reference() -> str:
     """Return the text of the page."""
     with initialize_config_dir(str(conf_folder()), version_base=None):
-        sections = [INTRODUCTION, _settings(), *map(_group, GROUPS), _experiments(), *map(_command, COMMANDS)]
+        sections = [
+            INTRODUCTION,
+            _settings(),
+            *map(_group, list(GROUPS)[:-1]),
+            _experiments(),
+            *map(_command, COMMANDS),
+        ]
     return "\n".join(sections).rstrip() + "\n"
 
 
@@ -142,7 +137,7 @@ def _node(path: str, node: Tree, described: dict[Any, Any]) -> Iterator[str]:
 
 
 def _experiments() -> str:
-    rows = ["## experiment\n\nComplete recipes. Keys after the command override them.\n"]
+    rows = [f"## experiment\n\n{GROUPS['experiment']}\n"]
     for file in sorted((conf_folder() / "experiment").glob("*.yaml")):
         content = _read(file)
         chosen = [

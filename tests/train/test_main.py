@@ -14,7 +14,6 @@ from lightning import Trainer
 from PIL import Image
 
 import colorlab
-from colorlab.config import conf_folder
 from colorlab.data import ColorDataModule
 from colorlab.runs.folder import RunFolder
 from colorlab.runs.metrics_table import read_metrics, read_rows
@@ -260,17 +259,6 @@ def test_a_run_of_another_model_cannot_be_resumed(finished: RunFolder, train: Co
     wider = train(f"resume={finished.path}", "model.width=8")
     assert wider.returncode == 2
     assert "was trained with model.width=4, not 8" in wider.stderr
-
-
-def test_help_lists_the_groups_and_their_choices(train: Command) -> None:
-    done = train("--help")
-    assert done.returncode == 0
-    conf = conf_folder()
-    groups = [folder for folder in conf.iterdir() if folder.is_dir()]
-    assert len(groups) == 10
-    for group in groups:
-        choices = ", ".join(sorted(file.stem for file in group.glob("*.yaml")))
-        assert f"\n{group.name}: {choices}\n" in done.stdout
 
 
 # -- the batch that fits -----------------------------------------------------------------------------

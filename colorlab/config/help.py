@@ -33,7 +33,7 @@ COMMANDS = {
     "shards": (
         "Pack photographs into a few large files, for a training from slow storage.",
         "data=folder data.root=PHOTOS out=SHARDS",
-        "data=folder data.root=PHOTOS out=SHARDS short_side=256",
+        "data=folder data.root=PHOTOS out=SHARDS megabytes=32",
         "data=folder data.root=PHOTOS out=s3://BUCKET/X",
     ),
     "prior": (

@@ -187,7 +187,7 @@ def parts(task: Task) -> dict[str, float]:
     for first in range(0, len(photographs), task.batch):
         marks = [clock()]
         places = range(first, min(first + task.batch, len(photographs)))
-        read = [photographs.look(place, for_color=False).rgb for place in places]
+        read = [photographs.look(place).rgb for place in places]
         marks.append(clock())
         resized = [resize(rgb, task.size) for rgb in read if rgb is not None]
         marks.append(clock())

@@ -174,9 +174,9 @@ class CachedPhotographs(Photographs):
         rows = {name: row for row, name in enumerate(cache.names)}
         self.cache, self.rows = cache, np.array([rows[name] for name in self.names], dtype=np.int64)
 
-    def look(self, index: int, for_color: bool) -> Reading:
+    def look(self, index: int) -> Reading:
         """Return what the cache holds of the picture at `index`; it was checked for color when it was cached."""
-        return self.cache.reading(int(self.rows[index]), lambda: super(CachedPhotographs, self).look(index, True))
+        return self.cache.reading(int(self.rows[index]), lambda: super(CachedPhotographs, self).look(index))
 
 
 class _Filling(Dataset[int]):
@@ -189,7 +189,7 @@ class _Filling(Dataset[int]):
         return len(self.photographs)
 
     def __getitem__(self, index: int) -> int:
-        self.photographs.look(index, for_color=True)
+        self.photographs.look(index)
         return index
 
 

@@ -60,7 +60,7 @@ class Photographs(Dataset[Pictures]):
         names: their names there.
         size: side of the square that pictures are stretched to, in pixels; None keeps their own size.
         fill: replace an unusable picture (unreadable or gray) with the next usable one, so that every
-            training batch is full. Without it, gray pictures stay and unreadable ones are left out.
+            training batch is full. Without it, such pictures are left out.
     """
 
     def __init__(self, root: Root, names: Iterable[str], size: int | None, fill: bool) -> None:
@@ -78,8 +78,8 @@ class Photographs(Dataset[Pictures]):
         first = index % len(self)
         for candidate in range(first, first + (len(self) if self.fill else 1)):
             candidate %= len(self)
-            rgb, reason, _ = self.look(candidate, for_color=self.fill)
-            if rgb is None or (self.fill and reason):
+            rgb, reason, _ = self.look(candidate)
+            if rgb is None or reason:
                 skipped.append(Skipped(candidate, reason))
                 continue
             return Pictures(rgb[None], torch.tensor([candidate + index - first]), skipped)
@@ -95,15 +95,15 @@ class Photographs(Dataset[Pictures]):
             [skipped for sample in samples for skipped in sample.skipped],
         )
 
-    def look(self, index: int, for_color: bool) -> Reading:
-        """Read the picture at `index` and, with `for_color`, check that it has color; report errors as a reason."""
+    def look(self, index: int) -> Reading:
+        """Read the picture at `index` and check that it has color; report errors as a reason."""
         try:
             rgb = self.read(index)
         except UserError:  # the folder is lost, not one picture
             raise
         except Exception as error:  # decoders raise exceptions of any kind
             return Reading(None, reason_of(error), transient=getattr(error, "errno", None) is not None)
-        return Reading(rgb, GRAY if for_color and is_gray(rgb) else "")
+        return Reading(rgb, GRAY if is_gray(rgb) else "")
 
     def read(self, index: int) -> Tensor:
         """Read and resize the picture at `index`.

@@ -19,6 +19,9 @@ from colorlab.runs.zip_check import damage_of, is_zip
 
 CONFIG = "config.json"
 
+REPEATED = 2**26
+"""Bytes up to which a tensor may repeat what its file holds once, such as a constant."""
+
 
 class DamagedCheckpoint(UserError):
     """A file of weights whose contents have changed since it was written, or that cannot be read at all.
@@ -100,8 +103,9 @@ def _unpickle(path: Path) -> Any:
 
 
 def _is_larger_than_stored(tensor: Tensor) -> bool:
-    """Return whether a tensor repeats what the file holds once: a copy of it could exceed the memory."""
-    return tensor.layout == torch.strided and tensor.numel() * tensor.itemsize > tensor.untyped_storage().nbytes()
+    """Return whether a large tensor repeats what the file holds once: a copy of it could exceed the memory."""
+    claimed = tensor.numel() * tensor.itemsize
+    return tensor.layout == torch.strided and claimed > max(REPEATED, tensor.untyped_storage().nbytes())
 
 
 def _newest_sound(damaged: Path) -> Path | None:

@@ -23,8 +23,13 @@ def check_together(experiment: "Experiment") -> None:
         raise UserError("This schedule needs a length, and the training has no last epoch: add schedule.length=N.")
     _check_limits(experiment, limits)
     _check_optimizer(experiment)
+    _check_sweep_metric(experiment)
     for name, plan in experiment.callbacks.items():
         _check_measured(experiment, plan.arguments.get("monitor"), f"callbacks.{name}.monitor")
+
+
+def _check_sweep_metric(experiment: "Experiment") -> None:
+    """Refuse a metric that no run of the sweep measures."""
     metric = experiment.sweep.metric
     if metric is None:
         return

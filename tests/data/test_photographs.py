@@ -40,11 +40,11 @@ def test_training_replaces_unusable_photographs_with_the_next_usable_one(mixed: 
     assert {photographs.name(index) for index, _ in batch.skipped} == {"b.jpg", "c.png"}
 
 
-def test_validation_leaves_out_unreadable_photographs_and_keeps_gray_ones(mixed: Path) -> None:
+def test_validation_leaves_out_unreadable_and_gray_photographs(mixed: Path) -> None:
     photographs = Photographs(mixed, find_photographs(mixed), size=32, fill=False)
     batch = photographs.collate([photographs[index] for index in range(4)])
-    assert batch.index.tolist() == [0, 2, 3]
-    assert [photographs.name(index) for index, _ in batch.skipped] == ["b.jpg"]
+    assert batch.index.tolist() == [0, 3]
+    assert [photographs.name(index) for index, _ in batch.skipped] == ["b.jpg", "c.png"]
 
 
 def test_pictures_are_resized_with_antialiasing(mixed: Path) -> None:

@@ -48,13 +48,13 @@ def test_failed_jobs_are_reported_at_the_end_and_the_other_jobs_finish(
     before = models_in_memory()
     jobs = (
         "optim.lr=1e-2,abc,1e-2",
-        "callbacks.best.monitor=val/loss,val/los",
+        "callbacks.best.monitor=val/loss,train/los",
         "debug=true",
     )
     assert train_exit_code(monkeypatch, "-m", *SMALL, *jobs, "hydra.sweep.dir=sweep") == 1
     assert models_in_memory() == before
     names = [f"{2 * i + j}_lr{lr}_monitor-{monitor}" for i, lr in enumerate(("0.01", "-abc", "0.01"))
-             for j, monitor in enumerate(("valloss", "vallos"))]  # fmt: skip
+             for j, monitor in enumerate(("valloss", "trainlos"))]  # fmt: skip
     assert sorted(path.name for path in (tmp_path / "sweep").iterdir() if path.is_dir()) == sorted(names)
     head, *lines = capsys.readouterr().err.split("colorlab: ")[-1].strip().splitlines()
     assert head == "4 of 6 jobs in sweep did not end well:"

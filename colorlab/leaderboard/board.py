@@ -1,4 +1,4 @@
-"""The table of runs: the settings that differ, the order, and its text and CSV forms."""
+"""The runs of a leaderboard: the settings that differ, the order, the numbers, and the CSV form."""
 
 import csv
 from collections import Counter
@@ -10,16 +10,10 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Column, Table
-
 from colorlab.errors import UserError, did_you_mean, printable
 from colorlab.files import atomic_path, spreadsheet_cell
 from colorlab.leaderboard.summary import RunSummary
 from colorlab.metrics import METRICS, direction, metric_names
-
-STYLES = {"done": "green", "running": "cyan", "failed": "red", "killed": "red"}
 
 NOT_SETTINGS = ("hydra", "sweep", "resume", "reproduce")
 """Overrides that decide how a run is started, and not what it trains."""
@@ -81,7 +75,7 @@ NUMBERS = {
 
 @dataclass
 class Board:
-    """The runs in order, and the keys whose values differ between them."""
+    """The runs in order, and the keys to show: the model, and those whose values differ between the runs."""
 
     runs: list[RunSummary]
     keys: list[str]
@@ -94,7 +88,8 @@ class Board:
 
     def labels(self) -> list[str]:
         """Return a label for each run: the values that differ, and the run's name where they do not suffice."""
-        short = {key: key.rpartition(".")[2] if "." in key else "" for key in self.keys}
+        differing = [key for key in self.keys if len({run.setting(key) for run in self.runs}) > 1]
+        short = {key: key.rpartition(".")[2] if "." in key else "" for key in differing}
         labels = [
             " · ".join(f"{word} {value}".strip() for key, word in short.items() if (value := run.setting(key)))
             for run in self.runs
@@ -139,15 +134,16 @@ def make_board(runs: list[RunSummary], sort: str = "loss") -> Board:
         UserError: there is no such column or override.
     """
     _add_columns(runs)
-    keys = list(dict.fromkeys(key for run in runs for key in run.overrides))
-    given = [key for key in keys if not key.startswith(NOT_SETTINGS)]
+    typed = dict.fromkeys(key for run in runs for key in run.overrides)
+    given = [key for key in typed if not key.startswith(NOT_SETTINGS)]
     differing = [
         key for key in given if len({run.setting(key) for run in runs if run.config or key in run.overrides}) > 1
     ]
-    if sort not in NUMBERS and sort not in given:
-        raise UserError(f"--sort {sort}: {did_you_mean(sort, [*NUMBERS, *differing])}")
+    keys = ["model", *(key for key in differing if key != "model")]
+    if sort not in NUMBERS and sort not in (*keys, *given):
+        raise UserError(f"--sort {sort}: {did_you_mean(sort, [*NUMBERS, *keys])}")
     root = Path(*_shared([run.folder.path.resolve().parent.parts for run in runs]))
-    return Board(sorted(runs, key=lambda run: _rank(run, sort)), differing, root, sort)
+    return Board(sorted(runs, key=lambda run: _rank(run, sort)), keys, root, sort)
 
 
 def _add_columns(runs: list[RunSummary]) -> None:
@@ -193,34 +189,6 @@ def cell(run: RunSummary, key: str) -> str:
         return ""
     text = NUMBERS[key].text(value)
     return f"{text} / {run.max_epochs}" if key == "epochs" and run.max_epochs else text
-
-
-def print_table(board: Board, console: Console) -> None:
-    """Print the table; a terminal that is too narrow gets fewer columns, a file gets all of them."""
-    unlimited = console.options.update(max_width=10_000)
-    columns = list(NUMBERS)
-    table = _table_of(board, columns)
-    if not console.is_terminal:
-        console.width = max(console.width, console.measure(table, options=unlimited).maximum)
-    for optional in ("parameters", "time", "speed", "epochs"):
-        if console.measure(table, options=unlimited).maximum > console.width:
-            columns.remove(optional)
-            table = _table_of(board, columns)
-    console.print(table)
-
-
-def _table_of(board: Board, columns: list[str]) -> Table:
-    table = Table(Column("run", overflow="fold"), box=None, header_style="bold")
-    for key in board.keys:
-        table.add_column(escape(key), overflow="fold")
-    table.add_column("status", no_wrap=True)
-    for key in columns:
-        table.add_column(NUMBERS[key].title, justify="right", no_wrap=True)
-    for run in board.runs:
-        settings = [escape(run.setting(key)) for key in board.keys]
-        status = f"[{STYLES.get(run.status, 'yellow')}]{escape(run.status)}"
-        table.add_row(escape(board.name(run)), *settings, status, *(cell(run, key) for key in columns))
-    return table
 
 
 def write_csv(board: Board, path: Path) -> None:

@@ -20,9 +20,10 @@ def show_leaderboard(folders: list[Path], out: Path | None = None, sort: str = "
     """
     from rich.console import Console
 
-    from colorlab.leaderboard.board import make_board, print_table, write_csv
+    from colorlab.leaderboard.board import make_board, write_csv
     from colorlab.leaderboard.page import write_page
     from colorlab.leaderboard.summary import find_runs
+    from colorlab.leaderboard.table import print_table
 
     runs, left_out = find_runs(folders)
     board = make_board(runs, sort)

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import re
 import statistics
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
@@ -12,12 +13,14 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
+import yaml
 
-from colorlab.config import GROUPS, check
+from colorlab.config import GROUPS, check, conf_folder
 from colorlab.config.words import key_of
 from colorlab.errors import UserError, printable
 from colorlab.files import natural_key
 from colorlab.models.colorizer import Colorizer
+from colorlab.plugins import conf_folders
 from colorlab.runs.folder import RunFolder
 from colorlab.runs.metrics_table import read_metrics
 from colorlab.runs.status import is_gone
@@ -105,14 +108,45 @@ class RunSummary:
         model = {key: value for key, value in (self.config.get("model") or {}).items() if key not in switches}
         return _count_parameters(json.dumps(model)) if model else None
 
+    @property
+    def model(self) -> str:
+        """The name of its network: the choice that was typed, or else the one that its configuration stands for."""
+        typed = self.overrides.get("model", "")
+        target = (self.config.get("model") or {}).get("_target_")
+        if re.fullmatch(r"[\w/.-]+", typed) or not isinstance(target, str):
+            return typed
+        return _models().get(_package_and_class(target)) or printable(target.rpartition(".")[2])
+
     def setting(self, key: str) -> str:
         """Return the value of a key in this run's configuration; "" if it has none that fits in a column."""
+        if key == "model":
+            return self.model
         value: Any = self.config
         for part in key.split("."):
             value = value.get(part) if isinstance(value, Mapping) else None
         if value is None or isinstance(value, Mapping):
             return self.overrides.get(key, "")
         return f"{value:g}" if isinstance(value, float) else printable(str(value))
+
+
+@cache
+def _models() -> dict[tuple[str, str], str]:
+    """Return the choices of the group `model`, by the package and the name of the class that each stands for."""
+    names: dict[tuple[str, str], str] = {}
+    for folder in (conf_folder(), *conf_folders().values()):
+        for file in sorted((folder / "model").glob("*.yaml")):
+            content = _try(partial(_read_yaml, file))
+            if isinstance(content, dict) and isinstance(target := content.get("_target_"), str):
+                names.setdefault(_package_and_class(target), file.stem)
+    return names
+
+
+def _read_yaml(file: Path) -> Any:
+    return yaml.safe_load(file.read_text(encoding="utf-8"))
+
+
+def _package_and_class(target: str) -> tuple[str, str]:
+    return target.partition(".")[0], target.rpartition(".")[2]
 
 
 @cache

@@ -25,7 +25,7 @@ from colorlab import __version__, plugins
 from colorlab.config import conf_folder
 from colorlab.config.help import help_of
 from colorlab.config.hydra_files import read_user_files_as_data
-from colorlab.config.words import as_hydra_takes, as_typed, key_of
+from colorlab.config.words import as_hydra_takes, as_typed, key_of, only_prints
 from colorlab.errors import Interrupted, Stopped, UserError, did_you_mean, how_to_install, printable, sentence_of
 from colorlab.files import relative
 from colorlab.process.home import take_home
@@ -55,9 +55,9 @@ def reporting(keys: tuple[str, ...] = (), output_is_result: bool = False) -> Ite
         output_is_result: whether the command is worth nothing without its standard output.
     """
     take_screens()
-    take_home()
     raise_limit()
     try:
+        take_home()
         with stopping_on_signals(), essential_output(output_is_result), enough_open_files():
             yield
     except (UserError, Stopped, HydraException, OmegaConfBaseException) as error:
@@ -93,13 +93,12 @@ def run(name: str, job: Callable[[DictConfig], Any], keys: tuple[str, ...]) -> N
         composed = True
         try:
             plugins.check_environment(HydraConfig.get().job.env_set)
-            with essential_output(False):  # what Hydra prints before, as for --help, is all there is
-                return job(cfg)
+            return job(cfg)
         except (UserError, Stopped) as error:
             leave(error)  # if it reached Hydra, Hydra would print a line of its own first
 
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let errors through as they are
-    with reporting(keys, output_is_result=True), ExitStack() as at_end:
+    with reporting(keys, output_is_result=only_prints(sys.argv[1:])), ExitStack() as at_end:
         at_end.callback(remove_unused_folders)
         if answer := _asked(name, sys.argv[1:], keys):
             print(answer)

@@ -28,6 +28,9 @@ OPTIONS = (
 )  # fmt: skip
 """Hydra's own options."""
 
+PRINTING = ("--help", "-h", "--hydra-help", "--version", "--cfg", "-c", "--info", "-i", "--shell-completion", "-sc")
+"""Those of Hydra's options that print something in place of running the job."""
+
 ALIASES = {
     "lr": "optim.lr", "learning_rate": "optim.lr", "optim.learning_rate": "optim.lr",
     "weight_decay": "optim.weight_decay", "wd": "optim.weight_decay", "optimizer": "optim", "scheduler": "schedule",
@@ -51,6 +54,7 @@ TEXTS = (
 """Keys whose value is a path or a text: it needs no quotes, whatever characters it has."""
 
 _OVERRIDE = re.compile(r"[+~]{0,2}[\w@/.$-]+(:[\w@/.-]*)?=(?!=)|~[\w@/.]+$", re.ASCII)
+_CFG_IN_ONE = ("-cjob", "-chydra", "-call")
 _STRUCTURED = ("'", '"', "[", "{")
 _DOTTED = re.compile(r"(?!hydra\.)\w+(\.\w+)+=")
 _NODE = re.compile(r"\w+=\{.*\b_target_\b", re.DOTALL)
@@ -99,6 +103,11 @@ def as_hydra_takes(arguments: list[str], keys: tuple[str, ...]) -> list[str]:
     return [*words, *options]
 
 
+def only_prints(words: list[str]) -> bool:
+    """Return whether the command only prints something, such as its help, and runs no job."""
+    return any(word.partition("=")[0] in PRINTING or word in _CFG_IN_ONE for word in words)
+
+
 def key_of(override: str) -> str:
     """Return the key of an override, without its prefix and value."""
     return override.partition("=")[0].lstrip("+~")
@@ -123,7 +132,7 @@ def _sorted(words: list[str], keys: tuple[str, ...]) -> tuple[list[str], list[st
         name = word.partition("=")[0]
         long = name.startswith("--") and len(name) > 2
         known = [option for option in OPTIONS if option == name or (long and option.startswith(name))]
-        if not known and word not in ("-cjob", "-chydra", "-call"):
+        if not known and word not in _CFG_IN_ONE:
             raise _not_an_override(word, left, keys)
         options.append(word)
         if "=" not in word and known and left and (known[0] in VALUED or (known[0] in ASKS and left[0] in ASKED)):

@@ -5,8 +5,10 @@ import os
 import stat
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
+from colorlab.errors import UserError
 from colorlab.process.ranks import is_first_process
 
 FOLDERS = {
@@ -23,6 +25,9 @@ def take_home() -> None:
     Libraries keep caches in the user's folders, and ask for the user's name. Without a home folder, HOME becomes a
     temporary folder of the user's own; if it is read-only, as / is, only its folders are elsewhere, and files in it, as
     wandb's login in .netrc, are still found.
+
+    Raises:
+        UserError: no temporary folder can be made either.
     """
     if not hasattr(os, "getuid"):  # Windows, where there is always one
         return
@@ -58,9 +63,13 @@ def _is_usable(folder: Path) -> bool:
 
 def _temporary_folder() -> Path:
     """Return a folder that only this user can use: the same for all processes, unless somebody else has taken it."""
-    folder = Path(tempfile.gettempdir(), f"colorlab-{os.getuid()}")
-    folder.mkdir(mode=0o700, exist_ok=True)
-    status = folder.lstat()
-    if stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid() and not status.st_mode & 0o077:
-        return folder
-    return Path(tempfile.mkdtemp(prefix=f"{folder.name}-"))
+    try:
+        folder = Path(tempfile.gettempdir(), f"colorlab-{os.getuid()}")
+        with suppress(FileExistsError):
+            folder.mkdir(mode=0o700)
+        status = folder.lstat()
+        if stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid() and not status.st_mode & 0o077:
+            return folder
+        return Path(tempfile.mkdtemp(prefix=f"{folder.name}-"))
+    except OSError as error:
+        raise UserError(f"There is no folder for caches ({error}): set HOME to one that can be written to.") from error

@@ -13,18 +13,20 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
+from colorlab.config.words import quoted
+
 WRITTEN_BY_HYDRA = "multirun.yaml"
 """What Hydra writes into the folder of a sweep before it knows whether the sweep is possible."""
 
 _made: dict[Path, list[Path]] = {}
-"""The folders that this process has made, each with the new ones among its parents, the deepest first."""
+"""The folders that the command has made, each with the new ones among its parents, the deepest first."""
 
 
 class NewFolder(Callback):
     """Hydra's callback that makes the folder of a run or a sweep before Hydra does.
 
-    If the time is a part of its name, and another process has taken the name, a number is appended: two commands that
-    start in the same second do not share a folder. A folder without the time in its name was chosen, and stays.
+    If its own name holds the time, and another process has taken the name, a number is appended: two commands that
+    start in the same second do not share a folder. Any other name was chosen by the user, and is taken as it is.
     """
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
@@ -33,7 +35,7 @@ class NewFolder(Callback):
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         if (folder := _make_folder_of(config, "hydra.sweep.dir")) is not None:
             with read_write(config), open_dict(config):  # Hydra composes each job from these overrides
-                config.hydra.overrides.hydra.append(f"hydra.sweep.dir='{folder}'")
+                config.hydra.overrides.hydra.append(f"hydra.sweep.dir={quoted(folder)}")
 
 
 def make_folder(path: Path, numbered: bool = False) -> Path:
@@ -72,10 +74,11 @@ def remove_made_folder(folder: Path) -> bool:
 
 
 def remove_unused_folders() -> None:
-    """Remove the folders that this process has made and nothing was written to."""
+    """Remove the folders that this command has made and nothing was written to; the others are kept from now on."""
     for folder in list(_made):
         if folder.is_dir() and {path.name for path in folder.iterdir()} <= {WRITTEN_BY_HYDRA}:
             remove_made_folder(folder)
+    _made.clear()
 
 
 def _make_folder_of(config: DictConfig, key: str) -> Path | None:
@@ -85,7 +88,8 @@ def _make_folder_of(config: DictConfig, key: str) -> Path | None:
     unresolved = _unresolved(config, key)
     if repeated := re.fullmatch(r"\$\{(\w+)\}", unresolved):  # as in `hydra.run.dir: ${out}`
         key, unresolved = repeated[1], _unresolved(config, repeated[1])
-    path, numbered = Path(_resolved(config, key)), "${now:" in unresolved
+    requeued = os.environ.get("SLURM_RESTART_COUNT", "0") != "0"  # it goes on in its folder
+    path, numbered = Path(_resolved(config, key)), "${now:" in unresolved.rpartition("/")[2] and not requeued
     try:
         folder = make_folder(path, numbered)
     except OSError:  # Hydra fails at the same, and that is reported

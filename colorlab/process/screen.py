@@ -30,7 +30,8 @@ class Screen(io.TextIOWrapper):
 
     def __init__(self, stream: Any, title: str) -> None:
         binary = open(stream.fileno(), "wb", closefd=False)  # noqa: SIM115 — it stays open
-        super().__init__(binary, stream.encoding, stream.errors, line_buffering=True)
+        through = getattr(stream, "write_through", False)
+        super().__init__(binary, stream.encoding, stream.errors, line_buffering=True, write_through=through)
         self.title, self.essential = title, False
         self._process_id = os.getpid()
 
@@ -74,7 +75,7 @@ def take_screens() -> None:
         stream = getattr(sys, name)
         if stream is None:
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 — it stays open
-        elif stream is getattr(sys, f"__{name}__"):
+        elif stream is getattr(sys, f"__{name}__") and not (os.name == "nt" and stream.isatty()):  # Windows' console
             with suppress(OSError, ValueError):  # it is no file, or was closed
                 stream.flush()
                 setattr(sys, name, Screen(stream, title))

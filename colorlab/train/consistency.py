@@ -1,10 +1,12 @@
 """Settings of an experiment that are right by themselves and contradict each other, or lead nowhere."""
 
+import difflib
 import math
 import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from colorlab import plugins
 from colorlab.config import Plan
 from colorlab.errors import UserError, did_you_mean
 from colorlab.sweeps.score import direction_of
@@ -59,14 +61,14 @@ def _check_limits(experiment: "Experiment", limits: Mapping[str, Any]) -> None:
 
 
 def _check_measured(experiment: "Experiment", monitor: Any, where: str) -> None:
-    """Refuse a callback that waits for a validation metric which nothing measures, as far as it can be told."""
+    """Refuse a misspelled validation metric; a plugin may log metrics of any name."""
     if not isinstance(monitor, str) or not monitor.startswith("val/") or "evaluation" in experiment.callbacks:
         return
     metrics = experiment.settings.metric_names
     known = [f"val/{name}{kind}" for name in ("loss", *metrics) for kind in ("", "_gray", "_true")]
-    if monitor not in known and not monitor.startswith("val/loss/"):
-        hint = did_you_mean(monitor, [f"val/{name}" for name in ("loss", *metrics)])
-        raise UserError(f"{where}={monitor} is not measured: {hint}")
+    near = difflib.get_close_matches(monitor, known, n=1, cutoff=0.85)
+    if near and monitor not in known and not plugins.packages() and not monitor.startswith("val/loss/"):
+        raise UserError(f"{where}={monitor} is not measured: did you mean {near[0]}?")
 
 
 def _check_optimizer(experiment: "Experiment") -> None:

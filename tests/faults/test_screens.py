@@ -8,6 +8,7 @@ import pytest
 
 from colorlab.runs.folder import RunFolder
 from support.command_process import CommandProcess
+from support.commands import SMALL
 from support.fault_injection import at_call, break_output
 from support.runs import RUN, same_run, train_undisturbed
 
@@ -39,3 +40,12 @@ def test_a_training_goes_on_without_its_screen(tally, tmp_path: Path, undisturbe
             assert same_run(RunFolder(where / "run"), undisturbed)
             log = (where / "run" / "train.log").read_text()
             assert f"Standard output is lost ({reason}): the work goes on without it." in log
+
+
+def test_a_sweep_goes_on_without_its_screen(tally, tmp_path: Path) -> None:
+    words = ("-m", *SMALL, "model.width=2", "debug=true", "seed=1,2", "hydra.sweep.dir=sweep")
+    with tally.injecting("the reader of a sweep's output has gone: a closed pipe"):
+        lost = partial(break_output, None, 1, 2)
+        assert CommandProcess(*words, cwd=tmp_path, before=lost).wait() == 0
+        runs = [RunFolder(path) for path in sorted((tmp_path / "sweep").glob("[01]_*"))]
+        assert [run.status()["status"] for run in runs] == ["done", "done"]

@@ -58,11 +58,30 @@ def test_only_what_this_process_has_made_is_removed() -> None:
     (made := make_folder(Path("runs/day/run"))).joinpath("file").touch()
     Path("runs/chosen").mkdir()
     make_folder(Path("runs/chosen"))
-    remove_unused_folders()
-    assert made.is_dir()
     assert remove_made_folder(made)
     assert not remove_made_folder(Path("runs/chosen"))
     assert os.listdir("runs") == ["chosen"]
+
+
+def test_a_folder_that_an_earlier_command_of_the_process_has_filled_is_kept() -> None:
+    (made := make_folder(Path("runs/run"))).joinpath("file").touch()
+    empty = make_folder(Path("runs/empty"))
+    remove_unused_folders()
+    assert made.is_dir()
+    assert not empty.exists()
+    assert not remove_made_folder(made)
+
+
+def test_only_the_time_in_a_folders_own_name_makes_it_new_and_a_requeued_job_goes_back_to_its_folder(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for unresolved, expected in (("${now:%Y}/baseline", [1, 1, 1]), ("${now:%Y}_a", [2, 3, 3])):
+        folders = []
+        for restarts in ("0", "0", "1"):
+            monkeypatch.setenv("SLURM_RESTART_COUNT", restarts)
+            NewFolder().on_run_start(_config({"run": {"dir": unresolved}}))
+            folders.append(len(os.listdir()))
+        assert folders == expected
 
 
 def test_a_refused_command_leaves_no_folder(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:

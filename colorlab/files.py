@@ -26,6 +26,10 @@ LARGEST = 2**26
 log = logging.getLogger(__name__)
 
 
+class ExistsAlready(FileExistsError):
+    """Another process has written the file that was to be new."""
+
+
 @contextmanager
 def atomic_path(file: Path, shared: bool = False, new: bool = False) -> Iterator[Path]:
     """Yield a temporary path that replaces `file` when the block succeeds, and is removed when it fails.
@@ -38,7 +42,8 @@ def atomic_path(file: Path, shared: bool = False, new: bool = False) -> Iterator
         new: a file that another process has written meanwhile is not replaced.
 
     Raises:
-        OSError: the file cannot be written; the error names it. FileExistsError: with `new`, it exists.
+        ExistsAlready: with `new`, another process has written the file.
+        OSError: the file cannot be written; the error names it.
     """
     part = file.with_name(f"{file.name}.{_mark()}-{secrets.token_hex(4)}.part" if shared else f"{file.name}.part")
     try:
@@ -58,14 +63,15 @@ def atomic_path(file: Path, shared: bool = False, new: bool = False) -> Iterator
 
 
 def _rename_unless_exists(part: Path, file: Path) -> None:
+    exists = ExistsAlready(errno.EEXIST, os.strerror(errno.EEXIST), str(file))
     try:
         os.link(part, file)
         part.unlink()
     except FileExistsError:
-        raise
+        raise exists from None
     except OSError:  # this file system has no hard links
-        if file.exists():
-            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(file)) from None
+        if os.path.lexists(file):
+            raise exists from None
         part.replace(file)
 
 

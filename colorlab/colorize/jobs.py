@@ -114,6 +114,8 @@ def _with_targets(found: list[tuple[Path | None, Path]], out: str, folder: Path,
     is_file = folder.suffix.lower() in Image.registered_extensions().keys() | FILM_SUFFIXES and not folder.is_dir()
     if len(found) > 1 and (is_file or out == "-"):
         raise UserError(f"-o {out} takes one picture, and these are {len(found)}: give a folder.")
+    if out != "-" and (file := _file_above(folder.parent if is_file else folder)):
+        raise UserError(f"-o {out} cannot be written: {file} is not a folder.")
     if out == "-" or is_file:
         return [Job(source, None if out == "-" else folder, is_file) for source, _ in found]
     jobs: dict[Path, Job] = {}
@@ -126,9 +128,17 @@ def _with_targets(found: list[tuple[Path | None, Path]], out: str, folder: Path,
     return list(jobs.values())
 
 
+def _file_above(folder: Path) -> Path | None:
+    """Return what keeps a folder from being created: a file, or a link to nothing, in its place or above it."""
+    found = next(each for each in (folder, *folder.parents, Path()) if os.path.lexists(each))
+    return None if found.is_dir() else found
+
+
 def check_target(target: Path, source: Path | None, force: bool) -> None:
-    """Raise UserError if writing the target would overwrite the source, or, unless forced, any file."""
+    """Raise UserError if the target cannot be written, or would overwrite the source, or, unless forced, any file."""
+    if file := _file_above(target.parent):
+        raise UserError(f"{file} is not a folder")
     if source is not None and target.exists() and target.samefile(source):
         raise UserError("its result would replace it: give another -o")
-    if target.exists() and not force:
+    if os.path.lexists(target) and not force:  # a link to nothing, too
         raise UserError(f"{target} exists: --force overwrites it")

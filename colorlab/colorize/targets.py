@@ -6,7 +6,7 @@ from pathlib import Path
 from colorlab.colorize.finished import Finished
 from colorlab.colorize.jobs import Job, check_target
 from colorlab.errors import UserError
-from colorlab.files import atomic_path
+from colorlab.files import ExistsAlready, atomic_path
 
 
 class Targets:
@@ -45,9 +45,10 @@ class Targets:
                 write(part)
                 if self.finished and job.source:
                     self.finished.note(target, job.source, part)
-        except FileExistsError:
+        except ExistsAlready:
             if not self._is_finished(target, job):
                 check_target(target, job.source, self.force)
+                raise  # it is gone again
 
     def _is_finished(self, target: Path, job: Job) -> bool:
         return bool(self.finished and job.source and self.finished.holds(target, job.source))

@@ -60,6 +60,42 @@ def test_no_picture_replaces_itself_or_another_result(
     assert Path("new/1.png").exists()
 
 
+def test_a_file_in_the_place_of_the_folder_is_refused_before_anything_is_colored(
+    colorize: Colorize, gray: Image.Image, capsys: pytest.CaptureFixture
+) -> None:
+    gray.resize((40, 30)).save("a.png")
+    Path("colored").write_text("a file")
+    Path("dangling").symlink_to("nowhere")
+    for out, file in (
+        ("colored", "colored"), ("colored/new", "colored"), ("colored/new.png", "colored"), ("dangling", "dangling"),
+    ):  # fmt: skip
+        assert colorize("a.png", "-o", out) == 2
+        (said,) = (line for line in capsys.readouterr().err.splitlines() if line.startswith("colorlab: "))
+        assert said == f"colorlab: -o {out} cannot be written: {file} is not a folder."
+    assert Path("colored").read_text() == "a file"
+    assert sorted(os.listdir()) == ["a.png", "colored", "dangling"]
+
+
+def test_a_file_in_the_place_of_one_of_the_subfolders_is_named(
+    colorize: Colorize, gray: Image.Image, capsys: pytest.CaptureFixture
+) -> None:
+    for name in ("album/1.png", "album/1932/2.png", "album/1933/3.png", "album/4.png"):
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        gray.resize((40, 30)).save(name)
+    os.mkdir("new")
+    Path("new/1932").write_text("a file")
+    Path("new/1933").symlink_to("nowhere")
+    Path("new/4.png").symlink_to("nowhere")
+    assert colorize("album", "-o", "new") == 1
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("colorlab: ")]
+    assert sorted(said) == [
+        "colorlab: album/1932/2.png: new/1932 is not a folder.",
+        "colorlab: album/1933/3.png: new/1933 is not a folder.",
+        "colorlab: album/4.png: new/4.png exists: --force overwrites it.",
+    ]
+    assert sorted(path.name for path in Path("new").iterdir() if path.exists()) == ["1.png", "1932"]
+
+
 def test_two_files_that_get_the_same_suffix_do_not_overwrite_each_other(
     colorize: Colorize, gray: Image.Image, capsys: pytest.CaptureFixture
 ) -> None:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from threading import Lock
 
 from platformdirs import user_cache_path
 
@@ -32,7 +33,7 @@ class Finished:
         self.skipped: list[Path] = []  # the targets that were finished before
         folder = user_cache_path("colorlab") / "colored"
         self._file = folder / f"{hashlib.blake2b(os.fsencode(out.resolve()), digest_size=12).hexdigest()}.jsonl"
-        self._read_until, self._entries = -1, set[tuple]()
+        self._read_until, self._entries, self._reading = 0, set[tuple](), Lock()
         with suppress(OSError):
             for other in folder.glob("*.jsonl"):
                 if time.time() - other.stat().st_mtime > DAYS_KEPT * 86_400:
@@ -60,11 +61,12 @@ class Finished:
         return str(target.resolve()), self.fingerprint_of(source), status.st_size, status.st_mtime_ns
 
     def _read(self) -> None:
-        """Read the record again if it has grown."""
-        if self._file.stat().st_size == self._read_until:
-            return
-        content = self._file.read_bytes()
-        self._read_until = len(content)
-        for line in content.splitlines():
-            with suppress(ValueError, TypeError):  # the process was killed when it wrote the line
-                self._entries.add(tuple(json.loads(line)))
+        """Read what was added to the record; threads that ask meanwhile wait until it is read."""
+        with self._reading, self._file.open("rb") as file:
+            file.seek(self._read_until)
+            content = file.read()
+            complete = content[: content.rfind(b"\n") + 1]
+            for line in complete.splitlines():
+                with suppress(ValueError, TypeError):  # the process was killed when it wrote the line
+                    self._entries.add(tuple(json.loads(line)))
+            self._read_until += len(complete)

@@ -153,7 +153,8 @@ def _repeatable(folder: RunFolder, recorded: list[str], filed: list[str], new: s
     foreign = [word for word in ([] if own else kept) + more if not is_harmless(word)]
     file = printable(folder.overrides_file)
     for word in [*kept, *foreign]:
-        if not _CONFIGURES.fullmatch(word.partition("=")[0]) or not word.isprintable():
+        shown = word.isprintable() or (own and word in kept)  # the user's own texts may have line breaks
+        if not _CONFIGURES.fullmatch(word.partition("=")[0]) or not shown:
             raise UserError(
                 f"{file} holds the override {word!r}, which is never repeated automatically: add"
                 f" {printable(key_of(word))}=… to the command if you want it."

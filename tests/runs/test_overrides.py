@@ -4,7 +4,9 @@ import shlex
 from pathlib import Path
 
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
 
+from colorlab.config.words import as_hydra_takes
 from colorlab.errors import UserError
 from colorlab.runs.folder import RunFolder
 from colorlab.runs.overrides import (
@@ -68,12 +70,28 @@ def test_a_run_of_another_packages_network_names_the_word_that_allows_it(folder:
 
 
 @pytest.mark.parametrize("word", ["hydra/launcher=joblib", "++oops=1", "plugins=[json]", "+plugins=[json]",
-                                  "--plugins=json", "data@hydra.callbacks.x=samples", "model=\0"])  # fmt: skip
+                                  "--plugins=json", "data@hydra.callbacks.x=samples"])  # fmt: skip
 def test_a_word_that_configures_something_else_is_never_repeated(folder: RunFolder, word: str) -> None:
     folder.write_configuration({}, [word])
     for command in (f"resume={folder.path}", f"reproduce={folder.path}"):
         with pytest.raises(UserError, match="is never repeated automatically"):
             with_recorded_overrides([command])
+
+
+@pytest.mark.parametrize("word", ["model=\0", "++run.notes='a\nb'", "++run.notes='\u3000'"])
+def test_a_strangers_word_that_cannot_be_shown_is_never_repeated(folder: RunFolder, word: str) -> None:
+    written_by_a_stranger(folder, [word])
+    for command in (f"resume={folder.path}", f"reproduce={folder.path}"):
+        with pytest.raises(UserError, match="is never repeated automatically"):
+            with_recorded_overrides([command])
+
+
+@pytest.mark.parametrize("text", ["/data/写真\u3000山田", "/data/my\xa0photos", "first line\nsecond line\tx"])
+def test_own_words_may_have_any_characters(folder: RunFolder, text: str) -> None:
+    (word,) = as_hydra_takes([f"data.root={text}"], ("data",))
+    assert OverridesParser.create().parse_override(word).value() == text
+    assert resumed(folder, [word]) == [word]
+    assert with_recorded_overrides([f"reproduce={folder.path}"])[0] == word
 
 
 def test_resume_and_reproduce_together_are_refused(folder: RunFolder) -> None:

@@ -1,6 +1,7 @@
 """A run's folder: which file lies where, and what the small ones hold. Imports nothing heavy."""
 
 import io
+import os
 import shutil
 from contextlib import suppress
 from pathlib import Path
@@ -60,8 +61,12 @@ class RunFolder:
 
     @classmethod
     def of(cls, checkpoint: Path) -> "RunFolder":
-        """Return the folder of the run that wrote a checkpoint."""
-        return cls(checkpoint.resolve().parent.parent)
+        """Return the folder of the run that wrote a checkpoint; its `checkpoints` may be a link to another disk."""
+        for file in (Path(os.path.abspath(checkpoint)), checkpoint.resolve()):
+            folder = cls(file.parent.parent.resolve())
+            if folder.overrides_file.is_file():
+                break
+        return folder
 
     # -- configuration ----------------------------------------------------------------------------
 

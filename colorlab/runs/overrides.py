@@ -61,7 +61,7 @@ def with_resumed_overrides(arguments: list[str]) -> list[str]:
     A run that was lost before its first checkpoint is started again in its folder.
 
     Raises:
-        UserError: there is no checkpoint, an override has to be typed, or a link leads out of the folder.
+        UserError: there is no checkpoint, an override has to be typed, or a link leads out of a stranger's folder.
     """
     given = _last_path(arguments, "resume")
     if given is None:
@@ -71,12 +71,16 @@ def with_resumed_overrides(arguments: list[str]) -> list[str]:
         print(f"{given} has no checkpoint yet: the run starts again.", flush=True)
         arguments = [argument for argument in arguments if key_of(argument) != "resume"]
     else:
+        checkpoint = find_checkpoint(given)
+        folder = RunFolder(given.resolve()) if given.is_dir() else RunFolder.of(checkpoint)
+    own = is_sealed(folder.overrides_file)
+    if not own:
         check_links(given)
-        folder = RunFolder.of(find_checkpoint(given))
     recorded = folder.overrides()
     if recorded is None:  # a checkpoint without its run's folder: the command says how to train
         return arguments
-    check_links(folder.path)
+    if not own:
+        check_links(folder.path)
     _check_plugins(folder)
     new = {key_of(argument) for argument in arguments}
     run = folder.settings("run")
@@ -210,7 +214,7 @@ def _in_todays_name(word: str) -> tuple[str, ...]:
 
 
 def check_links(run: Path) -> None:
-    """Refuse a run's folder, or a checkpoint of it, with links out of the folder: a resume would write there.
+    """Refuse a stranger's run folder, or a checkpoint of it, with links out of it: a resume would write there.
 
     Raises:
         UserError: there is such a link.

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
+from colorlab.callbacks.checkpoints import with_own_files
 from colorlab.config.words import as_hydra_takes
 from colorlab.errors import UserError
 from colorlab.runs.folder import RunFolder
@@ -193,7 +194,7 @@ def test_the_name_in_a_configuration_is_a_text(folder: RunFolder) -> None:
 @pytest.mark.parametrize(
     "link", ["checkpoints/last.ckpt", "train.log", ".lock", "tensorboard/hparams.yaml", "checkpoints"]
 )
-def test_a_folder_with_a_link_out_of_it_is_not_resumed(folder: RunFolder, tmp_path: Path, link: str) -> None:
+def test_a_strangers_folder_with_a_link_out_of_it_is_not_resumed(folder: RunFolder, tmp_path: Path, link: str) -> None:
     other = RunFolder(tmp_path / "other")
     other.write_configuration({}, [])
     other.checkpoints.path.mkdir()
@@ -207,10 +208,28 @@ def test_a_folder_with_a_link_out_of_it_is_not_resumed(folder: RunFolder, tmp_pa
     path.parent.mkdir(exist_ok=True)
     path.unlink(missing_ok=True)
     path.symlink_to(target)
+    forget_the_user(folder)
     given = [folder.path, path] if path.name == "last.ckpt" else [folder.path]
     for place in given:
         with pytest.raises(UserError, match=r"is a link to .*, outside of the run's folder"):
             with_recorded_overrides([f"resume={place}"])
+
+
+def test_an_own_run_whose_checkpoints_are_on_another_disk_is_resumed(folder: RunFolder, tmp_path: Path) -> None:
+    (tmp_path / "scratch").mkdir()
+    scratch = folder.checkpoints.path.rename(tmp_path / "scratch" / "run 7")
+    folder.checkpoints.path.symlink_to(scratch)
+    folder.write_configuration({}, ["seed=2"])
+    for place in (folder.path, folder.checkpoints.path / "last.ckpt"):
+        words = [f"resume={place}"]
+        assert with_recorded_overrides(words) == ["seed=2", f"hydra.run.dir='{folder.path}'", *words]
+    best, other = folder.checkpoints.path / "a_epoch001_loss0.1.ckpt", tmp_path / "scratch" / "other.ckpt"
+    best.touch()
+    state = {"dirpath": str(folder.checkpoints.path), "best_k_models": {str(best): 1.0, str(other): 2.0},
+             "kth_best_model_path": str(other), "best_model_path": str(best), "last_model_path": ""}  # fmt: skip
+    kept = with_own_files(state, str(folder.checkpoints.path))
+    assert kept["best_k_models"][str(best)] == 1.0
+    assert {Path(name).parent for name in kept["best_k_models"]} == {folder.checkpoints.path}
 
 
 def test_links_inside_a_folder_and_to_it_are_followed(folder: RunFolder, tmp_path: Path) -> None:

@@ -20,11 +20,11 @@ in the home folder."""
 
 
 def take_home() -> None:
-    """Set the variables HOME and USER, or those of `FOLDERS`, for this process and those it starts, if they must be.
+    """Give this process, and those it starts, a home folder and a user's name if they have none.
 
-    Libraries keep caches in the user's folders, and ask for the user's name. Without a home folder, HOME becomes a
-    temporary folder of the user's own; if it is read-only, as / is, only its folders are elsewhere, and files in it, as
-    wandb's login in .netrc, are still found.
+    Both are set as variables of the environment. Libraries keep caches in the user's folders, and ask for the user's
+    name. Without a home folder, HOME becomes a temporary folder of the user's own; if it is read-only, as / is, only
+    its folders are elsewhere, and files in it, as wandb's login in .netrc, are still found.
 
     Raises:
         UserError: no temporary folder can be made either.

@@ -1,14 +1,17 @@
-"""A keyed digest under a file: it tells what this user's own runs have written from what anybody else has.
+"""Sign the files that a user's runs write, so that later commands recognize them as the user's own.
 
-The key is a secret in the user's state folder, so nobody else can write a file with a valid digest. A folder that is
-moved keeps it, and so does one on a home that several machines share. Without a home that can be written to, no file
-is sealed: what they hold then has to be typed. Imports nothing heavy.
+The signature is a keyed digest in a file's last line. The key is a secret in the user's state folder, so nobody else
+can sign a file. A folder that is moved stays signed, and so does one on a home that several machines share. Without a
+place for a key that only the user can read, no file is signed: what they hold then has to be typed. Imports nothing
+heavy.
 """
 
 import hashlib
 import hmac
 import os
 import secrets
+import sys
+from functools import cache
 from pathlib import Path
 
 _MARK = "# recorded by "
@@ -53,18 +56,29 @@ def _key(make: bool) -> bytes | None:
 
 def _read(file: Path) -> bytes | None:
     """Return the secret; None if it is missing, damaged, or open to other users."""
-    if not file.is_file() or file.stat().st_mode & 0o077:
+    if not file.is_file() or _is_open(file):
         return None
     key = file.read_bytes()
     return key if len(key) == _SIZE else None
 
 
+def _is_open(file: Path) -> bool:
+    """Return whether other users may read or change a file; Windows does not say so in its mode."""
+    return hasattr(os, "getuid") and bool(file.stat().st_mode & 0o077)
+
+
 def _make(file: Path) -> None:
-    """Write a new secret, which only the user can read; of several processes, the first one's stays."""
+    """Write a new secret, which only the user can read; of several processes, the first one's stays.
+
+    Where no file can be hidden from other users, as on exFAT or CIFS, none is left.
+    """
     part = file.with_name(f"{file.name}.{secrets.token_hex(4)}.part")
     try:
         with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as new:
             new.write(secrets.token_bytes(_SIZE))
+        if _is_open(part):
+            _say_unsafe(file.parent)
+            return
         try:
             os.link(part, file)
         except OSError:  # another process was first, the old one is damaged, or there are no hard links here
@@ -72,3 +86,13 @@ def _make(file: Path) -> None:
                 part.replace(file)
     finally:
         part.unlink(missing_ok=True)
+
+
+@cache
+def _say_unsafe(folder: Path) -> None:
+    """Say once in a process that runs are not sealed, and what helps."""
+    print(
+        f"colorlab: Files in {folder} can be read by other users, so that this run's overrides cannot be signed as"
+        " yours: to resume it without typing paths again, set XDG_STATE_HOME to a private folder.",
+        file=sys.stderr,
+    )

@@ -62,6 +62,34 @@ def test_a_file_system_without_hard_links_has_a_key_too(
     assert is_sealed(written(tmp_path, sealed("- a\n")))
 
 
+def test_where_no_file_can_be_private_no_key_is_left_and_it_is_said_once(
+    tmp_path: Path, key: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    """As on exFAT, CIFS, or a disk of Windows in WSL: all files have the same mode."""
+    real = os.open
+    monkeypatch.setattr(os, "open", lambda path, flags, mode=0o777: real(path, flags, mode | 0o055))
+    for _ in range(3):
+        assert sealed("- a\n") == "- a\n"
+    assert list(key.parent.iterdir()) == []
+    said = capsys.readouterr().err
+    assert said.startswith(f"colorlab: Files in {key.parent} can be read by other users")
+    assert said.count("\n") == 1
+    key.write_bytes(bytes(32))  # as an earlier version left it
+    key.chmod(0o755)
+    sealed("- a\n")
+    assert [key.read_bytes(), *key.parent.iterdir()] == [bytes(32), key]
+    assert capsys.readouterr().err == ""
+
+
+def test_on_windows_the_mode_says_nothing(tmp_path: Path, key: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sealed("- a\n")
+    key.chmod(0o666)  # what Windows shows for every file
+    before = key.read_bytes()
+    monkeypatch.delattr(os, "getuid")
+    assert is_sealed(written(tmp_path, sealed("- a\n")))
+    assert key.read_bytes() == before
+
+
 def test_without_a_home_nothing_is_sealed(tmp_path: Path, key: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for place in (written(tmp_path, "a file"), Path("/proc/colorlab")):
         monkeypatch.setenv("XDG_STATE_HOME", str(place))

@@ -21,16 +21,19 @@ from colorlab.library_internals import FileConfigSource, use_for_files
 PROVIDERS = ("main", "command-line", "hydra.searchpath in main", "hydra.searchpath in command-line")
 """Hydra's names for folders of configurations that no installed package has registered."""
 
-TEXTS = re.compile(
+SAFE_TEXT_KEYS = re.compile(
     r"(run|sweep)\.dir|sweep\.subdir|mode|verbose|job\.name|launcher\.(name|partition|account|qos|constraint|gres)"
     r"|sweeper\.params\.(?!.*hydra).*"
 )
 """Keys of `hydra` that a file may set to a text without line breaks."""
 
-NUMBERS = re.compile(r"launcher\.((init|remote)\.)?(?!_)\w+|sweeper\.max_batch_size|job\.num|verbose")
+SAFE_NUMBER_KEYS = re.compile(r"launcher\.((init|remote)\.)?(?!_)\w+|sweeper\.max_batch_size|job\.num|verbose")
 """Keys of `hydra` that a file may set to a number, a truth value or null."""
 
-CHOICES = re.compile(r"(optional |override )*/?hydra/(launcher|sweeper|job_logging|hydra_logging)")
+SWITCHES = ("output_subdir", "job.chdir", "launcher.submitit_folder", "searchpath")
+"""Keys of `hydra` that start nothing, but say where files are written or read: a file may set them to null or false."""
+
+CHOICE_GROUPS = re.compile(r"(optional |override )*/?hydra/(launcher|sweeper|job_logging|hydra_logging)")
 """Groups of Hydra in which a file may choose; the files in them are Hydra's, or of installed packages."""
 
 
@@ -47,9 +50,13 @@ class UserFiles(FileConfigSource):
         trusted = {folder.resolve() for folder in (conf_folder(), *plugins.conf_folders().values())}
         if self.provider in PROVIDERS and Path(self.path).resolve() not in trusted:
             for key in _starting(config_path.removesuffix(".yaml"), result):
+                reason = (
+                    "a configuration file may set it only to null or false."
+                    if key.removeprefix("hydra.") in SWITCHES
+                    else "it can start programs, and a configuration file cannot bring code in."
+                )
                 raise UserError(
-                    f"{Path(self.path) / config_path}: {key} must be typed on the command line, since it can start"
-                    " programs, and a configuration file cannot bring code in."
+                    f"{Path(self.path) / config_path}: {key} must be typed on the command line, since {reason}"
                 )
         return result
 
@@ -71,7 +78,7 @@ def _starting(name: str, result: ConfigResult) -> Iterator[str]:
     for entry in content.get("defaults") or ():
         for word in entry if isinstance(entry, dict) else (entry,):
             group, _, place = str(word).partition("@")
-            if re.search(r"hydra|\$", place) or ("hydra" in group and not CHOICES.fullmatch(group)):
+            if re.search(r"hydra|\$", place) or ("hydra" in group and not CHOICE_GROUPS.fullmatch(group)):
                 yield f"{word}, in the defaults,"
     settings = content.get("hydra")
     for key, value in flatten(settings if isinstance(settings, dict) else {"": settings}).items():
@@ -81,8 +88,9 @@ def _starting(name: str, result: ConfigResult) -> Iterator[str]:
 
 def _is_data(key: str, value: Any) -> bool:
     if value is None or isinstance(value, bool | int | float):
-        return bool(NUMBERS.fullmatch(key) or TEXTS.fullmatch(key))
-    return isinstance(value, str) and bool(TEXTS.fullmatch(key)) and not re.search(r"[\r\n]", value)
+        off = (value is None or value is False) and key in SWITCHES
+        return off or bool(SAFE_NUMBER_KEYS.fullmatch(key) or SAFE_TEXT_KEYS.fullmatch(key))
+    return isinstance(value, str) and bool(SAFE_TEXT_KEYS.fullmatch(key)) and not re.search(r"[\r\n]", value)
 
 
 def _own_settings(name: str) -> list[tuple[str, Any]]:

@@ -30,7 +30,7 @@ REPLACED = {
 RENAMED = {"schedule.epochs": "schedule.length"}
 """Keys of earlier versions, and their names now."""
 
-TEXTS = re.compile(
+SAFE_TEXT_KEYS = re.compile(
     r"metrics|model\.(head|encoder|freeze)|data\.(cache|decode)|schedule\.unit"
     r"|trainer\.(accelerator|strategy|devices|precision|gradient_clip_algorithm)|callbacks\.\w+\.(monitor|mode|on_\w+)"
 )
@@ -177,7 +177,7 @@ def _repeatable(folder: RunFolder, recorded: list[str], filed: list[str], new: s
 def is_harmless(word: str) -> bool:
     """Return whether an override of a stranger may be repeated: it names no file, no address, no class, no variable.
 
-    These are numbers, truth values and null for any key, files of colorlab's groups, and the texts of `TEXTS`.
+    These are numbers, truth values and null for any key, files of colorlab's groups, and the texts of `SAFE_TEXT_KEYS`.
     """
     try:
         override = OverridesParser.create().parse_override(word)
@@ -197,7 +197,8 @@ def _names_nothing(key: str, text: str) -> bool:
     """Return whether the text for a key is a choice among colorlab's, or is only shown."""
     if key in ("run.project", "run.name", "run.group", "run.tags", "run.notes", "trainer.max_time"):
         return "$" not in text
-    return bool((key in GROUPS or TEXTS.fullmatch(key)) and re.fullmatch(r"[\w*-][\w*.-]*(/[\w*-][\w*.-]*)*", text))
+    chooses = key in GROUPS or SAFE_TEXT_KEYS.fullmatch(key)
+    return bool(chooses and re.fullmatch(r"[\w*-][\w*.-]*(/[\w*-][\w*.-]*)*", text))
 
 
 def in_todays_names(words: list[str]) -> list[str]:

@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 
 from colorlab import plugins
 from colorlab.config import conf_folder
-from colorlab.config.hydra_files import read_user_files_as_data
+from colorlab.config.hydra_files import SWITCHES, UserFiles, read_user_files_as_data
 from colorlab.errors import UserError
 
 EVIL = "{_target_: os.system, command: 'touch canary'}"
@@ -49,6 +49,23 @@ def test_a_users_file_cannot_set_what_starts_programs(folder: Path, setting: str
     write(folder / "experiment/evil.yaml", f"# @package _global_\nhydra: {{{setting}}}\n")
     with pytest.raises(UserError, match=r"experiment/evil: hydra\..* must be typed on the command line"):
         composed(folder, "experiment=evil")
+
+
+@pytest.mark.parametrize("key", SWITCHES)
+def test_a_users_file_only_turns_off_what_starts_no_programs_but_names_files(folder: Path, key: str) -> None:
+    for value in ("null", "false", "elsewhere"):
+        write(folder / "mine.yaml", f"hydra: {{{key.replace('.', ': {')}: {value}}}" + "}" * key.count("."))
+        files = UserFiles("main", f"file://{folder}")
+        if value == "elsewhere":
+            with pytest.raises(UserError, match=rf"mine: hydra\.{key} .*, since a .* file may set it only to null or"):
+                files.load_config("mine")
+        else:
+            assert "hydra" in files.load_config("mine").config
+
+
+def test_a_file_without_hydras_folder_of_outputs_is_composed(folder: Path) -> None:
+    write(folder / "experiment/mine.yaml", "# @package _global_\nhydra: {output_subdir: null, job: {chdir: false}}\n")
+    assert composed(folder, "experiment=mine").hydra.output_subdir is None
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from colorlab.errors import UserError, printable
+from colorlab.process.alive import is_alive
 
 FORMULA_SIGNS = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 """How formulas begin in spreadsheets, the last four in full width. Tabs and line breaks are escaped before."""
@@ -81,22 +82,13 @@ def _mark() -> str:
 
 
 def remove_dead_parts(folder: Path) -> None:
-    """Remove the temporary files that killed processes of this machine have left below a folder."""
+    """Remove the temporary files that killed processes of this machine have left in a folder."""
     here = _mark().partition("-")[0]
-    for part in folder.rglob("*.part"):
+    for part in folder.glob("*.part"):
         process = re.search(rf"\.{here}-(\d+)-[0-9a-f]{{8}}\.part$", part.name)
-        if process and not _is_alive(int(process[1])):
-            part.unlink(missing_ok=True)
-
-
-def _is_alive(process_id: int) -> bool:
-    try:
-        os.kill(process_id, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:  # another user's process
-        return True
-    return True
+        if process and not is_alive(int(process[1])):
+            with suppress(OSError):  # another user's
+                part.unlink()
 
 
 def write_text(file: Path, content: str, shared: bool = False) -> None:

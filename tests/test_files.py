@@ -69,9 +69,9 @@ def test_a_new_file_takes_no_other_ones_place(tmp_path: Path, monkeypatch: pytes
 
 def test_only_the_temporary_files_of_dead_processes_are_removed(tmp_path: Path) -> None:
     def die_halfway() -> None:
-        with atomic_path(tmp_path / "deep" / "a.txt", shared=True) as part:
-            part.write_text("half")
-            os._exit(0)
+        for writing in [atomic_path(folder / "a.txt", shared=True) for folder in (tmp_path, tmp_path / "deep")]:
+            writing.__enter__().write_text("half")
+        os._exit(0)
 
     child = os.fork()
     if not child:
@@ -81,7 +81,11 @@ def test_only_the_temporary_files_of_dead_processes_are_removed(tmp_path: Path) 
     with atomic_path(tmp_path / "b.txt", shared=True) as part:
         part.touch()
         remove_dead_parts(tmp_path)
-        assert {path.name for path in tmp_path.rglob("*.part")} == {"of another program.part", part.name}
+        assert {path.name for path in tmp_path.glob("*.part")} == {"of another program.part", part.name}
+    assert len(os.listdir(tmp_path / "deep")) == 1
+    remove_dead_parts(tmp_path / "deep")
+    remove_dead_parts(tmp_path / "missing")
+    assert os.listdir(tmp_path / "deep") == []
 
 
 def test_natural_order_compares_digits_as_numbers() -> None:

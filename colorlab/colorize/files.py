@@ -45,10 +45,10 @@ def color_files(paths: list[str], out: str, checkpoint: str, device: str | None,
     _move_to_device(model, device)
     check_options(model, options.size, options.saturation, options.temperature)
     if jobs:
-        place = Path(out).expanduser()
-        failures += _color_with_progress(jobs, model, options, Finished(place, fingerprints(model, options)))
-        if place.is_dir():
-            remove_dead_parts(place)
+        finished = Finished(Path(out).expanduser(), fingerprints(model, options))
+        failures += _color_with_progress(jobs, model, options, finished)
+        for folder in {job.target.parent for job in jobs if job.target}:
+            remove_dead_parts(folder)
     return failures
 
 

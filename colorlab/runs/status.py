@@ -9,6 +9,7 @@ from typing import Any
 
 from colorlab.errors import Pruned, Stopped, UserError, reason_of
 from colorlab.files import optional_file
+from colorlab.process.alive import is_alive
 from colorlab.process.ranks import is_first_process
 from colorlab.runs.folder import RunFolder
 
@@ -91,15 +92,8 @@ class Status:
 
 def is_gone(status: dict[str, Any]) -> bool:
     """Return whether a run's process on this machine has ended; processes elsewhere cannot be checked."""
-    if status.get("host") != socket.gethostname() or not isinstance(status.get("pid"), int):
-        return False
-    try:
-        os.kill(status["pid"], 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:  # another user's process
-        return False
-    return False
+    is_here = status.get("host") == socket.gethostname() and isinstance(status.get("pid"), int)
+    return is_here and not is_alive(status["pid"])
 
 
 def _system_exit_before(error: BaseException) -> SystemExit | None:

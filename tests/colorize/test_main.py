@@ -22,6 +22,7 @@ from rich.progress import Progress
 from colorlab.colorize import batching
 from colorlab.colorize.__main__ import main
 from colorlab.data.splits import SAMPLES
+from colorlab.files import atomic_path
 from colorlab.models import ECCV16
 from support.command_process import CommandProcess, read_standard_input_from
 from support.picture_checks import is_colored, png_chunk
@@ -205,6 +206,24 @@ def test_only_own_results_are_taken_as_finished(
     assert {path: path.read_bytes() for path in Path("new").iterdir()} == before
     assert colorize("album", "-o", "new", "--force") == 0
     assert colorize("album", "-o", "new") == 0
+
+
+def test_what_a_killed_command_left_is_removed_from_the_folders_written_to(
+    colorize: Colorize, gray: Image.Image
+) -> None:
+    os.makedirs("album/1932")
+    for name in ("album/1932/2.png", "1.png"):
+        gray.resize((40, 30)).save(name)
+    if not (child := os.fork()):
+        folders = ("", "new/1932", "new/of another album")
+        for writing in [atomic_path(Path(folder, "1.png"), shared=True) for folder in folders]:
+            writing.__enter__().touch()
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert colorize("1.png", "-o", "result.png") == 0
+    assert not list(Path().glob("*.part"))
+    assert colorize("album", "-o", "new") == 0
+    assert {path.parent.name for path in Path().rglob("*.part")} == {"of another album"}
 
 
 @pytest.mark.parametrize("album", ["the same", "another"])

@@ -65,14 +65,14 @@ class Filing:
 
     Args:
         project: wandb's project, or mlflow's experiment.
-        name: the run's name in the tracker.
+        name: the run's name in the tracker; null means the name of its folder.
         group: wandb's group; in a sweep, null means the folder of the sweep.
         tags: words to find the run by.
         notes: a description.
     """
 
     project: str
-    name: str
+    name: str | None = None
     group: str | None = None
     tags: list[str] | None = None
     notes: str | None = None

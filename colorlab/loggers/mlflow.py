@@ -64,7 +64,8 @@ def mlflow_logger(
 
     Args:
         folder: the run's folder.
-        experiment, name, group, tags, notes: how mlflow files the run.
+        name: of the run; None means the name of its folder.
+        experiment, group, tags, notes: how mlflow files the run.
         uri: the server's address; None is MLFLOW_TRACKING_URI, else a database in the working folder,
             where `mlflow server` finds it.
 
@@ -81,7 +82,7 @@ def mlflow_logger(
     uri = uri or mlflow.get_tracking_uri()
     _check_answers(uri)
     logger = MLflowInFolder(
-        RunFolder(folder), uri, experiment_name=experiment, run_name=name,
+        RunFolder(folder), uri, experiment_name=experiment, run_name=name or Path(folder).name,
         tags={"mlflow.note.content": notes or "", "group": group or "", "tags": ", ".join(tags or [])},
     )  # fmt: skip
     try:

@@ -94,13 +94,14 @@ def wandb_logger(
 
     Args:
         folder: the run's folder; wandb's files go there too.
-        project, name, group, tags, notes: how wandb files the run.
+        name: of the run; None means the name of its folder.
+        project, group, tags, notes: how wandb files the run.
     """
     for setting, value in {"WANDB_SILENT": "true", **TIMEOUTS}.items():
         os.environ.setdefault(setting, value)
     mode = os.environ.get("WANDB_MODE") or ("online" if wandb.login(prompt=False, verify=False) else "offline")
     return WandbByEpoch(
-        save_dir=folder, project=project, name=name, group=group, tags=tags or [], notes=notes,
+        save_dir=folder, project=project, name=name or Path(folder).name, group=group, tags=tags or [], notes=notes,
         id=_wandb_id(RunFolder(folder).wandb_id), resume="allow", mode=mode,
     )  # fmt: skip
 

@@ -84,7 +84,7 @@ def with_resumed_overrides(arguments: list[str]) -> list[str]:
     _check_plugins(folder)
     new = {key_of(argument) for argument in arguments}
     run = folder.settings("run")
-    here = [f"run.{key}={quoted(run[key])}" for key in ("name", "group") if run.get("group")]
+    here = [f"run.{key}={quoted(run[key])}" for key in ("name", "group") if run.get(key)]
     here = [word for word in here if key_of(word) not in map(key_of, recorded)]
     place = [] if "hydra.run.dir" in new else [f"hydra.run.dir={quoted(folder.path)}"]
     return _inserted([*_repeatable(folder, recorded, here, new), *place], arguments)

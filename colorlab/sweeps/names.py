@@ -48,10 +48,8 @@ OmegaConf.register_new_resolver("job_name", job_name, replace=True)
 
 
 def file_job(cfg: DictConfig, hydra_cfg: HydraConf) -> None:
-    """Set a job's tracker group to its sweep and its tracker name to its folder's, unless the user named them."""
-    sweep, job = Path(hydra_cfg.sweep.dir), Path(hydra_cfg.runtime.output_dir)
+    """Set a job's tracker group to its sweep, unless the user named one; its tracker name is its folder's."""
+    sweep = Path(hydra_cfg.sweep.dir)
     inside = os.path.relpath(sweep, hydra_cfg.runtime.cwd).removeprefix("runs/")
     if cfg.run.group is None:
         cfg.run.group = sweep.name if inside.startswith("..") else inside
-    if not any(key_of(override) == "run.name" for override in hydra_cfg.overrides.task):
-        cfg.run.name = job.name

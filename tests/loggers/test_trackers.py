@@ -187,7 +187,7 @@ def test_wandb_has_the_configuration_and_the_name_and_size_of_the_model(tracked:
 def test_wandb_has_project_name_group_tags_and_notes(tracked: SimpleNamespace) -> None:
     (run,) = records(parts(tracked.folder)[0], "run")
     assert run["tags"] == ["a", "b"]
-    assert (run["project"], run["display_name"], run["run_group"], run["notes"]) == ("colorlab", "cunet", "g", "a note")
+    assert (run["project"], run["display_name"], run["run_group"], run["notes"]) == ("colorlab", "run", "g", "a note")
 
 
 def test_the_wandb_summary_names_the_best_checkpoint(tracked: SimpleNamespace) -> None:
@@ -227,7 +227,7 @@ def test_mlflow_has_the_numbers_the_configuration_and_the_pictures(tracked: Simp
         found = client.get_metric_history(run.info.run_id, name)[: len(course)]  # the resumed part comes after
         assert [each.value for each in found] == pytest.approx(list(course.values())[: len(found)]), name
         assert found, name
-    assert run.info.run_name == "cunet"
+    assert run.info.run_name == "run", "the name of its folder"
     assert run.data.params["optim/lr"] == "0.001"
     assert run.data.params["model/name"] == "cunet"
     assert client.get_experiment(run.info.experiment_id).name == "colorlab"

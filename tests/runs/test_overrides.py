@@ -181,6 +181,15 @@ def test_overrides_that_were_changed_are_a_strangers(folder: RunFolder) -> None:
         with_recorded_overrides([f"resume={folder.path}"])
 
 
+def test_a_resumed_run_keeps_the_name_that_its_configuration_holds(folder: RunFolder) -> None:
+    """Earlier versions named a run after its model; today a name of null means that of the folder."""
+    folder.write_configuration({"run": {"name": "cunet", "group": None}}, ["seed=2"])
+    assert "run.name='cunet'" in with_recorded_overrides([f"resume={folder.path}"])
+    assert "run.name='cunet'" not in with_recorded_overrides([f"resume={folder.path}", "run.name=mine"])
+    folder.write_configuration({"run": {"name": None, "group": None}}, ["seed=2"])
+    assert not [word for word in with_recorded_overrides([f"resume={folder.path}"]) if "run.name" in word]
+
+
 def test_the_name_in_a_configuration_is_a_text(folder: RunFolder) -> None:
     """It is not sealed, and becomes an override: quotes in it end no text, and a variable is not read."""
     folder.write_configuration({"run": {"name": "it's' x=1", "group": "g"}}, [])

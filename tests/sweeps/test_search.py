@@ -81,7 +81,7 @@ def test_a_killed_search_retries_the_interrupted_trial(
     assert sorted(read_metrics(run)["val/psnr"]) == [0, 1, 2]
     assert len(statuses(folder)) == 4
     assert OmegaConf.load(run.config).run == filed
-    assert (filed.group, filed.name) == ("search", best)
+    assert (filed.group, filed.name) == ("search", None), "it is named after its folder"
 
 
 def test_a_run_worse_than_the_median_is_pruned_not_failed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

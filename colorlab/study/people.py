@@ -5,7 +5,7 @@ from collections import defaultdict
 from threading import Lock
 
 ABSENT_SECONDS = 120.0
-"""Who has not done anything for this long counts as gone."""
+"""People who have done nothing for this time are regarded as gone."""
 
 
 class TooManyPeople(Exception):
@@ -27,10 +27,10 @@ class People:
         self._last: dict[str, dict[str, float]] = defaultdict(dict)  # by address and token: when something was done
 
     def make_room(self, address: str) -> None:
-        """Forget who has gone, and check that another person may begin.
+        """Forget people who have gone, and check that another person may begin.
 
         Raises:
-            TooManyPeople: nobody may.
+            TooManyPeople: nobody else may begin.
         """
         with self._lock:
             now = time.monotonic()

@@ -153,13 +153,7 @@ def make_app(study: Study, hosts: list[str]) -> FastAPI:
     @app.post("/api/start", dependencies=[Depends(require_plain_json)])
     def start(given: Start, request: Request, response: Response, token: Token = None) -> dict[str, Any]:
         if given.new or not study.database.has_participant(token):
-            try:
-                token = study.begin(_address_of(request))
-            except TooManyPeople as error:
-                raise HTTPException(
-                    429, "Many people are taking part from your network: try again in a few minutes."
-                ) from error
-            response.set_cookie(COOKIE, token, max_age=30 * 86_400, httponly=True, samesite="strict")
+            _begin(study, request, response)
         return study.about()
 
     @app.get("/api/next")
@@ -185,6 +179,21 @@ def make_app(study: Study, hosts: list[str]) -> FastAPI:
         return Response(content, media_type="image/png", headers=HEADERS)
 
     return app
+
+
+def _begin(study: Study, request: Request, response: Response) -> None:
+    """Add a participant, whose token the browser keeps in a cookie.
+
+    Raises:
+        HTTPException: as many as may take part from their address already do.
+    """
+    try:
+        token = study.begin(_address_of(request))
+    except TooManyPeople as error:
+        raise HTTPException(
+            429, "Many people are taking part from your network: try again in a few minutes."
+        ) from error
+    response.set_cookie(COOKIE, token, max_age=30 * 86_400, httponly=True, samesite="strict")
 
 
 def _address_of(request: Request) -> str:

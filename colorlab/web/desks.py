@@ -19,6 +19,8 @@ AGING = 1.0
 MEMORY_SECONDS = 60.0
 """After this time, half of what an address has spent is forgotten."""
 
+NEGLIGIBLE, MOST_ADDRESSES = 1e-3, 1000
+"""What is forgotten altogether: less than this cost, and the costs of more addresses than these."""
 
 WORK_SECONDS, REST_SECONDS = 0.05, 0.2
 """Expensive work rests after this time, for that time, while cheaper work is being done."""
@@ -54,7 +56,7 @@ class Watch:
     def __init__(self) -> None:
         self._gone = threading.Event()
         self._most, self._until, self._rested = float("inf"), float("inf"), 0.0
-        self._gives_way: Callable[[], bool] = bool  # False
+        self._gives_way: Callable[[], bool] = lambda: False
 
     def stop(self) -> None:
         """End the work: the visitor has gone."""
@@ -91,11 +93,11 @@ class Watch:
 
 
 class Desk:
-    """A thread, and which work it does.
+    """A thread that does the work whose cost is within a range.
 
     Args:
-        least, most: its work costs more than the one and at most the other.
-        seconds: the processor time of its work.
+        least, most: the range; the work costs more than `least` and at most `most`.
+        seconds: the most processor time that the work may take.
         prepare: called in the thread, before its first work.
     """
 
@@ -153,6 +155,7 @@ class Desks:
     async def _do(
         self, work: Callable[[Watch], Result], watch: Watch, job: _Job, leaving: "asyncio.Future[object]"
     ) -> Result:
+        self._forget()
         self._waiting.append(job)
         self._assign()
         try:
@@ -195,10 +198,13 @@ class Desks:
     def _spent_by(self, address: str) -> float:
         """Return what an address has spent lately."""
         cost, when = self._spent.get(address, (0.0, 0.0))
-        cost *= 0.5 ** ((_now() - when) / MEMORY_SECONDS)
-        if cost < 1e-3:
-            self._spent.pop(address, None)
-        return cost
+        return cost * 0.5 ** ((_now() - when) / MEMORY_SECONDS)
+
+    def _forget(self) -> None:
+        """Forget what is negligible by now, and of more than MOST_ADDRESSES those that have spent least."""
+        spent = {address: self._spent_by(address) for address in self._spent}
+        dearest = sorted(spent, key=lambda address: -spent[address])[:MOST_ADDRESSES]
+        self._spent = {address: self._spent[address] for address in dearest if spent[address] >= NEGLIGIBLE}
 
 
 def _now() -> float:

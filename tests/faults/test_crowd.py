@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -60,14 +61,17 @@ class Crowd:
 
     def visit(self, content: bytes, end: float) -> None:
         """Ask for previews as somebody does who moves the slider, and now and then for the whole picture."""
-        for turn in range(1_000_000):
+        for turn in count():
             if time.monotonic() >= end:
                 return
             began = time.monotonic()
-            status, reply = self.post("picture" if turn % 5 == 4 else "look", content)
+            try:
+                status, reply = self.post("picture" if turn % 5 == 4 else "look", content)
+                if status != 200:
+                    self.wrong.append((status, reply[:200]))
+            except Exception as error:  # it would end this thread only
+                self.wrong.append(error)
             self.waits.append(time.monotonic() - began)
-            if status != 200:
-                self.wrong.append((status, reply[:200]))
             time.sleep(self.hurry)
 
     def attack(self, name: str, content: bytes, path: str, end: float) -> None:
@@ -120,6 +124,14 @@ def test_visitors_are_served_while_others_attack(tally: Any) -> None:
             crowd.gather(PHOTOGRAPH.read_bytes(), thin_picture(990_000), animation(3000))
             assert not crowd.wrong
             assert max(crowd.waits) < PATIENCE, crowd.in_words()
+
+
+def test_a_visitor_whose_connection_is_refused_is_noted() -> None:
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        crowd = Crowd(nobody.getsockname(), "m", seconds=0, hurry=0.1)
+        crowd.visit(b"", time.monotonic() + 0.15)
+    assert [type(each) for each in crowd.wrong] == [ConnectionRefusedError] * 2
 
 
 @contextmanager

@@ -164,3 +164,23 @@ def test_a_cancelled_request_frees_its_desk() -> None:
         return reply
 
     assert run(visit) == "next"
+
+
+def test_addresses_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(desks, "MOST_ADDRESSES", 20)
+
+    async def visit() -> tuple[set[str], set[str]]:
+        at = one_desk()
+        await at.do(lambda _: None, "dear", 50, never())
+        for i in range(50):
+            await at.do(lambda _: None, f"cheap {i}", 1, never())
+        many = set(at._spent)
+        monkeypatch.setattr(desks, "MEMORY_SECONDS", 0.001)
+        await asyncio.sleep(0.1)
+        await at.do(lambda _: None, "last", 1, never())
+        return many, set(at._spent)
+
+    many, left = run(visit)
+    assert len(many) == 21
+    assert "dear" in many
+    assert left == {"last"}

@@ -109,7 +109,7 @@ def test_any_overrides_build_or_end_with_one_sentence(
     known = keys(CHOICES[:: tally.times(8, 1)])
 
     @settings(
-        max_examples=tally.times(10, 1250), deadline=None, database=None, derandomize=True,
+        max_examples=tally.times(5, 1250), deadline=None, database=None, derandomize=True,
         suppress_health_check=list(HealthCheck),
     )  # fmt: skip
     @given(st.lists(overrides(known), min_size=1, max_size=4))

@@ -176,6 +176,7 @@ def shallow(monkeypatch: pytest.MonkeyPatch) -> DDColor:
     return DDColor(width=32, queries=4, layers=3)
 
 
+@pytest.mark.slow  # so does the critic's training, with the same convolution
 def test_it_compiles_without_a_break_and_trains_alike(shallow: DDColor) -> None:
     """With torch's tracer, but without the code of inductor, which would take a minute to compile."""
     twin, lightness = copy.deepcopy(shallow), torch.rand(2, 1, 64, 64) * 100
@@ -187,6 +188,7 @@ def test_it_compiles_without_a_break_and_trains_alike(shallow: DDColor) -> None:
     assert torch.allclose(twin.state_dict()["refine_net.0.0.weight_u"], shallow.refine_net[0][0].weight_u)
 
 
+@pytest.mark.slow  # eccv16 and cunet are exported in tests/export
 def test_one_exported_graph_colors_every_size_above_32(shallow: DDColor) -> None:
     graph = Graph(shallow.eval().requires_grad_(False).to(memory_format=torch.contiguous_format), rgb=False).eval()
     assert "from 33 up" in graph.facts()["input"]

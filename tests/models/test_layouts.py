@@ -142,6 +142,6 @@ def composed(command: str, folder: Path, *words: str) -> dict[str, Any]:
         return plain(compose(command, [*where, "++data.workers=0", "logger=csv", "split=all", *words]))
 
 
-@pytest.mark.parametrize("command", [colorize, evaluate, study, demo, exported])
+@pytest.mark.parametrize("command", [colorize, evaluate, study, demo, pytest.param(exported, marks=pytest.mark.slow)])
 def test_a_published_file_is_the_checkpoint_of_every_command(command: Callable[[Path], None], folder: Path) -> None:
     command(folder)

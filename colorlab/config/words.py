@@ -13,17 +13,17 @@ from hydra.errors import HydraException
 from colorlab.config.settings import conf_folder
 from colorlab.errors import UserError, did_you_mean
 
-VALUED = (
+OPTIONS_WITH_VALUE = (
     "--cfg", "-c", "--package", "-p", "--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd",
     "--experimental-rerun",
 )  # fmt: skip
 """Those of Hydra's options that a value follows."""
 
-ASKS, ASKED = ("--info", "-i"), ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
+INFO_OPTIONS, INFO_TOPICS = ("--info", "-i"), ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
 """An option that one of these words may follow."""
 
 OPTIONS = (
-    *VALUED, *ASKS, "--help", "-h", "--hydra-help", "--version", "--resolve", "--run", "-r",
+    *OPTIONS_WITH_VALUE, *INFO_OPTIONS, "--help", "-h", "--hydra-help", "--version", "--resolve", "--run", "-r",
     "--multirun", "-m", "--shell-completion", "-sc",
 )  # fmt: skip
 """Hydra's own options."""
@@ -46,7 +46,7 @@ ALIASES = {
 }  # fmt: skip
 """What people type elsewhere, and the key that means it here."""
 
-TEXTS = (
+TEXT_KEYS = (
     "resume", "reproduce", "data.root", "data.cache_dir", "model.weights", "model.encoder_weights", "objective.prior",
     "objective.weights", "run.name", "run.group", "run.notes", "run.project", "hydra.run.dir", "hydra.sweep.dir", "out",
     "prior", "alexnet", "inception", "against",
@@ -135,9 +135,14 @@ def _sorted(words: list[str], keys: tuple[str, ...]) -> tuple[list[str], list[st
         if not known and word not in _CFG_IN_ONE:
             raise _not_an_override(word, left, keys)
         options.append(word)
-        if "=" not in word and known and left and (known[0] in VALUED or (known[0] in ASKS and left[0] in ASKED)):
+        if "=" not in word and known and left and _takes(known[0], left[0]):
             options.append(left.pop(0))
     return overrides, options
+
+
+def _takes(option: str, following: str) -> bool:
+    """Return whether the word behind one of Hydra's options is its value."""
+    return option in OPTIONS_WITH_VALUE or (option in INFO_OPTIONS and following in INFO_TOPICS)
 
 
 def _not_an_override(word: str, following: list[str], keys: tuple[str, ...]) -> UserError:
@@ -187,7 +192,7 @@ def _check_key(word: str, keys: tuple[str, ...]) -> None:
 def _quoted_if_needed(word: str, multirun: bool) -> str:
     """Quote the value of an override if Hydra could not read it, or would not read a text as a text."""
     key, _, value = word.partition("=")
-    text = key_of(word) in TEXTS
+    text = key_of(word) in TEXT_KEYS
     if not value or value.startswith(_STRUCTURED) or "${" in value or value == "null":
         return word
     if text and multirun and "," in value and not Path(value).expanduser().exists():

@@ -40,11 +40,7 @@ DEBUG = {"max_epochs": 1, "limit_train_batches": 1, "limit_val_batches": 1, "lim
 
 
 def train(
-    experiment: Experiment,
-    folder: RunFolder,
-    status: Status,
-    interruption: "Interruption",
-    in_sweep: bool = False,
+    experiment: Experiment, folder: RunFolder, status: Status, interruption: "Interruption", in_sweep: bool = False
 ) -> float | None:
     """Train one experiment in a run's folder.
 
@@ -69,12 +65,7 @@ def train(
 
     quiet_libraries()
     seed_everything(experiment.settings.seed, workers=True, verbose=False)
-    checkpoint = starting_checkpoint(experiment, folder)
-    first = is_first_process()
-    if checkpoint is not None:
-        read_rows(folder.metrics)  # refuses a damaged table now, and not at the end of the epoch
-    if first and checkpoint is None:
-        prepare_new_run(folder)
+    checkpoint, first = _prepare_folder(experiment, folder), is_first_process()
     with _tracker_finished():
         data: ColorDataModule = experiment.data.build()
         data.check_training()
@@ -84,30 +75,43 @@ def train(
         _prepare(model, experiment, data, folder)
         if experiment.trainer_switches.scale_batch:
             saved = folder.settings("data").get("batch_size") if checkpoint else None  # of a requeued job
-            size = saved or largest_batch(model, data, experiment.trainer)
-            data.batch_size = size
-            experiment = experiment.with_arguments("data", batch_size=size)
-            status.add_overrides(f"data.batch_size={size}", "trainer.scale_batch=false")
+            data.batch_size = saved or largest_batch(model, data, experiment.trainer)
+            experiment = experiment.with_arguments("data", batch_size=data.batch_size)
+            status.add_overrides(f"data.batch_size={data.batch_size}", "trainer.scale_batch=false")
         trainer = _build_trainer(experiment, folder, interruption)
         check_processes(trainer, in_sweep)
         model.loss_terms.critics.check(trainer)
         if first:
-            folder.write_configuration(experiment.configuration(), status.overrides)
-            drop_stale_request(folder)
-            status.begin()
-            announce(experiment, folder, status, data)
+            _begin(experiment, folder, status, data)
         _tell_trackers(trainer, experiment, model, folder)
         _fit(trainer, model, data, checkpoint)
         best, score = _best_checkpoint(trainer, folder)
         if experiment.settings.test and data.names["test"]:
             _test(trainer, model, data, best)
-        if first:
-            conclude(trainer, data, folder, best, score, in_sweep)
-            if experiment.settings.reproduce:
-                print(same_losses(folder, RunFolder(experiment.settings.reproduce)), flush=True)
-            if metric := experiment.sweep.metric:
-                score = best_value(folder, metric)
-        return score
+        if not first:
+            return score
+        conclude(trainer, data, folder, best, score, in_sweep)
+        if experiment.settings.reproduce:
+            print(same_losses(folder, RunFolder(experiment.settings.reproduce)), flush=True)
+        return best_value(folder, metric) if (metric := experiment.sweep.metric) else score
+
+
+def _prepare_folder(experiment: Experiment, folder: RunFolder) -> Path | None:
+    """Make the folder ready for a new run, or return the checkpoint that the run goes on from."""
+    checkpoint = starting_checkpoint(experiment, folder)
+    if checkpoint is not None:
+        read_rows(folder.metrics)  # refuses a damaged table now, and not at the end of the epoch
+    elif is_first_process():
+        prepare_new_run(folder)
+    return checkpoint
+
+
+def _begin(experiment: Experiment, folder: RunFolder, status: Status, data: "ColorDataModule") -> None:
+    """Write and print that the run begins: everything in its configuration is checked."""
+    folder.write_configuration(experiment.configuration(), status.overrides)
+    drop_stale_request(folder)
+    status.begin()
+    announce(experiment, folder, status, data)
 
 
 @contextmanager

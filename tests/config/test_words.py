@@ -8,7 +8,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.main import get_args_parser
 from lightning import Trainer
 
-from colorlab.config.words import ALIASES, ASKS, OPTIONS, TEXTS, VALUED, as_hydra_takes, as_list
+from colorlab.config.words import ALIASES, INFO_OPTIONS, OPTIONS, OPTIONS_WITH_VALUE, TEXT_KEYS, as_hydra_takes, as_list
 from colorlab.errors import UserError
 from colorlab.train.experiment import KEYS
 
@@ -90,13 +90,13 @@ def test_the_options_are_those_of_hydra() -> None:
     actions = [action for action in get_args_parser()._actions if action.option_strings]
     assert {name for action in actions for name in action.option_strings} == set(OPTIONS)
     valued = {name for action in actions for name in action.option_strings if action.nargs is None}
-    assert valued == set(VALUED)
-    assert {name for action in actions for name in action.option_strings if action.nargs == "?"} == set(ASKS)
+    assert valued == set(OPTIONS_WITH_VALUE)
+    assert {name for action in actions for name in action.option_strings if action.nargs == "?"} == set(INFO_OPTIONS)
 
 
 def test_aliases_and_texts_are_of_keys_that_exist() -> None:
     reference = (Path(__file__).parents[2] / "docs" / "reference.md").read_text(encoding="utf-8")
-    for key in {*ALIASES.values(), *TEXTS}:
+    for key in {*ALIASES.values(), *TEXT_KEYS}:
         group, _, name = key.partition(".")
         listed = group == "hydra" or f"| `{key}` |" in reference or key in KEYS
         assert listed or (group == "trainer" and name in signature(Trainer).parameters), key

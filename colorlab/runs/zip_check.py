@@ -16,6 +16,9 @@ NO_DATE = (1980, 0, 0, 0, 0, 0)
 HEADER = 46
 """Bytes of a member's entry in the directory, without its name."""
 
+FOLDER = 0x10
+"""Attribute of a folder: torch reads nothing for a member that has it, and its tensor holds what the memory held."""
+
 
 def is_zip(path: Path) -> bool:
     """Return whether torch reads a file as a zip file."""
@@ -47,23 +50,30 @@ def damage_of(path: Path) -> str | None:
 
 
 def _is_directory_sound(path: Path, members: list[zipfile.ZipInfo], start: int) -> bool:
-    """Check all that torch writes alike for each member, and the records that end the file; `start` is in bytes."""
-    kinds = {
-        (
-            member.file_size == 0, member.compress_size - member.file_size, member.compress_type, member.create_system,
-            member.create_version, member.date_time, member.external_attr, member.extract_version, member.flag_bits,
-            member.internal_attr, member.reserved, member.volume, len(member.comment),
-        )
-        for member in members
-    }  # fmt: skip
+    """Compare each member's entry with the header before its contents, and check the records that end the file.
+
+    A later torch may write some members otherwise: what counts is that both places agree, and what torch reads.
+
+    Args:
+        path: the file.
+        members: the entries of its directory.
+        start: where the directory begins, in bytes.
+    """
     count = len(members)
     size = sum(HEADER + len(member.orig_filename.encode()) + len(member.extra) for member in members)
     with path.open("rb") as file:
-        file.seek(start + size)
-        ending = file.read()
+        file.seek(start)
+        directory, ending = file.read(size), file.read()
+        at = 0
+        for member in members:
+            file.seek(member.header_offset)
+            if directory[at + 6 : at + 16] != file.read(14)[4:]:  # version, flags, compression, time and date
+                return False
+            if member.file_size and member.external_attr & FOLDER:
+                return False
+            at += HEADER + len(member.orig_filename.encode()) + len(member.extra)
     end = struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, *[min(count, 0xFFFF)] * 2, min(size, 2**32 - 1),
                       min(start, 2**32 - 1), 0)  # fmt: skip
     record = struct.pack("<2L4Q", 0, 0, count, count, size, start)
     locator = struct.pack("<4sLQL", b"PK\6\7", 0, start + size, 1)
-    alike = len(kinds) == len({empty for empty, *_ in kinds})  # the flags of empty members differ
-    return alike and ending[-22:] == end and (len(ending) == 22 or ending[16:-22] == record + locator)
+    return ending[-22:] == end and (len(ending) == 22 or ending[16:-22] == record + locator)

@@ -75,7 +75,8 @@ def damages_of(checkpoint: Path) -> dict[str, bytes]:
         | {"zeros at the end": zero(content, size - BLOCK)}
         | {f"a bit of weights at {at}": flip(content, at, 7) for at in inside}
         | {f"a bit of the pickle at {at}": flip(content, pickled.header_offset + at) for at in (200, 900)}
-        | {f"a bit of the directory at {at}": flip(content, directory + at, 3) for at in (8, 12, 21, 24, 38, 70, 120)}
+        | {f"a bit of the directory at {at}": flip(content, directory + at, 3) for at in (8, 12, 21, 24, 70, 120)}
+        | {"a bit that makes a member a folder": flip(content, directory + 38, 4)}
         | {f"cut off after {tenth} tenths": content[: size * tenth // 10] for tenth in (0, 3, 9)}
         | {f"{count} bytes cut off": content[:-count] for count in (1, 30, 2000)}
     )

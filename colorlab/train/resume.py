@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from colorlab.errors import UserError
+from colorlab.errors import UserError, printable
 from colorlab.process.new_folders import remove_made_folder
 from colorlab.process.ranks import is_first_process
 from colorlab.runs.checkpoints import find_checkpoint
@@ -21,16 +21,27 @@ if TYPE_CHECKING:
 def starting_checkpoint(experiment: Experiment, folder: RunFolder) -> Path | None:
     """Return the checkpoint to resume from; None for a new training.
 
-    A job that SLURM has requeued resumes from its own folder.
+    A job that SLURM has requeued resumes from the newest sound checkpoint of its own folder.
 
     Raises:
         UserError: there is no checkpoint, it holds no training, that of another model, or a longer one.
     """
+    from colorlab.runs.weight_files import DamagedCheckpoint, checkpoint_typed_as
+
     requeued = os.environ.get("SLURM_RESTART_COUNT", "0") != "0"
-    if requeued and folder.checkpoints.exist():
-        return _checked(folder.checkpoints.newest(), experiment)
     resume = experiment.settings.resume
-    return _checked(find_checkpoint(Path(resume)), experiment) if resume else None
+    if requeued and folder.checkpoints.exist():
+        path = folder.checkpoints.newest()
+        try:
+            return _checked(path, experiment)
+        except DamagedCheckpoint as error:
+            if error.sound is None:
+                raise
+            if is_first_process():
+                print(printable(f"{error.complaint}: the requeued run resumes from {error.sound}."), flush=True)
+            return _checked(error.sound, experiment)
+    with checkpoint_typed_as("resume="):
+        return _checked(find_checkpoint(Path(resume)), experiment) if resume else None
 
 
 @contextmanager
@@ -54,11 +65,10 @@ def unchanged_if_refused(folder: RunFolder, status: Status, in_sweep: bool) -> I
 
 
 def _checked(path: Path, experiment: Experiment) -> Path:
-    from colorlab.runs.weight_files import checkpoint_typed_as, read_checkpoint
+    from colorlab.runs.weight_files import read_checkpoint
 
     model, max_epochs = experiment.model, experiment.trainer.arguments.get("max_epochs")
-    with checkpoint_typed_as("resume="):
-        checkpoint: dict[str, Any] = read_checkpoint(path)
+    checkpoint: dict[str, Any] = read_checkpoint(path)
     kind = cast("type[Colorizer]", model.target)
     wanted = kind.qualified_name()
     if checkpoint.get("colorizer") != wanted:

@@ -1,6 +1,8 @@
 """A job that SLURM preempts: the real command, a real signal, and a script in place of `scontrol`."""
 
 import os
+import re
+import shutil
 import signal
 from collections.abc import Iterator
 from functools import partial
@@ -38,9 +40,9 @@ def scontrol_log(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Pa
 
 
 def test_a_requeued_job_ends_with_the_weights_of_an_uninterrupted_one(
-    scontrol_log: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    scontrol_log: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    """Also the averaged weights, and with another checkpoint that is due after the same step."""
+    """Also the averaged weights, with another checkpoint due after the same step, and with a damaged last.ckpt."""
     monkeypatch.chdir(tmp_path)
     assert train_exit_code(monkeypatch, *RUN, "hydra.run.dir=uninterrupted") == 0
     with monkeypatch.context() as patched:
@@ -52,6 +54,14 @@ def test_a_requeued_job_ends_with_the_weights_of_an_uninterrupted_one(
         )
         assert train_exit_code(monkeypatch, *RUN, "hydra.run.dir=run") == 143
     assert scontrol_log.read_text() == "requeue 7\n"
+    shutil.copytree("run", "damaged")
+    last = Path("damaged/checkpoints/last.ckpt")
+    last.write_bytes(last.read_bytes()[:-1000])
     monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
-    assert train_exit_code(monkeypatch, *RUN, "hydra.run.dir=run") == 0
-    assert same_run(RunFolder(tmp_path / "run"), RunFolder(tmp_path / "uninterrupted"))
+    for name in ("run", "damaged"):
+        assert train_exit_code(monkeypatch, *RUN, f"hydra.run.dir={name}") == 0
+        assert same_run(RunFolder(tmp_path / name), RunFolder(tmp_path / "uninterrupted"))
+    said = capsys.readouterr().out
+    assert re.findall(r"/(\w+/checkpoints/last\.ckpt) is damaged .*: the requeued run resumes from .*/step", said) == [
+        str(last)
+    ]

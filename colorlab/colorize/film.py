@@ -30,7 +30,7 @@ from colorlab.colorize.flicker import FlickerFilter
 from colorlab.colorize.jobs import Job, Options
 from colorlab.colorize.muxing import CONTAINERS, add_copies, mux_film
 from colorlab.colorize.pictures import PIXELS_IN_FLIGHT
-from colorlab.colorize.pieces import Pieces, fingerprint_of
+from colorlab.colorize.pieces import Pieces, fingerprints
 from colorlab.colorize.targets import Targets
 from colorlab.colorize.threads import picture_threads
 from colorlab.colorize.video import Encoder, Orientation, decoded, refuse_hdr, rgb_of, video_stream
@@ -95,11 +95,12 @@ def _color_film(job: Job, targets: Targets, model: Colorizer, options: Options) 
     source, target = job.source, job.target
     assert source is not None
     assert target is not None
+    fingerprint_of = targets.finished.fingerprint_of if targets.finished else fingerprints(model, options)
     with av.open(str(source)) as film:
         stream = video_stream(film)
         refuse_hdr(stream)
         _report_left_out(source, target, film)
-        pieces = Pieces(target.with_name(f".{target.name}.pieces"), fingerprint_of(source, model, options))
+        pieces = Pieces(target.with_name(f".{target.name}.pieces"), fingerprint_of(source))
         piece_count = yield from _color_pieces(film, stream, pieces, target.suffix.lower(), model, options)
     if not piece_count:
         pieces.remove()

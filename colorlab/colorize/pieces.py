@@ -79,13 +79,8 @@ class Pieces:
         shutil.rmtree(self.folder)
 
 
-def fingerprint_of(source: Path, model: Colorizer, options: Options) -> str:
-    """Return a digest of all that the pieces of a film depend on: the file, the weights and the options."""
-    return fingerprints(model, options)(source)
-
-
 def fingerprints(model: Colorizer, options: Options) -> Callable[[Path], str]:
-    """Return a function that returns a digest of all that a result depends on, by its source."""
+    """Return a function that returns a digest of all that a result depends on: the source, weights and options."""
     weights = hashlib.blake2b(digest_size=16)
     for name, value in model.state_dict().items():
         weights.update(name.encode() + value.cpu().flatten().view(torch.uint8).numpy().tobytes())

@@ -13,7 +13,7 @@ from colorlab.colorize import film
 from colorlab.colorize.film import color_film
 from colorlab.colorize.finished import Finished
 from colorlab.colorize.jobs import Options
-from colorlab.colorize.pieces import fingerprint_of, fingerprints
+from colorlab.colorize.pieces import fingerprints
 from colorlab.errors import UserError
 from colorlab.models import CUNet
 from colorlab.models.inference import predict
@@ -81,8 +81,16 @@ def test_pieces_with_other_options_are_not_reused(model: CUNet, tmp_path: Path) 
     assert not pieces.exists()
     gray = read_film(tmp_path / "new.mp4").pictures[0]
     assert np.ptp(gray.astype(int), axis=2).mean() < 4
-    assert fingerprint_of(source, model, OPTIONS) == before
-    assert fingerprint_of(source, CUNet(width=2), OPTIONS) != before
+    assert fingerprints(model, OPTIONS)(source) == before
+    assert fingerprints(CUNet(width=2), OPTIONS)(source) != before
+
+
+def test_the_digest_of_the_weights_is_made_once_for_many_films(model: CUNet, tmp_path: Path) -> None:
+    source = make_film(tmp_path / "old.mp4", frames=5, sound=False)
+    course = color_film(source, tmp_path / "new.mp4", model, OPTIONS, Finished(tmp_path, lambda _: "the digest"))
+    next(course)
+    assert (tmp_path / ".new.mp4.pieces" / "fingerprint").read_text() == "the digest"
+    course.close()
 
 
 @pytest.mark.usefixtures("small_pieces")

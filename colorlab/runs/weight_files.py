@@ -27,13 +27,16 @@ class DamagedCheckpoint(UserError):
     """A file of weights whose contents have changed since it was written, or that cannot be read at all.
 
     Args:
-        complaint: what is wrong with it, a sentence without its full stop.
-        path: the file.
+        complaint: what is wrong with it, a sentence.
+        sound: the newest sound checkpoint beside the file.
     """
 
-    def __init__(self, complaint: str, path: Path) -> None:
-        self.complaint, self.sound = complaint, _newest_sound(path)
-        super().__init__(self.sentence())
+    def __init__(self, complaint: str, sound: str | None = None) -> None:
+        super().__init__(complaint, sound)  # what pickle makes the copy from
+        self.complaint, self.sound = complaint, sound
+
+    def __str__(self) -> str:
+        return self.sentence()
 
     def sentence(self, word: str = "") -> str:
         """Return what is wrong, and the newest sound checkpoint beside the file, ready to paste.
@@ -42,8 +45,15 @@ class DamagedCheckpoint(UserError):
             word: what stands before a checkpoint in the command, such as `resume=`.
         """
         if self.sound is None:
-            return f"{self.complaint}."
-        return f"{self.complaint}: {word}{shlex.quote(printable(self.sound))} is the newest sound one beside it."
+            return self.complaint
+        checkpoint = word + shlex.quote(printable(self.sound))
+        return f"{self.complaint.removesuffix('.')}: {checkpoint} is the newest sound one beside it."
+
+
+def _damaged(complaint: str, path: Path) -> DamagedCheckpoint:
+    """Return the error to raise about a file, which names the newest sound checkpoint beside it."""
+    sound = _newest_sound(path)
+    return DamagedCheckpoint(f"{complaint}.", None if sound is None else str(sound))
 
 
 @contextmanager
@@ -93,13 +103,13 @@ def _read_torch(path: Path) -> dict[str, Any]:
 def _unpickle(path: Path) -> Any:
     try:
         if is_zip(path) and (reason := damage_of(path)):
-            raise DamagedCheckpoint(f"{path} is damaged ({reason})", path)
+            raise _damaged(f"{path} is damaged ({reason})", path)
         return torch.load(path, map_location="cpu", weights_only=True)
     except DamagedCheckpoint:
         raise
     except Exception as error:  # torch raises KeyError, EOFError, RuntimeError, UnpicklingError, …
         complaint = f"{path} is not a checkpoint that can be read safely ({type(error).__name__})"
-        raise DamagedCheckpoint(complaint, path) from error
+        raise _damaged(complaint, path) from error
 
 
 def _is_larger_than_stored(tensor: Tensor) -> bool:
@@ -124,14 +134,14 @@ def _read_safetensors(path: Path) -> dict[str, Any]:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             if not matches_checksum(path, metadata):
-                raise DamagedCheckpoint(f"{path} is damaged (it does not match its checksum)", path)
+                raise _damaged(f"{path} is damaged (it does not match its checksum)", path)
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 — not a dict
         if "colorizer" not in metadata:
             return {"state_dict": weights}
         arguments = json.loads(metadata["hyper_parameters"])
     except (SafetensorError, OSError, KeyError, ValueError, RuntimeError) as error:
         complaint = f"{path} is not a checkpoint that can be read ({type(error).__name__})"
-        raise DamagedCheckpoint(complaint, path) from error
+        raise _damaged(complaint, path) from error
     return {"state_dict": weights, "colorizer": metadata["colorizer"], "hyper_parameters": arguments}
 
 

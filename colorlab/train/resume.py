@@ -38,8 +38,9 @@ def starting_checkpoint(experiment: Experiment, folder: RunFolder) -> Path | Non
             if error.sound is None:
                 raise
             if is_first_process():
-                print(printable(f"{error.complaint}: the requeued run resumes from {error.sound}."), flush=True)
-            return _checked(error.sound, experiment)
+                complaint = error.complaint.removesuffix(".")
+                print(printable(f"{complaint}: the requeued run resumes from {error.sound}."), flush=True)
+            return _checked(Path(error.sound), experiment)
     with checkpoint_typed_as("resume="):
         return _checked(find_checkpoint(Path(resume)), experiment) if resume else None
 

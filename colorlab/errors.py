@@ -7,6 +7,7 @@ import signal
 from collections.abc import Iterable
 from importlib.metadata import requires
 from pathlib import Path
+from typing import Any
 
 
 class UserError(Exception):
@@ -39,7 +40,11 @@ class Interrupted(SystemExit):
 
     def __init__(self, number: int) -> None:
         super().__init__(128 + number)
+        self.number = number
         self.reason = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.number,)  # a launcher's process sends it to the command
 
 
 class Preempted(Interrupted):
@@ -48,6 +53,9 @@ class Preempted(Interrupted):
     def __init__(self) -> None:
         super().__init__(signal.SIGTERM)
         self.reason = "SLURM took the machine; saved and queued again"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), ()
 
 
 def sentence_of(error: Exception) -> str:

@@ -1,10 +1,12 @@
 """Messages made of exceptions, paths and unknown words."""
 
 import logging
+import pickle
+import signal
 
 import pytest
 
-from colorlab.errors import PrintableFormatter, UserError, how_to_install, printable, reason_of
+from colorlab.errors import Interrupted, Preempted, PrintableFormatter, UserError, how_to_install, printable, reason_of
 
 
 @pytest.mark.parametrize(
@@ -18,6 +20,12 @@ from colorlab.errors import PrintableFormatter, UserError, how_to_install, print
 )
 def test_the_reason_of_an_exception_is_one_line(error: Exception, reason: str) -> None:
     assert reason_of(error) == reason
+
+
+@pytest.mark.parametrize("stop", [Interrupted(signal.SIGTERM), Interrupted(signal.SIGINT), Preempted()])
+def test_a_stop_is_the_same_after_its_way_from_a_launchers_process(stop: Interrupted) -> None:
+    sent = pickle.loads(pickle.dumps(stop))
+    assert (type(sent), sent.code, sent.reason) == (type(stop), stop.code, stop.reason)
 
 
 def test_a_printable_path_stays_on_one_line() -> None:

@@ -138,6 +138,6 @@ def test_a_network_of_bins_shows_the_most_probable_color_and_its_probability() -
     assert difference(np.asarray(pictures["mode"]) / 255, expected) < 1
     assert captions["confidence"] == "mean 1.00 (dark 0, bright 1)"
     unsure = row(logits=torch.zeros(1, COUNT, 4, 4))
-    assert unsure.captions["confidence"] == "mean 0.00"
+    assert unsure.captions["confidence"] == "mean 0.00 (dark 0, bright 1)"
     dark, bright = (np.asarray(one.pictures["confidence"]).mean() for one in (unsure, row(logits=logits)))
     assert dark < bright

@@ -149,9 +149,9 @@ def demo(folder: Path) -> Iterator[tuple[subprocess.Popen, tuple[str, int]]]:
 
 @pytest.mark.faults
 def test_visitors_are_served_for_two_minutes_while_others_attack(tmp_path: Path, tally: Any) -> None:
-    """With pictures of 49 million pixels and the limits of the command; a photograph has 0.75 million pixels."""
+    """With pictures of 49 million pixels and the limits of the command; a photograph has 1.9 million pixels."""
     with Image.open(PHOTOGRAPH) as picture:
-        picture.resize((1000, 750)).save(photograph := io.BytesIO(), "JPEG", quality=90)
+        picture.resize((1600, 1200)).save(photograph := io.BytesIO(), "JPEG", quality=90)
     with demo(tmp_path) as (process, address):
         line = http.client.HTTPConnection(*address)
         line.request("GET", "/api/about")

@@ -4,6 +4,7 @@ Long work goes on without them, as it goes on without a tracker. A command whose
 Unix tools do. Imports nothing heavy.
 """
 
+import errno
 import io
 import logging
 import os
@@ -54,6 +55,8 @@ class Screen(io.TextIOWrapper):
         Raises:
             SystemExit: what was printed is the command's result.
         """
+        if error.errno == errno.EBADF:  # it was closed, and its number may be another file's by now
+            return
         redirect_to_nowhere(self.fileno())
         if os.getpid() != self._process_id:  # a data worker
             return

@@ -67,6 +67,15 @@ def test_work_goes_on_without_standard_output_and_says_so_once(
     assert capsys.readouterr().err == f"colorlab: {sentence}\n"
 
 
+def test_a_stream_that_was_closed_by_its_owner_is_left_in_silence(caplog: pytest.LogCaptureFixture) -> None:
+    stream = broken_pipe()
+    screen = Screen(stream, "Standard output")
+    screen.write("text")
+    stream.close()
+    screen.flush()
+    assert caplog.messages == []
+
+
 def test_work_goes_on_without_standard_error(lose: tuple[Callable, str], caplog: pytest.LogCaptureFixture) -> None:
     replace, reason = lose
     replace("stderr")

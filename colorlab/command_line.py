@@ -1,7 +1,6 @@
 """What all commands share: from the words typed to the call of the job, and every mistake in one sentence."""
 
 import argparse
-import difflib
 import errno
 import functools
 import logging
@@ -26,7 +25,16 @@ from colorlab.config import conf_folder
 from colorlab.config.help import help_of
 from colorlab.config.hydra_files import read_user_files_as_data
 from colorlab.config.words import as_hydra_takes, as_typed, key_of, only_prints
-from colorlab.errors import Interrupted, Stopped, UserError, did_you_mean, how_to_install, printable, sentence_of
+from colorlab.errors import (
+    Interrupted,
+    Stopped,
+    UserError,
+    did_you_mean,
+    how_to_install,
+    nearest,
+    printable,
+    sentence_of,
+)
 from colorlab.files import relative
 from colorlab.process.home import take_home
 from colorlab.process.new_folders import remove_unused_folders
@@ -142,8 +150,8 @@ class Parser(argparse.ArgumentParser):
     def _sentence(self, message: str) -> str:
         if unknown := re.match(r"unrecognized arguments: (\S+)", message):
             word = unknown[1].partition("=")[0]
-            near = difflib.get_close_matches(word, re.findall(r"--[\w-]+", self.format_usage()), n=1)
-            return f"{unknown[1]} is no option: {f'did you mean {near[0]}?' if near else '--help lists them.'}"
+            near = nearest(word, re.findall(r"--[\w-]+", self.format_usage()))
+            return f"{unknown[1]} is no option: {f'did you mean {near}?' if near else '--help lists them.'}"
         if missing := re.match(r"the following arguments are required: (.*)", message):
             verb = "are" if "," in missing[1] else "is"
             return f"{missing[1]} {verb} missing: --help shows how the command is used."

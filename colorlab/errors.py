@@ -91,6 +91,11 @@ def how_to_install(extra: str) -> str:
     return " ".join(["pip install", *(re.split(r"[^\w.-]", text)[0] for text in wanted)])
 
 
+def nearest(word: str, known: Iterable[str], similarity: float = 0.6) -> str | None:
+    """Return the known word that is most like a word; None if none is at least this similar, from 0 to 1."""
+    return next(iter(difflib.get_close_matches(word, known, n=1, cutoff=similarity)), None)
+
+
 def did_you_mean(word: str, known: Iterable[str], prefix: str = "", few: bool = False) -> str:
     """Return the end of a sentence about an unknown word: the closest known word, or all known words.
 
@@ -103,6 +108,6 @@ def did_you_mean(word: str, known: Iterable[str], prefix: str = "", few: bool = 
     known = sorted(known)
     if not known:
         return "there are none."
-    near = difflib.get_close_matches(word, known, n=1)
+    near = nearest(word, known)
     choices = f"choose from: {', '.join(known)}."
-    return (f"did you mean {prefix}{near[0]}?" + f" Else {choices}" * few) if near else choices
+    return (f"did you mean {prefix}{near}?" + f" Else {choices}" * few) if near else choices

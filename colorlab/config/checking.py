@@ -4,7 +4,6 @@ The constructor is the schema: the keys of a node are the argument names of its 
 the arguments' types. A mistake is answered in one sentence.
 """
 
-import difflib
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -17,7 +16,7 @@ from colorlab.config.plan import Plan
 from colorlab.config.settings import Filing
 from colorlab.config.targets import locate
 from colorlab.config.type_hints import choices_in, hints_of, is_plain, wanted
-from colorlab.errors import UserError, did_you_mean
+from colorlab.errors import UserError, did_you_mean, nearest
 
 
 def check(
@@ -92,8 +91,8 @@ def _check_value(value: Any, hint: Any, path: str) -> Any:
     except PydanticSchemaGenerationError:
         return value
     except ValidationError as error:
-        near = difflib.get_close_matches(str(value), choices_in(hint), n=1)
-        hinted = f": did you mean {near[0]}?" if near else "."
+        near = nearest(str(value), choices_in(hint))
+        hinted = f": did you mean {near}?" if near else "."
         raise UserError(f"{path}={value} must be {wanted(hint)}{hinted}") from error
     return value if isinstance(typed, Iterator) else typed  # for an Iterable hint pydantic gives a lazy iterator
 

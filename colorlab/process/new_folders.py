@@ -14,6 +14,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from colorlab.config.words import quoted
+from colorlab.process.ranks import is_requeued
 
 WRITTEN_BY_HYDRA = "multirun.yaml"
 """What Hydra writes into the folder of a sweep before it knows whether the sweep is possible."""
@@ -88,8 +89,7 @@ def _make_folder_of(config: DictConfig, key: str) -> Path | None:
     unresolved = _unresolved(config, key)
     if repeated := re.fullmatch(r"\$\{(\w+)\}", unresolved):  # as in `hydra.run.dir: ${out}`
         key, unresolved = repeated[1], _unresolved(config, repeated[1])
-    requeued = os.environ.get("SLURM_RESTART_COUNT", "0") != "0"  # it goes on in its folder
-    path, numbered = Path(_resolved(config, key)), "${now:" in unresolved.rpartition("/")[2] and not requeued
+    path, numbered = Path(_resolved(config, key)), "${now:" in unresolved.rpartition("/")[2] and not is_requeued()
     try:
         folder = make_folder(path, numbered)
     except OSError:  # Hydra fails at the same, and that is reported

@@ -1,6 +1,5 @@
 """Settings of an experiment that are right by themselves and contradict each other, or lead nowhere."""
 
-import difflib
 import math
 import os
 from collections.abc import Mapping
@@ -8,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from colorlab import plugins
 from colorlab.config import Plan
-from colorlab.errors import UserError, did_you_mean
+from colorlab.errors import UserError, did_you_mean, nearest
 from colorlab.sweeps.score import direction_of
 
 if TYPE_CHECKING:
@@ -66,9 +65,9 @@ def _check_measured(experiment: "Experiment", monitor: Any, where: str) -> None:
         return
     metrics = experiment.settings.metric_names
     known = [f"val/{name}{kind}" for name in ("loss", *metrics) for kind in ("", "_gray", "_true")]
-    near = difflib.get_close_matches(monitor, known, n=1, cutoff=0.85)
+    near = nearest(monitor, known, similarity=0.85)
     if near and monitor not in known and not plugins.packages() and not monitor.startswith("val/loss/"):
-        raise UserError(f"{where}={monitor} is not measured: did you mean {near[0]}?")
+        raise UserError(f"{where}={monitor} is not measured: did you mean {near}?")
 
 
 def _check_optimizer(experiment: "Experiment") -> None:

@@ -1,6 +1,5 @@
 """Where a training starts: in a new folder, or at the checkpoint of a run that it resumes."""
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from colorlab.errors import UserError, printable
 from colorlab.process.new_folders import remove_made_folder
-from colorlab.process.ranks import is_first_process
+from colorlab.process.ranks import is_first_process, is_requeued
 from colorlab.runs.checkpoints import find_checkpoint
 from colorlab.runs.folder import RunFolder
 from colorlab.runs.status import Status
@@ -28,9 +27,8 @@ def starting_checkpoint(experiment: Experiment, folder: RunFolder) -> Path | Non
     """
     from colorlab.runs.weight_files import DamagedCheckpoint, checkpoint_typed_as
 
-    requeued = os.environ.get("SLURM_RESTART_COUNT", "0") != "0"
     resume = experiment.settings.resume
-    if requeued and folder.checkpoints.exist():
+    if is_requeued() and folder.checkpoints.exist():
         path = folder.checkpoints.newest()
         try:
             return _checked(path, experiment)

@@ -18,20 +18,11 @@ from colorlab.callbacks.progress import Progress
 from colorlab.data.batch import Batch
 from colorlab.models import CUNet
 from colorlab.schedules import Constant
+from support.clock import Clock
 
 BATCHES = 12
 ENDLESS = 1000
 """Epochs of a training that ends after the first one."""
-
-
-class Clock:
-    """A clock that advances only when told to: a real one would measure the load of the machine."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def perf_counter(self) -> float:
-        return self.now
 
 
 class Timed(CUNet):

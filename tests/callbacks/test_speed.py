@@ -13,16 +13,7 @@ from colorlab.callbacks.speed import Speed
 from colorlab.data.batch import Batch
 from colorlab.models import CUNet
 from colorlab.schedules import Constant
-
-
-class Clock:
-    """A clock that advances only when told to: a real one would measure the load of the machine."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def perf_counter(self) -> float:
-        return self.now
+from support.clock import Clock
 
 
 class Slow(Dataset):
